@@ -1,0 +1,165 @@
+"""What a configuration must satisfy beyond its types. Each check returns lines; none stops at the first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import get_args
+
+from detour import objectives
+from detour.config.schema import RunConfig
+from detour.errors import ConfigError
+from detour.model.architecture import Architecture, architecture
+from detour.model.backends import BACKENDS
+from detour.phases import Freeze, Phase, PhaseSchedule
+from detour.registry import suggestion
+from detour.schedule import WSD, Shape
+
+
+def check(run: RunConfig) -> list[str]:
+    """Every contradiction in a well-typed configuration, one line each."""
+    return [*_model(run), *_data(run), *_phases(run), *_schedule(run), *_rest(run)]
+
+
+def phase_schedule(run: RunConfig) -> PhaseSchedule:
+    """The run's phases."""
+    return PhaseSchedule([
+        Phase(
+            name=p.name, objective=p.objective, tokens=p.tokens, options=dict(p.options),
+            freeze=Freeze(layers=p.freeze.layers, embeddings=p.freeze.embeddings),
+            lr_factor=p.lr_factor, rewarm_tokens=p.rewarm_tokens, optimizer_state=p.optimizer_state,  # type: ignore[arg-type]
+        )
+        for p in run.phases
+    ])  # fmt: skip
+
+
+def wsd(run: RunConfig) -> WSD:
+    """The run's learning-rate schedule."""
+    s = run.schedule
+    return WSD(
+        peak_lr=s.peak_lr,
+        final_lr=s.final_lr,
+        warmup_tokens=s.warmup_tokens,
+        decay_phase=s.decay_phase,
+        shape=s.shape,  # type: ignore[arg-type]
+    )
+
+
+def arch(run: RunConfig) -> Architecture:
+    """The run's architecture. Raises ConfigError."""
+    return architecture(run.model.size, dict(run.model.architecture))
+
+
+def _one_of(key: str, value: object, allowed: object) -> Iterator[str]:
+    if value not in allowed:  # type: ignore[operator]
+        yield f"{key}: {value!r}{suggestion(str(value), allowed)}; expected one of {', '.join(map(str, allowed))}"  # type: ignore[arg-type]
+
+
+def _at_least(low: float, **values: float | None) -> Iterator[str]:
+    for key, value in values.items():
+        if value is not None and value < low:
+            yield f"{key.replace('__', '.')}: {value}, expected at least {low}"
+
+
+def _model(run: RunConfig) -> Iterator[str]:
+    try:
+        arch(run)
+    except ConfigError as error:
+        yield str(error)
+    yield from _one_of("model.attention_backend", run.model.attention_backend, ["auto", *BACKENDS])
+    if run.model.init is None and run.model.tokenizer is None:
+        yield "model.tokenizer: missing; a model with random weights (model.init: null) needs one"
+
+
+def _data(run: RunConfig) -> Iterator[str]:
+    data = run.data
+    if not data.train:
+        yield "data.train: empty, expected at least one folder of rows"
+    for key in ("train", "validation"):
+        given = [stream.proportion for stream in getattr(data, key)]
+        if any(p is not None for p in given):
+            if any(p is None for p in given):
+                yield f"data.{key}: proportion is given for some streams and not for others"
+            elif any(p <= 0 for p in given):  # type: ignore[operator]
+                yield f"data.{key}: every proportion must be above 0"
+            elif abs(sum(given) - 1) > 1e-6:  # type: ignore[arg-type]
+                yield f"data.{key}: proportions sum to {sum(given):g}, expected 1"  # type: ignore[arg-type]
+    yield from _at_least(8, data__row_tokens=data.row_tokens)
+    yield from _at_least(
+        1,
+        data__global_batch_rows=data.global_batch_rows,
+        data__micro_batch_rows=data.micro_batch_rows,
+        data__canonical_nodes=data.canonical_nodes,
+        data__timeout_seconds=data.timeout_seconds,
+    )
+    yield from _at_least(0, data__workers=data.workers)
+
+
+def _phases(run: RunConfig) -> Iterator[str]:
+    if not run.phases:
+        yield "phases: empty, expected at least one phase"
+    for name, count in Counter(phase.name for phase in run.phases).items():
+        if count > 1:
+            yield f"phases: the name '{name}' is used {count} times"
+    try:
+        layers = arch(run).num_hidden_layers
+    except ConfigError:
+        layers = None  # already reported
+    for index, phase in enumerate(run.phases):
+        where = f"phases[{index}]"
+        try:
+            objectives.build(phase.objective, phase.options)
+        except ConfigError as error:
+            yield f"{where}: {error}"
+        if layers is not None:
+            try:
+                Freeze(layers=phase.freeze.layers).layer_indices(layers)
+            except ConfigError as error:
+                yield f"{where}.{error}"
+        yield from _one_of(f"{where}.optimizer_state", phase.optimizer_state, ["keep", "reset"])
+        if phase.tokens < 1:
+            yield f"{where}.tokens: {phase.tokens}, expected at least 1"
+        if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):
+            yield f"{where}.rewarm_tokens: {phase.rewarm_tokens}, expected 0 to the phase's {phase.tokens} tokens"
+        if phase.lr_factor < 0:
+            yield f"{where}.lr_factor: {phase.lr_factor}, expected at least 0"
+
+
+def _schedule(run: RunConfig) -> Iterator[str]:
+    schedule = run.schedule
+    yield from _one_of("schedule.shape", schedule.shape, get_args(Shape))
+    if schedule.decay_phase is not None:
+        yield from _one_of("schedule.decay_phase", schedule.decay_phase, [phase.name for phase in run.phases])
+    if not 0 <= schedule.final_lr <= schedule.peak_lr or schedule.peak_lr <= 0:
+        yield f"schedule: final_lr {schedule.final_lr} and peak_lr {schedule.peak_lr}, expected 0 <= final_lr <= peak_lr"
+    total = sum(phase.tokens for phase in run.phases)
+    if not 0 <= schedule.warmup_tokens <= total:
+        yield f"schedule.warmup_tokens: {schedule.warmup_tokens}, expected 0 to the run's {total} tokens"
+
+
+def _rest(run: RunConfig) -> Iterator[str]:
+    optimizer, system = run.optimizer, run.system
+    yield from _one_of("optimizer.name", optimizer.name, ["adamw", "stableadamw"])
+    if not all(0 <= beta < 1 for beta in optimizer.betas):
+        yield f"optimizer.betas: {list(optimizer.betas)}, expected two numbers in [0, 1)"
+    yield from _at_least(0, optimizer__weight_decay=optimizer.weight_decay, optimizer__eps=optimizer.eps)
+    if optimizer.clip_norm is not None and optimizer.clip_norm <= 0:
+        yield f"optimizer.clip_norm: {optimizer.clip_norm}, expected a number above 0, or null for no clipping"
+    yield from _one_of("system.device", system.device, ["auto", "cpu", "gpu"])
+    yield from _one_of("system.precision", system.precision, ["fp32", "bf16"])
+    yield from _one_of("system.parallelism", system.parallelism, ["ddp", "fsdp"])
+    yield from _at_least(
+        1,
+        checkpoint__interval_tokens=run.checkpoint.interval_tokens,
+        checkpoint__keep=run.checkpoint.keep,
+        evaluation__interval_tokens=run.evaluation.interval_tokens,
+        evaluation__rows=run.evaluation.rows,
+        system__timeout_seconds=system.timeout_seconds,
+    )
+    for name, options in run.evaluation.objectives.items():
+        try:
+            objectives.build(name, options)
+        except ConfigError as error:
+            yield f"evaluation.objectives.{name}: {error}"
+    if "/" in run.name or run.name in ("", ".", ".."):
+        yield f"name: '{run.name}' cannot be the name of a folder"

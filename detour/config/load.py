@@ -1,0 +1,126 @@
+"""YAML and overrides -> a checked `RunConfig`. Every problem is reported, and all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from detour.config.check import check
+from detour.config.schema import RunConfig
+from detour.errors import ConfigError
+from detour.registry import suggestion
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a run's YAML.
+
+    The file may name another with ``extends: other.yaml`` (a path relative to itself, one level deep): mappings are
+    merged over it, lists replace it. ``overrides`` are ``key=value`` with dots, and numbers for list items:
+    ``phases.0.tokens=1000``.
+
+    Raises:
+        ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key.
+    """
+    raw = _read(Path(path))
+    parent = raw.pop("extends", None)
+    if parent is not None:
+        parent_path = Path(path).parent / str(parent)
+        base = _read(parent_path)
+        if "extends" in base:
+            raise ConfigError(f"{path}: extends {parent_path}, which extends a third file; one level is allowed")
+        raw = OmegaConf.merge(base, raw)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override '{override}': expected key=value")
+        try:
+            OmegaConf.update(raw, key, yaml.safe_load(value), force_add=True)
+        except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError) as error:
+            raise ConfigError(f"override '{override}': {_first_line(error)}") from error
+    return from_mapping(raw, source=str(path))
+
+
+def from_mapping(raw: DictConfig | dict[str, Any], *, source: str = "config") -> RunConfig:
+    """The same checks on values that are already in memory. Raises ConfigError."""
+    try:
+        values = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{source}: {_first_line(error)}") from error
+    problems: list[str] = []
+    _check_shape(RunConfig, values, "", problems)
+    if problems:
+        raise ConfigError(_listing(source, problems))
+    run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), values))  # type: ignore[assignment]
+    if problems := check(run):
+        raise ConfigError(_listing(source, problems))
+    return run
+
+
+def to_yaml(run: RunConfig) -> str:
+    """The whole configuration, defaults included, as YAML that `load` takes back."""
+    return OmegaConf.to_yaml(OmegaConf.structured(run))
+
+
+def _read(path: Path) -> DictConfig:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        loaded = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{path}: expected a mapping of keys to values")
+    return loaded
+
+
+def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> None:
+    """Collects unknown keys, wrong types and missing values of a dataclass and of those inside it."""
+    if not isinstance(values, dict):
+        problems.append(f"{prefix or 'the file'}: {values!r}, expected a mapping")
+        return
+    hints = get_type_hints(cls)
+    defaults = {f.name: f.default for f in fields(cls)}
+    for key in values:
+        if key not in hints:
+            problems.append(f"{_join(prefix, key)}: unknown key{suggestion(str(key), hints)}")
+    for key, hint in hints.items():
+        full = _join(prefix, key)
+        value = values.get(key, MISSING)
+        if key not in values:
+            if is_dataclass(hint):
+                _check_shape(hint, {}, full, problems)  # type: ignore[arg-type]
+            elif defaults[key] == MISSING:
+                problems.append(f"{full}: missing, and it has no default")
+        elif is_dataclass(hint):
+            _check_shape(hint, value, full, problems)  # type: ignore[arg-type]
+        elif get_origin(hint) is list and is_dataclass(get_args(hint)[0]):
+            if not isinstance(value, list):
+                problems.append(f"{full}: {value!r}, expected a list")
+                continue
+            for index, item in enumerate(value):
+                _check_shape(get_args(hint)[0], item, f"{full}[{index}]", problems)
+        else:
+            try:
+                OmegaConf.merge(OmegaConf.structured(cls), {key: value})
+            except OmegaConfBaseException as error:
+                problems.append(f"{full}: {_first_line(error)}")
+
+
+def _join(prefix: str, key: object) -> str:
+    return f"{prefix}.{key}" if prefix else str(key)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _listing(source: str, problems: list[str]) -> str:
+    if len(problems) == 1:
+        return f"{source}: {problems[0]}"
+    return f"{source}: {len(problems)} problems\n" + "\n".join(f"  - {problem}" for problem in problems)

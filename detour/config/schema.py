@@ -1,0 +1,221 @@
+"""Everything that a run's YAML may say. A key that is not here is refused; a derived value is never a field.
+
+Field names carry their units. Lengths of training are in tokens that are not padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+# omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
+# ruff: noqa: UP045, UP007
+from omegaconf import MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which encoder.
+
+    Attributes:
+        init: Hugging Face folder or hub name to start from; null draws random weights.
+        size: A name in `detour.model.architecture.SIZES`. Checked against `init`, and all that `detour plan` needs.
+        architecture: Fields of `Architecture` that differ from the size's.
+        tokenizer: Hugging Face folder or hub name; null takes that of `init`.
+        attention_backend: "auto", "sdpa", "flash", "varlen" or "flex".
+        gradient_checkpointing: Recompute layers in the backward pass to save memory.
+        compile: torch.compile the regions around attention.
+    """
+
+    init: Optional[str] = None
+    size: str = MISSING
+    architecture: dict[str, Any] = field(default_factory=dict)
+    tokenizer: Optional[str] = None
+    attention_backend: str = "auto"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """One folder of prepared rows.
+
+    Attributes:
+        path: The folder that `data_prep.pack` wrote.
+        proportion: Share of the training rows drawn from it; give it for all streams or for none.
+    """
+
+    path: str = MISSING
+    proportion: Optional[float] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Rows in, batches out.
+
+    Attributes:
+        train: Folders of training rows.
+        validation: Folders of held-out rows; empty for no evaluation.
+        row_tokens: Length of a row; must be what the folders were prepared with.
+        global_batch_rows: Rows in an optimizer step, over all devices.
+        micro_batch_rows: Rows in one forward pass of a device.
+        shuffle: Shuffle the training rows anew each epoch.
+        shuffle_seed: Seed of that order, shared by the arms of a comparison.
+        workers: Loader processes a device; 0 loads in the training process.
+        canonical_nodes: streaming's num_canonical_nodes: fixes the order of rows whatever the number of machines.
+        verify_hashes: Hash every shard before training. Off, only sizes and formats are checked.
+        timeout_seconds: How long a batch may take to arrive before the loader is declared dead.
+    """
+
+    train: list[StreamConfig] = field(default_factory=list)
+    validation: list[StreamConfig] = field(default_factory=list)
+    row_tokens: int = MISSING
+    global_batch_rows: int = MISSING
+    micro_batch_rows: int = MISSING
+    shuffle: bool = True
+    shuffle_seed: int = 42
+    workers: int = 2
+    canonical_nodes: int = 1
+    verify_hashes: bool = True
+    timeout_seconds: int = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeConfig:
+    """See `detour.phases.Freeze`."""
+
+    layers: str = ""
+    embeddings: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseConfig:
+    """See `detour.phases.Phase`."""
+
+    name: str = MISSING
+    objective: str = MISSING
+    tokens: int = MISSING
+    options: dict[str, Any] = field(default_factory=dict)
+    freeze: FreezeConfig = field(default_factory=FreezeConfig)
+    lr_factor: float = 1.0
+    rewarm_tokens: int = 0
+    optimizer_state: str = "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """See `detour.schedule.WSD`."""
+
+    peak_lr: float = MISSING
+    final_lr: float = 0.0
+    warmup_tokens: int = 0
+    decay_phase: Optional[str] = None
+    shape: str = "one_minus_sqrt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """See `detour.training.optim`.
+
+    Attributes:
+        name: "adamw" or "stableadamw".
+        betas: Decay of the two moments.
+        eps: Added to the denominator.
+        weight_decay: Share of a weight taken off a step at the peak learning rate, in proportion below it (decoupled);
+            biases, norms and nothing else are spared.
+        clip_norm: Largest norm of the gradient; null does not clip.
+    """
+
+    name: str = "adamw"
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 1e-5
+    clip_norm: Optional[float] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemConfig:
+    """Where and how exactly it computes.
+
+    Attributes:
+        device: "auto", "cpu" or "gpu".
+        precision: "fp32", or "bf16" for mixed precision with fp32 weights.
+        parallelism: With several processes: "ddp" (weights on each) or "fsdp" (weights sharded, FSDP2).
+        deterministic: Ask torch for deterministic kernels; slower on a GPU.
+        timeout_seconds: How long a collective operation may wait for the other processes.
+    """
+
+    device: str = "auto"
+    precision: str = "fp32"
+    parallelism: str = "ddp"
+    deterministic: bool = False
+    timeout_seconds: int = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When to save.
+
+    Attributes:
+        interval_tokens: Save each time so many tokens were seen, at the end of each phase, and at the end.
+        keep: Newest checkpoints kept; those at the end of a phase are always kept.
+        resume: Continue from the newest valid checkpoint of the run folder, if there is one.
+    """
+
+    interval_tokens: int = MISSING
+    keep: int = 2
+    resume: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out loss, always under every objective named here, whatever phase is training.
+
+    Attributes:
+        interval_tokens: Evaluate each time so many tokens were seen, at each phase boundary, and at the end.
+        rows: Held-out rows used each time.
+        objectives: Objective name to its options.
+    """
+
+    interval_tokens: int = MISSING
+    rows: int = 256
+    objectives: dict[str, Any] = field(default_factory=lambda: {"mlm": {"rate": 0.15}, "clm": {}})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    """Where the numbers go, besides metrics.jsonl in the run folder.
+
+    Attributes:
+        wandb_project: Weights & Biases project; null for none. Without a key it logs offline into the run folder.
+        wandb_entity: Team or user there.
+        progress_bar: Draw a progress bar on the terminal.
+    """
+
+    wandb_project: Optional[str] = None
+    wandb_entity: Optional[str] = None
+    progress_bar: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+        name: Names the run and its folder.
+        folder: Parent of the run folder.
+        seed: Seed of weights, masks and dropout.
+    """
+
+    name: str = MISSING
+    folder: str = "runs"
+    seed: int = 17
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    phases: list[PhaseConfig] = field(default_factory=list)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    system: SystemConfig = field(default_factory=SystemConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)

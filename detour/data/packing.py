@@ -1,0 +1,111 @@
+"""Packing: which documents share a row. Pure; knows lengths, not tokens.
+
+Best-fit decreasing (Johnson et al. 1974; for language models arXiv 2404.10830) over a bounded window: the longest
+piece first, each into the fullest row that still holds it. Rows left too empty at the end of a window stay open and
+are filled from the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from random import Random
+from typing import Generic, TypeVar
+
+Piece = TypeVar("Piece", bound=Sized)
+
+WINDOW_TOKENS = 1 << 24  # 32 MiB of uint16 tokens in memory; more gains nothing, see tests/data/test_packing.py
+WINDOW_ROWS = 2048  # at least, where rows are long: with fewer pieces to choose from, rows fit less well
+
+
+def split_document(n: int, T: int) -> list[int]:
+    """Lengths of the pieces a document of ``n`` tokens is cut into: full rows of ``T``, then the rest. Sums to ``n``.
+
+    Only the last piece is shorter than a row, so two pieces of one document never share a row.
+    """
+    full, rest = divmod(n, T)
+    return [T] * full + [rest] * (rest > 0)
+
+
+def pack_rows(
+    pieces: Iterable[Piece], *, row_tokens: int, seed: int, window_tokens: int | None = None
+) -> Iterator[list[Piece]]:
+    """Groups pieces into rows of at most ``row_tokens`` tokens; each piece comes out exactly once and unchanged.
+
+    Deterministic in the order of the pieces and the seed. Rows come out window by window, shuffled inside the window:
+    without that, long documents would come first and the stream would be sorted by length.
+
+    Args:
+        pieces: Anything with a length in [1, row_tokens], such as arrays of token ids.
+        row_tokens: Capacity of a row.
+        seed: Seeds the shuffle.
+        window_tokens: Tokens packed together. Rows still open when a window ends add at most one more window, so
+            memory is bounded by twice this figure.
+
+    Raises:
+        ValueError: A piece is empty or longer than a row.
+
+    Cost: O(row_tokens / 64) machine words for each piece, about 2 microseconds.
+    """
+    window_tokens = window_tokens or max(WINDOW_TOKENS, WINDOW_ROWS * row_tokens)
+    rng, open_rows = Random(seed), _OpenRows[Piece](row_tokens)
+    window: list[Piece] = []
+    filled = 0
+    for piece in pieces:
+        if not 1 <= len(piece) <= row_tokens:
+            raise ValueError(f"a piece has {len(piece)} tokens, expected 1 to {row_tokens}; see split_document")
+        window.append(piece)
+        filled += len(piece)
+        if filled >= window_tokens:
+            yield from _pack_window(window, open_rows, rng, keep=window_tokens // row_tokens)
+            window, filled = [], 0
+    yield from _pack_window(window, open_rows, rng, keep=0)
+
+
+def _pack_window(window: list[Piece], open_rows: _OpenRows[Piece], rng: Random, *, keep: int) -> list[list[Piece]]:
+    """Places a window, then closes the rows that are full enough, in shuffled order."""
+    window.sort(key=len, reverse=True)  # stable: equal lengths stay in input order
+    for piece in window:
+        open_rows.place(piece)
+    rows = open_rows.close(keep=keep)
+    rng.shuffle(rows)
+    return rows
+
+
+class _OpenRows(Generic[Piece]):
+    """Rows by free tokens, with a bit mask of the sizes at hand, so the best fit is one shift and one lowest bit."""
+
+    def __init__(self, row_tokens: int) -> None:
+        self.row_tokens = row_tokens
+        self._clear()
+
+    def _clear(self) -> None:
+        self.rows_by_free: list[list[list[Piece]]] = [[] for _ in range(self.row_tokens + 1)]
+        self.mask = 0  # bit f is set where rows_by_free[f] is not empty
+
+    def _put(self, free: int, row: list[Piece]) -> None:
+        self.rows_by_free[free].append(row)
+        self.mask |= 1 << free
+
+    def place(self, piece: Piece) -> None:
+        """Adds a piece to the fullest row that holds it, or to a new row."""
+        n = len(piece)
+        fitting = self.mask >> n
+        if fitting:
+            free = n + (fitting & -fitting).bit_length() - 1
+            row = self.rows_by_free[free].pop()
+            if not self.rows_by_free[free]:
+                self.mask ^= 1 << free
+        else:
+            free, row = self.row_tokens, []
+        row.append(piece)
+        self._put(free - n, row)
+
+    def close(self, *, keep: int) -> list[list[Piece]]:
+        """Takes out all rows but the ``keep`` emptiest of those that waste more than 1/512 of their tokens."""
+        fullest_first = [(free, row) for free, rows in enumerate(self.rows_by_free) for row in rows]
+        tidy = sum(free * 512 <= self.row_tokens for free, _ in fullest_first)
+        cut = max(tidy, len(fullest_first) - keep)
+        self._clear()
+        for free, row in fullest_first[cut:]:
+            self._put(free, row)
+        return [row for _, row in fullest_first[:cut]]

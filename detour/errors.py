@@ -1,0 +1,21 @@
+"""Errors that a user can act on. Each message names the file or key, what was found, and what was expected."""
+
+
+class DetourError(Exception):
+    """Base of every error this library raises on purpose; the command line prints it without a traceback."""
+
+
+class ConfigError(DetourError):
+    """A configuration is wrong. The message lists every problem found, not only the first."""
+
+
+class DataError(DetourError):
+    """A corpus, shard, manifest or tokenizer is missing, damaged, or does not fit the run."""
+
+
+class ModelError(DetourError):
+    """Weights, architecture and tokenizer do not fit together."""
+
+
+class CheckpointError(DetourError):
+    """A checkpoint is absent or damaged, or resuming from it would change the run's past."""

@@ -1,0 +1,76 @@
+"""Cross-entropy through the vocabulary projection, without ever holding the logits of a whole batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+# Logits held at once, in elements. Small chunks stay in a CPU's cache; a GPU wants large matrix products.
+CHUNK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
+
+
+def linear_cross_entropy(h_MC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_M: Tensor) -> Tensor:
+    """Sum over M of the cross-entropy of softmax(h W^T + b) at the targets; a scalar in fp32.
+
+    Works through chunks of rows, and computes the gradients in the forward pass while a chunk's logits exist, so that
+    nothing of size M x V is kept and no projection is computed twice. Logits are cast to fp32 before the softmax; the
+    matrix products follow autocast. Peak memory beyond the gradients: one chunk of logits (64 MB on a CPU).
+
+    Args:
+        h_MC: Hidden states at the supervised positions.
+        weight_VC: Vocabulary projection (the embedding, if tied).
+        bias_V: Its bias.
+        target_M: int64, the ids to predict, every one in [0, V).
+    """
+    device = h_MC.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h_MC.dtype
+    return _LinearCrossEntropy.apply(h_MC, weight_VC, bias_V, target_M, dtype, torch.is_grad_enabled())  # type: ignore[return-value]
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h_MC, weight_VC, bias_V, target_M, dtype, with_grad):  # noqa: ANN001, ANN205
+        M, V = len(h_MC), len(weight_VC)
+        rows = max(1, CHUNK_ELEMENTS.get(h_MC.device.type, 1 << 24) // V)
+        want_h, want_w, want_b = (with_grad and need for need in ctx.needs_input_grad[:3])
+        grad_h = torch.empty_like(h_MC) if want_h else None
+        grad_w = torch.zeros_like(weight_VC, dtype=torch.float32) if want_w else None
+        grad_b = torch.zeros_like(bias_V, dtype=torch.float32) if want_b else None
+        loss = torch.zeros((), dtype=torch.float32, device=h_MC.device)
+
+        with torch.autocast(h_MC.device.type, enabled=False):
+            w, b = weight_VC.to(dtype), None if bias_V is None else bias_V.to(dtype)
+            for start in range(0, M, rows):
+                h = h_MC[start : start + rows].to(dtype)
+                target = target_M[start : start + rows, None]
+                logits = torch.nn.functional.linear(h, w, b).float()
+                normaliser = logits.logsumexp(1, keepdim=True)
+                loss += (normaliser - logits.gather(1, target)).sum()
+                if not (want_h or want_w or want_b):
+                    continue
+                # d loss / d logits = softmax - onehot, made in place of the logits
+                slope = logits.sub_(normaliser).exp_()
+                slope.scatter_add_(1, target, slope.new_full((1, 1), -1.0).expand(len(target), 1))
+                if grad_b is not None:
+                    grad_b += slope.sum(0)
+                slope = slope.to(dtype)
+                if grad_h is not None:
+                    grad_h[start : start + rows] = slope @ w
+                if grad_w is not None:
+                    grad_w.addmm_(slope.T, h) if dtype == torch.float32 else grad_w.add_(slope.T @ h)
+        ctx.grads = (grad_h, grad_w, grad_b)
+        ctx.dtypes = (h_MC.dtype, weight_VC.dtype, None if bias_V is None else bias_V.dtype)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx | Any, grad_loss: Tensor):  # noqa: ANN205
+        grads = (
+            None if grad is None else grad.mul_(grad_loss).to(dtype)
+            for grad, dtype in zip(ctx.grads, ctx.dtypes, strict=True)
+        )
+        ctx.grads = ()  # a second backward fails instead of scaling twice
+        return *grads, None, None, None

@@ -1,0 +1,19 @@
+"""Rotary position embeddings (arXiv 2104.09864), the half-split form that Hugging Face uses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotary_table(position_N: Tensor, *, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [N, 1, 1, d / 2] for tokens at the given positions; computed in fp32, then cast."""
+    exponent = torch.arange(0, head_dim, 2, device=position_N.device, dtype=torch.float32) / head_dim
+    angle_ND = position_N[:, None].float() * (1.0 / theta**exponent)
+    return angle_ND.cos().to(dtype)[:, None, None], angle_ND.sin().to(dtype)[:, None, None]
+
+
+def rotate(x_NKHd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates [N, K, H, d] by the table; queries and keys (K = 2) go through together."""
+    a, b = x_NKHd.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

@@ -1,0 +1,34 @@
+"""Causal language modelling: each token predicts the next one of its own document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from detour.batch import IGNORE, Batch, doc_ids_of
+from detour.objectives.base import Attention, Objective, register
+from detour.objectives.random import RowRandom
+from detour.vocab import Vocab
+
+
+@register("clm")
+@dataclass(frozen=True, kw_only=True)
+class CLM(Objective):
+    """Next-token prediction inside each document; the last token of a document is unsupervised.
+
+    Inputs are left as they are, and nothing is random. A row's share of supervised tokens is 1 - documents / tokens.
+    """
+
+    attention: ClassVar[Attention] = "causal"
+
+    def corrupt(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
+        ids_BT, doc_BT = batch["input_ids"], doc_ids_of(batch)
+        labels_BT = torch.full_like(ids_BT, IGNORE)
+        same_document = (doc_BT[:, :-1] == doc_BT[:, 1:]) & (doc_BT[:, 1:] >= 0)
+        labels_BT[:, :-1] = ids_BT[:, 1:].where(same_document, IGNORE)
+        return {**batch, "labels": labels_BT}
+
+    def supervised_share(self, mean_document_tokens: float) -> float:
+        return 1.0 - 1.0 / mean_document_tokens
