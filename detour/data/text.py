@@ -105,7 +105,7 @@ def read_documents(
         for where, data in _records(path, report):
             try:
                 document = _parse(data, where, path, text_column)
-            except _UnusableLine as problem:
+            except _UnusableLineError as problem:
                 if strict:
                     raise DataError(f"{where}: {problem}") from None
                 report.skip(str(problem), where)
@@ -117,7 +117,7 @@ def read_documents(
             yield document
 
 
-class _UnusableLine(Exception):
+class _UnusableLineError(Exception):
     """Why a line was not used, in words that group well."""
 
 
@@ -125,23 +125,24 @@ def _parse(data: bytes, where: str, path: Path, text_column: str) -> Document:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise _UnusableLine("not valid UTF-8") from None
+        raise _UnusableLineError("not valid UTF-8") from None
     if _format_of(path) == ".txt":
         return Document(text, path.name, None, path)
     try:
         record = json.loads(text)
     except (json.JSONDecodeError, RecursionError):
-        raise _UnusableLine("not valid JSON") from None
+        raise _UnusableLineError("not valid JSON") from None
     if not isinstance(record, dict) or text_column not in record:
-        raise _UnusableLine(f"no '{text_column}' column")
+        raise _UnusableLineError(f"no '{text_column}' column")
     if not isinstance(record[text_column], str):
-        raise _UnusableLine(f"'{text_column}' is not a string")
+        raise _UnusableLineError(f"'{text_column}' is not a string")
     try:
         record[text_column].encode()
     except UnicodeEncodeError:  # JSON may spell half a surrogate pair, which no tokenizer takes
-        raise _UnusableLine(f"'{text_column}' holds a lone surrogate") from None
+        raise _UnusableLineError(f"'{text_column}' holds a lone surrogate") from None
     licence = record.get("licence", record.get("license"))
-    return Document(record[text_column], str(record.get("id", where)), licence if licence is None else str(licence), path)
+    licence = None if licence is None else str(licence)
+    return Document(record[text_column], str(record.get("id", where)), licence, path)
 
 
 def _records(path: Path, report: ReadReport) -> Iterator[tuple[str, bytes]]:
@@ -177,7 +178,7 @@ def _chunks(raw: BinaryIO, suffix: str) -> Iterator[bytes]:
 
 
 def _zstd_chunks(raw: BinaryIO) -> Iterator[bytes]:
-    """Frame after frame. zstandard's own stream reader takes a file that was cut short for a whole one; this does not."""
+    """Frame after frame. Unlike zstandard's own stream reader, does not take a file cut short for a whole one."""
     library = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     frame = None
     while data := raw.read(CHUNK_BYTES):

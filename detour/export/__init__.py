@@ -1,0 +1,1 @@
+"""In from Hugging Face folders, out to Hugging Face folders."""

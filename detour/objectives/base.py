@@ -58,8 +58,9 @@ def register(name: str) -> Callable[[O], O]:
     """Class decorator: makes an objective available to `phases:` under ``name``."""
 
     def add(cls: O) -> O:
-        cls.name = name
-        return registry.register(name)(cls)  # type: ignore[return-value]
+        registry.register(name)(cls)
+        cls.name = name  # after the registry has accepted it
+        return cls
 
     return add
 
@@ -71,6 +72,8 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
         ConfigError: The name is unknown, or an option is unknown, of the wrong type, or out of range.
     """
     cls, options = registry.get(name), dict(options or {})
+    if "name" not in vars(cls):  # found through an entry point, without the decorator
+        cls.name = name
     hints = get_type_hints(cls)
     known = {f.name: hints[f.name] for f in fields(cls)}
     problems = []

@@ -38,7 +38,7 @@ class MLM(Objective):
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise ValueError(f"rate is {self.rate}, expected a number in (0, 1)")
-        if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
+        if not (min(self.mask_share, self.random_share) >= 0 and self.mask_share + self.random_share <= 1):  # NaN too
             raise ValueError(f"mask_share {self.mask_share} and random_share {self.random_share} must be >= 0 and sum to <= 1")
 
     def corrupt(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:

@@ -1,0 +1,1 @@
+"""Callbacks: they observe and write, and never change what is trained."""

@@ -1,0 +1,199 @@
+"""Text files -> packed rows: ``python -m data_prep.pack corpus.jsonl.zst --tokenizer DIR --out DIR --row-tokens 1024``.
+
+Each document is tokenised with the tokenizer's own template ([CLS] text [SEP]), cut where it is longer than a row, and
+packed with others into rows. Another row length is another run of this command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from detour.data.manifest import ShardManifest, Source
+from detour.data.mds import RowWriter, ids_dtype
+from detour.data.packing import pack_rows, split_document
+from detour.data.text import Document, ReadReport, find_files, read_documents
+from detour.data.tokenizer import encoder_of, load_tokenizer, tokenizer_info
+from detour.errors import DataError, DetourError
+
+BATCH_CHARACTERS = 1 << 22  # tokenised at once: enough to keep every thread busy
+
+
+class _Tally:
+    """Counts and sources, noted while the documents stream by."""
+
+    def __init__(self) -> None:
+        self.documents = self.without_tokens = self.documents_split = 0
+        self.per_file: dict[Path, int] = {}
+        self.licences: dict[Path, set[str]] = {}
+
+    def see(self, document: Document) -> None:
+        self.per_file[document.path] = self.per_file.get(document.path, 0) + 1
+        if document.licence:
+            self.licences.setdefault(document.path, set()).add(document.licence)
+
+    def sources(self, files: Iterable[Path]) -> list[Source]:
+        return [
+            Source(
+                path=path.as_posix(),
+                sha256=_sha256_of(path),
+                bytes=path.stat().st_size,
+                documents=self.per_file.get(path, 0),
+                licence=", ".join(sorted(self.licences.get(path, ()))) or None,
+            )
+            for path in files
+        ]
+
+
+def pack_corpus(
+    inputs: list[Path],
+    *,
+    tokenizer: str | Path,
+    out: Path,
+    row_tokens: int,
+    text_column: str = "text",
+    seed: int = 0,
+    strict: bool = False,
+    overwrite: bool = False,
+    on_read: Callable[[int], None] = lambda bytes_read: None,
+) -> tuple[ShardManifest, ReadReport]:
+    """Reads, tokenises, packs and writes a corpus.
+
+    Args:
+        inputs: Files or folders, see `find_files`.
+        tokenizer: Name or folder.
+        out: Folder of the dataset.
+        row_tokens: T.
+        text_column: Key of the text in JSON lines.
+        seed: Seeds the order of the rows.
+        strict: Stop at the first unusable line.
+        overwrite: Replace a dataset in ``out``.
+        on_read: Told the bytes read so far.
+
+    Returns:
+        The manifest written, and what was read and skipped.
+
+    Raises:
+        DataError: Inputs, tokenizer or ``out`` are unusable, or no text was found. Nothing is left in ``out`` then.
+
+    Cost: the tokenizer's speed; memory two windows of tokens (see `pack_rows`) and one shard.
+    """
+    if row_tokens < 8:
+        raise DataError(f"--row-tokens is {row_tokens}, expected 8 or more")
+    files, loaded, report, tally = find_files(inputs), load_tokenizer(tokenizer), ReadReport(), _Tally()
+    info = tokenizer_info(loaded)
+    encode = encoder_of(loaded, dtype=ids_dtype(info.vocab_size))
+    template_tokens = loaded.num_special_tokens_to_add(pair=False)
+
+    def pieces() -> Iterator[np.ndarray]:
+        documents = read_documents(files, text_column=text_column, strict=strict, report=report)
+        for batch in _batches(documents, tally):
+            on_read(report.bytes_read)
+            for ids in encode(batch):
+                if len(ids) <= template_tokens:
+                    tally.without_tokens += 1
+                    continue
+                tally.documents += 1
+                lengths = split_document(len(ids), row_tokens)
+                tally.documents_split += len(lengths) > 1
+                yield from np.split(ids, np.cumsum(lengths)[:-1]) if len(lengths) > 1 else (ids,)
+
+    with RowWriter(out, row_tokens=row_tokens, tokenizer=info, seed=seed, overwrite=overwrite) as writer:
+        for row in pack_rows(pieces(), row_tokens=row_tokens, seed=seed):
+            writer.write(row)
+        manifest = writer.finish(
+            sources=tally.sources(files),
+            documents=tally.documents,
+            empty_skipped=report.skipped["empty text"] + tally.without_tokens,
+            documents_split=tally.documents_split,
+        )
+    on_read(report.bytes_read)
+    return manifest, report
+
+
+def _batches(documents: Iterable[Document], tally: _Tally) -> Iterator[list[str]]:
+    """Texts in lists of about BATCH_CHARACTERS."""
+    batch: list[str] = []
+    characters = 0
+    for document in documents:
+        tally.see(document)
+        batch.append(document.text)
+        characters += len(document.text)
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def main(
+    inputs: Annotated[list[Path], typer.Argument(help="JSONL or text files (.gz, .zst), or folders of them.")],
+    tokenizer: Annotated[str, typer.Option(help="Name on the hub, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    row_tokens: Annotated[int, typer.Option(help="Tokens of a row.")] = 1024,
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
+    seed: Annotated[int, typer.Option(help="Seed of the order of rows.")] = 0,
+    strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be used.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a dataset that is already in --out.")] = False,
+) -> None:
+    """Tokenise and pack text into shards of fixed-length rows."""
+    console = Console(stderr=True)
+    columns = ("packing", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    try:
+        total = sum(path.stat().st_size for path in find_files(inputs))
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("", total=total)
+            manifest, report = pack_corpus(
+                inputs,
+                tokenizer=tokenizer,
+                out=out,
+                row_tokens=row_tokens,
+                text_column=text_column,
+                seed=seed,
+                strict=strict,
+                overwrite=overwrite,
+                on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
+            )
+    except DetourError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    Console().print(_table(manifest, report, out))
+
+
+def _table(manifest: ShardManifest, report: ReadReport, out: Path) -> Table:
+    counts = manifest.counts
+    table = Table("", "", title=str(out), show_header=False)
+    for name, value in (
+        ("documents", counts.documents),
+        ("  of these split", counts.documents_split),
+        ("tokens", counts.tokens),
+        (f"rows of {manifest.row_tokens}", counts.rows),
+        ("shards", len(manifest.shards)),
+        ("empty documents skipped", counts.empty_skipped),
+    ):
+        table.add_row(name, f"{value:,}")
+    table.add_row("utilisation", f"{manifest.utilisation:.2%}")
+    for reason, n in report.skipped.items():
+        if reason != "empty text":
+            table.add_row(f"lines skipped: {reason}", f"{n:,}, first {', '.join(report.examples[reason])}")
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,345 @@
+"""The one place where a configuration becomes objects and a Trainer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import warnings
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from composer import DataSpec, Evaluator, Trainer
+from composer.core import Callback
+from composer.loggers import LoggerDestination, WandBLogger
+from composer.utils import dist, reproducibility
+from composer.utils.parallelism import FSDP2Config
+
+import detour
+from detour import objectives
+from detour.batch import Batch, count_tokens
+from detour.config.check import arch, phase_schedule, wsd
+from detour.config.load import to_yaml
+from detour.config.schema import RunConfig, StreamConfig
+from detour.data.loader import StreamSpec, build_loader
+from detour.data.manifest import ShardManifest
+from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
+from detour.errors import CheckpointError, ConfigError, ModelError
+from detour.export import hf
+from detour.model.backends import select
+from detour.model.encoder import Encoder
+from detour.objectives import Objective, RowRandom
+from detour.training import checkpoint as checkpoints
+from detour.training.callbacks.checkpointer import Checkpointer
+from detour.training.callbacks.eval_loss import EvalLoss
+from detour.training.callbacks.jsonl import JsonlLogger
+from detour.training.callbacks.ledger import Ledger
+from detour.training.callbacks.progress import ProgressBar
+from detour.training.checkpoint import Checkpoint
+from detour.training.composer_model import DetourModel
+from detour.training.intervals import EveryTokens
+from detour.training.optim import build_optimizer
+from detour.training.past import differences
+from detour.training.phase import GlooShardMean, PhaseSwitch
+from detour.training.resume import RestoreRng, restore
+from detour.vocab import Vocab
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its things: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``."""
+
+    path: Path
+
+    @staticmethod
+    def of(run: RunConfig) -> RunFolder:
+        return RunFolder(Path(run.folder) / run.name)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+
+def build_trainer(run: RunConfig) -> Trainer:
+    """A Composer Trainer ready to `fit`, at the start of the run or at the newest checkpoint of its folder.
+
+    Raises:
+        ConfigError, DataError, ModelError, CheckpointError: Something does not fit; nothing was trained or written.
+    """
+    device = _device(run)
+    dist.initialize_dist(device, timeout=run.system.timeout_seconds)
+    device_rows = _device_rows(run)
+    tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
+    vocab, identity = vocab_of(tokenizer, size=arch(run).vocab_size), fingerprint(tokenizer)
+    record = run_record(run, tokenizer=identity)
+    resumed = _checkpoint_to_resume(run, record)
+    schedule, folder = phase_schedule(run), RunFolder.of(run)
+
+    reproducibility.seed_all(run.seed)
+    encoder = build_encoder(run, resumed, device=device)
+    switch = PhaseSwitch(
+        encoder=encoder, schedule=schedule, wsd=wsd(run), vocab=vocab, seed=run.seed, clip_norm=run.optimizer.clip_norm
+    )
+    ledger = Ledger(arch=encoder.arch, schedule=schedule)
+    boundaries = schedule.boundaries[1:]
+    checkpointer = Checkpointer(
+        folder=folder.checkpoints,
+        interval_tokens=run.checkpoint.interval_tokens,
+        boundaries=boundaries,
+        keep=run.checkpoint.keep,
+        record=record,
+        stateful=[ledger],
+    )
+    callbacks: list[Callback] = [ledger, EvalLoss(), checkpointer]
+    if resumed:
+        callbacks.append(RestoreRng(resumed))
+    if run.logging.progress_bar and dist.get_global_rank() == 0:
+        callbacks.append(ProgressBar(schedule))
+
+    model = DetourModel(encoder, bf16=run.system.precision == "bf16")
+    sharded = run.system.parallelism == "fsdp" and dist.get_world_size() > 1
+    gradient_fix = [GlooShardMean()] if GlooShardMean.is_needed(sharded=sharded) else []
+    trainer = Trainer(
+        model=model,
+        optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
+        train_dataloader=_data_spec(_loader(run, run.data.train, device_rows, identity, training=True)),
+        eval_dataloader=_evaluators(run, vocab, identity, boundaries),
+        max_duration=f"{schedule.total_tokens}tok",
+        algorithms=[*gradient_fix, switch],
+        callbacks=callbacks,
+        loggers=_loggers(run, folder, batches_trained=_batches_of(resumed)),
+        progress_bar=False,
+        device=device,
+        precision="amp_bf16" if run.system.precision == "bf16" and device == "gpu" else "fp32",
+        parallelism_config={"fsdp": FSDP2Config(state_dict_type="full")} if sharded else None,
+        device_train_microbatch_size=min(run.data.micro_batch_rows, device_rows),
+        accumulate_train_batch_on_tokens=True,  # else micro-batches weigh by rows, and MLM's loss is wrong
+        spin_dataloaders=False,  # the stream resumes by itself; spinning would read the past again
+        seed=run.seed,
+        deterministic_mode=run.system.deterministic,
+        dist_timeout=run.system.timeout_seconds,
+        run_name=run.name,
+    )
+    if sharded and not trainer.state.fsdp_enabled:
+        raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
+    if resumed:
+        restore(trainer.state, resumed, [ledger])
+        log.warning("resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}")
+    return trainer
+
+
+def train(run: RunConfig) -> None:
+    """The whole run: from the start or the newest checkpoint to the last token."""
+    trainer = build_trainer(run)
+    try:
+        if dist.get_global_rank() == 0:
+            write_run_files(run)
+        done = trainer.state.timestamp.token.value
+        if done >= phase_schedule(run).total_tokens:
+            log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
+            return
+        if done == 0 and trainer.state.evaluators:
+            trainer.eval()
+        trainer.fit()
+    finally:
+        trainer.close()
+
+
+def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu") -> Encoder:
+    """The model with its weights: a checkpoint's, a Hugging Face folder's, or fresh ones from the current seed.
+
+    Raises:
+        ModelError: The folder's architecture is not the configured one, or its weights do not fit.
+    """
+    wanted = arch(run)
+    dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
+    backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=dtype)
+    encoder = Encoder(wanted, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
+    weights = None
+    if resumed is not None:
+        weights = resumed.tensors("model")
+    elif run.model.init is not None:
+        source = hf.fetch(run.model.init)
+        found = hf.read_architecture(source)
+        _check_architecture(run.model.init, asdict(found), asdict(wanted))
+        weights = hf.read_weights(source, wanted)
+    if weights is not None:
+        encoder.load_state_dict({**weights, hf.TIED: weights["model.embeddings.tok_embeddings.weight"]})
+    if run.model.compile:
+        encoder.compile_regions()
+    return encoder
+
+
+def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """All that decides what the weights mean must agree; dropout, initialisation and length limits are free."""
+    free = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
+            "max_position_embeddings", "causal_left_window")  # fmt: skip
+    lines = [f"{key} is {found[key]}, configured {wanted[key]}" for key in found if key not in free and found[key] != wanted[key]]
+    if lines:
+        raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))
+
+
+def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
+    """What identifies a run, for its checkpoints and its card: configuration, data, tokenizer, code, versions."""
+    folders = [*run.data.train, *run.data.validation]
+    manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
+    return {
+        "config": json.loads(json.dumps(asdict(run))),
+        "tokenizer": tokenizer,
+        "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
+        "sources": [asdict(source) for s in run.data.train for source in manifests[s.path].sources],
+        "environment": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit. Nothing personal, no paths, no environment variables."""
+    packages = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = None  # installed without its repository
+    return {
+        "detour": detour.__version__,
+        "commit": commit,
+        "python": platform.python_version(),
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "processes": dist.get_world_size(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def write_run_files(run: RunConfig) -> None:
+    """``config.yaml`` and ``environment.json`` in the run folder."""
+    folder = RunFolder.of(run).path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(to_yaml(run))
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
+
+
+def _checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint | None:
+    folder = RunFolder.of(run).checkpoints
+    if not run.checkpoint.resume:
+        if checkpoints.listing(folder):
+            raise CheckpointError(f"{folder}: holds checkpoints, and checkpoint.resume is false; choose another name")
+        return None
+    newest, passed_over = checkpoints.newest_valid(folder)
+    for line in passed_over:
+        log.warning("passing over a damaged checkpoint: %s", line)
+    if newest is None:
+        return None
+    changed = differences(newest.state()["run"], run, record, tokens=newest.tokens)
+    if changed:
+        raise CheckpointError(
+            f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)
+        )
+    return newest
+
+
+def _batches_of(resumed: Checkpoint | None) -> int:
+    return resumed.state()["timestamp"]["batch"] if resumed else 0
+
+
+def _device(run: RunConfig) -> str:
+    if run.system.device == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("system.device: gpu, and torch sees none here")
+    return run.system.device if run.system.device != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def _device_rows(run: RunConfig) -> int:
+    rows, world = run.data.global_batch_rows, dist.get_world_size()
+    if rows % world:
+        raise ConfigError(f"data.global_batch_rows: {rows} is not divisible by {world} processes")
+    return rows // world
+
+
+def _loader(run: RunConfig, streams: list[StreamConfig], device_rows: int, identity: str, *, training: bool) -> Any:
+    return build_loader(
+        streams=[StreamSpec(path=s.path, proportion=s.proportion) for s in streams],
+        device_batch_rows=device_rows,
+        shuffle=run.data.shuffle and training,
+        shuffle_seed=run.data.shuffle_seed,
+        canonical_nodes=run.data.canonical_nodes,
+        workers=run.data.workers if training else 0,
+        timeout_s=run.data.timeout_seconds,
+        drop_last=training,
+        verify_hashes=run.data.verify_hashes,
+        vocab_fingerprint=identity,
+        row_tokens=run.data.row_tokens,
+    )
+
+
+def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
+    return DataSpec(
+        loader,
+        batch_transforms=batch_transforms,
+        get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),
+        get_num_tokens_in_batch=count_tokens,
+    )
+
+
+def _corrupt_for_evaluation(batch: Batch, *, objective: Objective, vocab: Vocab, seed: int) -> Batch:
+    # epoch 0 every time: the same masks at each evaluation, so that the curve moves with the model alone
+    return objective(batch, vocab, RowRandom(seed=seed, epoch=0, sample_id_B=batch["sample_id"]))
+
+
+def _evaluators(run: RunConfig, vocab: Vocab, identity: str, boundaries: list[int]) -> list[Evaluator]:
+    """One for each objective, all over the same held-out rows."""
+    if not run.data.validation:
+        return []
+    rows = max(1, min(run.data.micro_batch_rows, run.evaluation.rows // dist.get_world_size()))
+    batches = max(1, run.evaluation.rows // (rows * dist.get_world_size()))
+    loader = _loader(run, run.data.validation, rows, identity, training=False)
+    return [
+        Evaluator(
+            label=name,
+            dataloader=_data_spec(
+                loader,
+                partial(_corrupt_for_evaluation, objective=objectives.build(name, options), vocab=vocab, seed=run.seed),
+            ),
+            metric_names=["loss"],
+            subset_num_batches=batches,
+            eval_interval=EveryTokens(run.evaluation.interval_tokens, boundaries),
+        )
+        for name, options in run.evaluation.objectives.items()
+    ]
+
+
+def _loggers(run: RunConfig, folder: RunFolder, *, batches_trained: int) -> list[LoggerDestination]:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    loggers: list[LoggerDestination] = [JsonlLogger(folder.metrics, batches_trained=batches_trained)]
+    if run.logging.wandb_project:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import wandb
+
+        online = bool(os.environ.get("WANDB_API_KEY")) or wandb.api.api_key is not None
+        loggers.append(
+            WandBLogger(
+                project=run.logging.wandb_project,
+                entity=run.logging.wandb_entity,
+                name=run.name,
+                init_kwargs={
+                    "id": run.name,
+                    "resume": "allow",
+                    "dir": str(folder.path),
+                    "mode": os.environ.get("WANDB_MODE") or ("online" if online else "offline"),
+                    "config": asdict(run),
+                },
+            )
+        )
+    return loggers

@@ -1,0 +1,118 @@
+"""From folders of packed rows to clean batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from streaming import Stream, StreamingDataLoader
+
+from detour.batch import Batch
+from detour.data.mds import verify_rows
+from detour.data.stream import RowDataset
+from detour.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSpec:
+    """One folder of packed rows and its share of the mix.
+
+    Attributes:
+        path: Local folder, as `RowWriter` left it.
+        proportion: Share of an epoch's rows, relative to the other folders'; None for all folders or for none.
+    """
+
+    path: str
+    proportion: float | None = None
+
+
+def collate(rows: Sequence[dict[str, Any]]) -> Batch:
+    """A `Batch` of the rows: D is the largest number of documents among them, shorter lists are filled with zeros."""
+    D = max(len(row["doc_lengths"]) for row in rows)
+    lengths_BD = np.zeros((len(rows), D), np.int64)
+    for lengths_D, row in zip(lengths_BD, rows, strict=True):
+        lengths_D[: len(row["doc_lengths"])] = row["doc_lengths"]
+    return {
+        "input_ids": torch.from_numpy(np.stack([row["input_ids"] for row in rows]).astype(np.int64)),
+        "doc_lengths": torch.from_numpy(lengths_BD),
+        "sample_id": torch.from_numpy(np.array([row["sample_id"] for row in rows], np.int64)),
+    }
+
+
+def build_loader(
+    *,
+    streams: Sequence[StreamSpec],
+    device_batch_rows: int,
+    shuffle: bool,
+    shuffle_seed: int,
+    canonical_nodes: int,
+    workers: int = 2,
+    prefetch_batches: int = 4,
+    timeout_s: float = 300.0,
+    drop_last: bool = True,
+    verify_hashes: bool = True,
+    vocab_fingerprint: str | None = None,
+    row_tokens: int | None = None,
+) -> StreamingDataLoader:
+    """A loader of clean batches, mixed from several folders, that resumes exactly by `state_dict` / `load_state_dict`.
+
+    Every folder is checked first (`verify_rows`), and all must agree in row length and tokenizer.
+
+    Args:
+        streams: The folders.
+        device_batch_rows: B on each rank.
+        shuffle: See `RowDataset`, as for the next two.
+        shuffle_seed: As above.
+        canonical_nodes: As above.
+        workers: Processes that read ahead; 0 reads in this one. The order of batches does not depend on it.
+        prefetch_batches: Batches each worker keeps ready.
+        timeout_s: Seconds to wait for a worker before its silence is an error.
+        drop_last: Leave out the epoch's last batch where it is not full.
+        verify_hashes: Read all shards once before the start, on each machine's first rank.
+        vocab_fingerprint: `fingerprint` of the run's tokenizer.
+        row_tokens: The run's T.
+
+    Raises:
+        DataError: A folder is missing, damaged or does not fit, or the proportions are not all given or all left out.
+    """
+    _check_proportions(streams)
+    verify_hashes = verify_hashes and os.environ.get("LOCAL_RANK", "0") == "0"
+    for spec in streams:
+        manifest = verify_rows(
+            spec.path, hashes=verify_hashes, row_tokens=row_tokens, vocab_fingerprint=vocab_fingerprint
+        )
+        row_tokens, vocab_fingerprint = manifest.row_tokens, manifest.tokenizer.sha256  # the next must fit the first
+    assert row_tokens is not None  # there is at least one stream
+    dataset = RowDataset(
+        streams=[Stream(local=os.path.abspath(spec.path), proportion=spec.proportion) for spec in streams],
+        row_tokens=row_tokens,
+        device_batch_rows=device_batch_rows,
+        shuffle=shuffle,
+        shuffle_seed=shuffle_seed,
+        canonical_nodes=canonical_nodes,
+    )
+    return StreamingDataLoader(
+        dataset,
+        batch_size=device_batch_rows,
+        collate_fn=collate,
+        drop_last=drop_last,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        prefetch_factor=prefetch_batches if workers else None,
+        timeout=timeout_s if workers else 0,
+    )
+
+
+def _check_proportions(streams: Sequence[StreamSpec]) -> None:
+    if not streams:
+        raise DataError("streams: none given, expected at least one folder")
+    given = [spec.proportion for spec in streams if spec.proportion is not None]
+    if len(given) not in (0, len(streams)):
+        raise DataError(f"streams: {len(given)} of {len(streams)} have a proportion, expected all or none")
+    if any(not 0 < proportion < float("inf") for proportion in given):
+        raise DataError(f"streams: proportions are {given}, expected numbers above 0")

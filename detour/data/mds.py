@@ -1,0 +1,240 @@
+"""Packed rows on the disk: the column contract, the writer, and the check at open.
+
+Columns of a row of T tokens, in MDS shards (mosaicml-streaming, format version 2):
+    input_ids    uint16 [T] where the vocabulary has at most 65,536 ids, else uint32 [T]; the tail is pad_id
+    doc_lengths  uint32 [documents in the row]: tokens of each document or piece, in order; sum <= T
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import xxhash
+from streaming import MDSWriter
+
+import detour
+from detour.data.manifest import FORMAT, MANIFEST, Counts, ShardFile, ShardManifest, Source, TokenizerInfo, read_json
+from detour.errors import DataError
+
+INDEX = "index.json"
+SHARD_BYTES = 1 << 26
+HASHES = ["sha256", "xxh64"]
+
+
+def ids_dtype(vocab_size: int) -> str:
+    """The smallest of uint16 and uint32 that holds every id."""
+    return "uint16" if vocab_size <= 1 << 16 else "uint32"
+
+
+def columns_of(*, row_tokens: int, dtype: str) -> dict[str, str]:
+    """Column names and MDS encodings."""
+    return {"doc_lengths": "ndarray:uint32", "input_ids": f"ndarray:{dtype}:{row_tokens}"}
+
+
+class RowWriter:
+    """Writes rows into a hidden folder beside ``out`` and moves it into place in `finish`.
+
+    Leaving the `with` block without `finish`, by an error or not, removes what was written, so a folder that exists is
+    whole.
+
+    Args:
+        out: The dataset's folder.
+        row_tokens: T.
+        tokenizer: Goes into the manifest and decides the type of the ids.
+        seed: The packing's, for the manifest.
+        overwrite: Replace ``out`` where it holds a dataset; any other folder that is not empty is refused regardless.
+        shard_bytes: Upper limit of a shard's size.
+
+    Raises:
+        DataError: ``out`` is taken.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        row_tokens: int,
+        tokenizer: TokenizerInfo,
+        seed: int,
+        overwrite: bool = False,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> None:
+        self.out, self.row_tokens, self.tokenizer, self.seed = Path(out), row_tokens, tokenizer, seed
+        self.dtype = ids_dtype(tokenizer.vocab_size)
+        self.rows = self.pieces = self.tokens = 0
+        _check_free(self.out, overwrite=overwrite)
+        self.partial = self.out.absolute().with_name(f".{self.out.name}.{os.getpid()}.partial")
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        columns = columns_of(row_tokens=row_tokens, dtype=self.dtype)
+        self._mds = MDSWriter(out=str(self.partial), columns=columns, hashes=HASHES, size_limit=shard_bytes)
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._mds.executor.shutdown()
+        shutil.rmtree(self.partial, ignore_errors=True)  # gone already if finish was reached
+
+    def write(self, row: Sequence[np.ndarray]) -> None:
+        """Adds a row: its pieces' ids, uint16 or uint32 [n] each, together at most T tokens."""
+        ids_T = np.full(self.row_tokens, self.tokenizer.pad_id, self.dtype)
+        lengths_D = np.array([len(piece) for piece in row], np.uint32)
+        filled = int(lengths_D.sum())
+        np.concatenate(row, out=ids_T[:filled], casting="safe")
+        self._mds.write({"input_ids": ids_T, "doc_lengths": lengths_D})
+        self.rows, self.pieces, self.tokens = self.rows + 1, self.pieces + len(row), self.tokens + filled
+
+    def finish(
+        self, *, sources: Sequence[Source], documents: int, empty_skipped: int, documents_split: int
+    ) -> ShardManifest:
+        """Writes index and manifest and moves the folder into place.
+
+        Raises:
+            DataError: No row was written.
+        """
+        if not self.rows:
+            raise DataError(f"{self.out}: no document with text was found, so there is nothing to write")
+        self._mds.finish()
+        manifest = ShardManifest(
+            format=FORMAT,
+            created_by=f"detour {detour.__version__}",
+            row_tokens=self.row_tokens,
+            dtype=self.dtype,
+            seed=self.seed,
+            tokenizer=self.tokenizer,
+            counts=Counts(
+                documents=documents,
+                empty_skipped=empty_skipped,
+                documents_split=documents_split,
+                pieces=self.pieces,
+                tokens=self.tokens,
+                rows=self.rows,
+            ),
+            sources=tuple(sources),
+            shards=tuple(_shard_file(shard["raw_data"]) for shard in self._mds.shards),
+        )
+        manifest.save(self.partial)
+        if self.out.exists():
+            shutil.rmtree(self.out)  # empty, or a dataset to overwrite: checked at the start
+        self.partial.rename(self.out)
+        return manifest
+
+
+def verify_rows(
+    folder: str | Path, *, hashes: bool, row_tokens: int | None = None, vocab_fingerprint: str | None = None
+) -> ShardManifest:
+    """Checks a folder of packed rows against its manifest and against what the run expects.
+
+    Args:
+        folder: As `RowWriter` left it.
+        hashes: Also read every shard and compare its xxh64. Cost: the disk's speed; without, a few file-system calls.
+        row_tokens: The run's T, if it must fit.
+        vocab_fingerprint: `fingerprint` of the run's tokenizer, if it must fit.
+
+    Raises:
+        DataError: Something is missing, damaged, of another layout, made with another tokenizer, or points out of the
+            folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    manifest = ShardManifest.load(folder)
+    if row_tokens not in (None, manifest.row_tokens):
+        raise DataError(f"{folder}: rows of {manifest.row_tokens} tokens, expected {row_tokens}; pack the corpus again")
+    found = manifest.tokenizer
+    if vocab_fingerprint not in (None, found.sha256):
+        raise DataError(
+            f"{folder}: made with tokenizer '{found.name}' ({found.sha256[:12]}), not {str(vocab_fingerprint)[:12]}"
+        )
+    _check_index(folder, manifest)
+    if hashes:
+        for shard in manifest.shards:
+            _check_hash(folder / shard.file, shard)
+    return manifest
+
+
+def _check_index(folder: Path, manifest: ShardManifest) -> None:
+    path = folder / INDEX
+    index = read_json(path)
+    try:
+        version, shards = index["version"], index["shards"]
+        names = [shard["raw_data"]["basename"] for shard in shards]
+        rows = sum(shard["samples"] for shard in shards)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not an MDS index: {error!r}") from None
+    for name in names:
+        _check_inside(folder, name)
+    known = [shard.file for shard in manifest.shards]
+    if version != 2 or names != known:
+        raise DataError(f"{path}: version {version} with shards {names[:3]}..., expected version 2 with {known[:3]}...")
+    if rows != manifest.counts.rows:
+        raise DataError(f"{path}: {rows} rows, expected {manifest.counts.rows} as in {MANIFEST}")
+    for shard, expected in zip(shards, manifest.shards, strict=True):
+        _check_columns(path, shard, manifest)
+        _check_file(folder / expected.file, shard["samples"], expected)
+
+
+def _check_inside(folder: Path, name: Any) -> None:
+    plain = isinstance(name, str) and PurePosixPath(name).name == name and name not in ("", "..")
+    if not plain or (folder / name).resolve().parent != folder.resolve():
+        raise DataError(f"{folder / INDEX}: shard name {name!r} leads out of the folder, expected a plain file name")
+
+
+def _check_columns(path: Path, shard: dict[str, Any], manifest: ShardManifest) -> None:
+    columns = columns_of(row_tokens=manifest.row_tokens, dtype=manifest.dtype)
+    sizes = [None, manifest.row_tokens * np.dtype(manifest.dtype).itemsize]
+    expected = {
+        "format": "mds",
+        "compression": None,
+        "zip_data": None,
+        "column_names": list(columns),
+        "column_encodings": list(columns.values()),
+        "column_sizes": sizes,
+    }
+    for key, value in expected.items():
+        if shard.get(key) != value:
+            name = shard["raw_data"]["basename"]
+            raise DataError(f"{path}: {name}: {key} is {shard.get(key)!r}, expected {value!r}")
+
+
+def _check_file(path: Path, samples: Any, expected: ShardFile) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: this shard is missing")
+    if (size := path.stat().st_size) != expected.bytes:
+        raise DataError(f"{path}: {size} bytes, expected {expected.bytes}; copy it again")
+    with path.open("rb") as file:
+        head = struct.unpack("<I", file.read(4))[0] if size >= 4 else 0
+    if head != samples:
+        raise DataError(f"{path}: holds {head} rows, expected {samples} as in {INDEX}")
+
+
+def _check_hash(path: Path, expected: ShardFile) -> None:
+    digest = xxhash.xxh64()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != expected.xxh64:
+        raise DataError(f"{path}: xxh64 {digest.hexdigest()}, expected {expected.xxh64}; copy it again")
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise DataError(f"{out}: exists and is not empty; choose another folder or pass --overwrite")
+    if not (out / MANIFEST).is_file():
+        raise DataError(f"{out}: holds no {MANIFEST}, so it is not a dataset and is not overwritten")
+
+
+def _shard_file(raw: dict[str, Any]) -> ShardFile:
+    return ShardFile(file=raw["basename"], bytes=raw["bytes"], **raw["hashes"])

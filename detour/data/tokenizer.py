@@ -1,0 +1,189 @@
+"""Tokenizers: loading, telling them apart, what an objective must know of them, and training a new one."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from detour.data.manifest import TokenizerInfo
+from detour.errors import DataError
+from detour.vocab import Vocab
+
+ROLES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+REQUIRED = ("pad_token", "mask_token")
+RESERVED = re.compile(r"[\[<]\|?(unused|reserved|extra_id)_?\d+\|?[\]>]", re.IGNORECASE)
+WORD_STARTS = ("Ġ", "Ċ", "ĉ", "č", " ", "\n", "\t", "\r")  # byte-level forms; added tokens are stored as they are
+
+
+def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerFast:
+    """A fast tokenizer with at least a padding and a mask token; no code from the folder or hub is run.
+
+    A folder is read without network; ``tokenizer.json`` alone is enough. Special tokens it does not declare are taken
+    by their usual names ([PAD], [UNK], [CLS], [SEP], [MASK]) where its vocabulary holds them.
+
+    Raises:
+        DataError: It cannot be loaded, has no fast form, or lacks a padding or mask token.
+    """
+    local = Path(name_or_folder).is_dir()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name_or_folder), local_files_only=local, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise a bare Exception for some damaged files
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{name_or_folder}: cannot be loaded as a tokenizer: {first_line}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise DataError(f"{name_or_folder}: {type(tokenizer).__name__} has no fast form, expected a tokenizer.json")
+    known = tokenizer.get_vocab()
+    for role, token in ROLES.items():
+        if getattr(tokenizer, role) is None and token in known:
+            setattr(tokenizer, role, token)
+    for role in REQUIRED:
+        token = getattr(tokenizer, role)
+        if token is None or token not in known:
+            raise DataError(f"{name_or_folder}: no {role}, expected {ROLES[role]} in its vocabulary or a declared one")
+    return tokenizer
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """sha256 over all that decides which ids a text becomes: vocabulary, model, special ids, normaliser, template.
+
+    The same for a hub folder and for its bare ``tokenizer.json``; padding, truncation and offset settings do not count.
+    """
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    parts = ("normalizer", "pre_tokenizer", "post_processor", "model")
+    record = {
+        "vocabulary": tokenizer.get_vocab(),
+        "roles": {role: tokenizer.convert_tokens_to_ids(getattr(tokenizer, role) or "") for role in ROLES},
+        **{part: _without_offsets(backend[part]) for part in parts},
+    }
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def tokenizer_info(tokenizer: PreTrainedTokenizerFast) -> TokenizerInfo:
+    """What a manifest records of a tokenizer; a local folder goes by its last name, so that no path leaks."""
+    name = tokenizer.name_or_path
+    return TokenizerInfo(
+        name=Path(name).name if Path(name).exists() else name,
+        sha256=fingerprint(tokenizer),
+        vocab_size=_smallest_size(tokenizer),
+        mask_id=int(tokenizer.mask_token_id),  # type: ignore[arg-type]
+        pad_id=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
+    )
+
+
+def vocab_of(tokenizer: PreTrainedTokenizerFast, size: int | None = None) -> Vocab:
+    """The tokenizer as objectives see it.
+
+    Args:
+        tokenizer: From `load_tokenizer`.
+        size: V where the model's embedding is padded beyond the tokenizer; the surplus ids are never drawn.
+
+    Raises:
+        DataError: ``size`` is smaller than the tokenizer.
+    """
+    smallest = _smallest_size(tokenizer)
+    size = smallest if size is None else size
+    if size < smallest:
+        raise DataError(f"tokenizer '{tokenizer.name_or_path}': has {smallest} ids, expected at most {size}")
+    declared = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = declared | {*tokenizer.all_special_ids}
+    tokens = {id: token for token, id in tokenizer.get_vocab().items()}
+    ordinary = [id for id, token in sorted(tokens.items()) if id not in special and not RESERVED.fullmatch(token)]
+    begins_word = _word_start_test(tokenizer)
+    starts_word_V = None
+    if begins_word is not None:
+        starts_word_V = torch.zeros(size, dtype=torch.bool)
+        starts_word_V[[id for id, token in tokens.items() if begins_word(token)]] = True
+    return Vocab(
+        size=size,
+        mask_id=int(tokenizer.mask_token_id),  # type: ignore[arg-type]
+        pad_id=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
+        special_ids=tuple(sorted(special)),
+        ordinary_ids=torch.tensor(ordinary, dtype=torch.int64),
+        starts_word_V=starts_word_V,
+    )
+
+
+def encoder_of(tokenizer: PreTrainedTokenizerFast, *, dtype: str) -> Callable[[list[str]], list[np.ndarray]]:
+    """A function from texts to their ids, ``dtype`` [n] each, with the tokenizer's own template and never truncated.
+
+    Cost: the library's own threads work on one call's texts in parallel; about 10 times the speed of one at a time.
+    """
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.no_truncation()
+    backend.no_padding()
+
+    def encode(texts: list[str]) -> list[np.ndarray]:
+        return [np.array(encoding.ids, dtype) for encoding in backend.encode_batch_fast(texts)]
+
+    return encode
+
+
+def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 2) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with the five special tokens and a ``[CLS] text [SEP]`` template; deterministic.
+
+    `save_pretrained` writes it so that `AutoTokenizer` and `load_tokenizer` read it back.
+
+    Args:
+        texts: Training text; read once, held by the library as word counts.
+        vocab_size: V, special tokens and the 256 byte symbols included; a small text may give fewer.
+        min_frequency: Least count of a pair that is merged.
+
+    Raises:
+        DataError: ``vocab_size`` does not even hold the byte symbols.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if vocab_size < len(ROLES) + len(alphabet):
+        raise DataError(f"train_bpe: vocab_size is {vocab_size}, expected at least {len(ROLES) + len(alphabet)}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = list(ROLES.values())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=special,
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **ROLES)
+
+
+def _smallest_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    return max(tokenizer.get_vocab().values()) + 1  # ids may have gaps, so the count of tokens is not enough
+
+
+def _without_offsets(part: object) -> object:
+    """The JSON of a component without ``trim_offsets``, which some tokenizer classes rewrite and no id depends on."""
+    if isinstance(part, dict):
+        return {key: _without_offsets(value) for key, value in part.items() if key != "trim_offsets"}
+    return [_without_offsets(item) for item in part] if isinstance(part, list) else part
+
+
+def _word_start_test(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], bool] | None:
+    """Whether a token begins a word, told from its spelling; None where the spelling does not tell."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    if backend["model"]["type"] == "WordPiece":
+        prefix = backend["model"]["continuing_subword_prefix"]
+        return lambda token: not token.startswith(prefix)
+    outside = json.dumps([backend[part] for part in ("normalizer", "pre_tokenizer", "decoder")], ensure_ascii=False)
+    if '"ByteLevel"' in outside:
+        return lambda token: token.startswith(WORD_STARTS)
+    if "▁" in outside:  # SentencePiece and its kin mark the space before a word so
+        return lambda token: token.startswith("▁")
+    return None

@@ -1,0 +1,304 @@
+"""The contract of an objective as a test suite that needs no test framework; for this library and for third parties.
+
+    from detour.testing import check_objective
+
+    def test_my_objective_keeps_the_contract():
+        check_objective(MyObjective(rate=0.2))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast, get_args
+
+import torch
+from torch import Tensor
+
+from detour.batch import IGNORE, Batch, check_batch, doc_ids_of
+from detour.errors import DataError
+from detour.objectives.base import Attention, Objective
+from detour.objectives.random import RowRandom
+from detour.vocab import Vocab
+
+ROW_TOKENS = 48
+# A full row of one document, one-token documents only, cuts of every kind, padding long and short.
+ROWS = (
+    (ROW_TOKENS,),
+    (1,) * ROW_TOKENS,
+    (1, 2, 3, 41, 1),
+    (20, 20),
+    (12, 12, 12, 12),
+    (5,),
+    (2,),
+    (1,),
+    (10, 1, 30, 6),
+    (7, 40),
+)
+ENOUGH_TOKENS = 4  # a document with as many ordinary tokens allows every objective a supervised position
+
+
+def make_vocab(size: int = 64, *, words: bool = True) -> Vocab:
+    """A vocabulary with ids pad 0, cls 1, sep 2, unk 3, mask 4 and ordinary ones above.
+
+    Args:
+        size: Number of ids, at least 8.
+        words: Whether tokens tell where a word begins; then every third ordinary token continues one.
+    """
+    ids_V = torch.arange(size)
+    return Vocab(
+        size=size,
+        mask_id=4,
+        pad_id=0,
+        special_ids=(0, 1, 2, 3, 4),
+        ordinary_ids=ids_V[5:],
+        starts_word_V=(ids_V % 3 != 0) | (ids_V < 5) if words else None,
+    )
+
+
+def make_batch(
+    rows: Sequence[Sequence[int]],
+    *,
+    T: int | None = None,
+    vocab: Vocab | None = None,
+    seed: int = 0,
+    first_sample: int = 0,
+    specials: bool = True,
+) -> Batch:
+    """A clean batch of random tokens with documents of the given lengths.
+
+    Args:
+        rows: For each row the lengths of its documents.
+        T: Tokens in a row; by default those of the longest row. The rest of a row is padding.
+        vocab: Source of the ids, `make_vocab()` by default.
+        seed: Of the tokens.
+        first_sample: `sample_id` of the first row; the others count up from there.
+        specials: Begin and end each document of three tokens or more with a special token.
+    """
+    vocab = vocab or make_vocab()
+    T = T or max(sum(row) for row in rows)
+    width = max(len(row) for row in rows)
+    generator = torch.Generator().manual_seed(seed)
+    drawn_BT = torch.randint(len(vocab.ordinary_ids), (len(rows), T), generator=generator)
+    lengths_BD = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
+    sample_id_B = first_sample + torch.arange(len(rows))
+    batch = Batch(input_ids=vocab.ordinary_ids[drawn_BT], doc_lengths=lengths_BD, sample_id=sample_id_B)
+    batch["input_ids"][doc_ids_of(batch) < 0] = vocab.pad_id
+    if specials:
+        _frame_documents(batch, vocab)
+    return batch
+
+
+def _frame_documents(batch: Batch, vocab: Vocab) -> None:
+    """Sets the first and last token of each document of three or more to a special id that is neither mask nor pad."""
+    framing = [i for i in vocab.special_ids if i not in (vocab.mask_id, vocab.pad_id)] or [vocab.mask_id]
+    ends_BD = batch["doc_lengths"].cumsum(1)
+    for row, document in (batch["doc_lengths"] >= 3).nonzero().tolist():
+        end = int(ends_BD[row, document])
+        start = end - int(batch["doc_lengths"][row, document])
+        batch["input_ids"][row, start] = framing[0]
+        batch["input_ids"][row, end - 1] = framing[min(1, len(framing) - 1)]
+
+
+def check_objective(
+    objective: Objective, *, vocab: Vocab | None = None, seeds: Sequence[int] = (0, 1, 2), tolerance: float = 0.03
+) -> None:
+    """Asserts the contract of `detour.objectives.Objective`; takes under a second a seed.
+
+    Args:
+        objective: The objective, with the options to be tested.
+        vocab: What it is tested on; by default `make_vocab()`, 64 ids that tell where words begin.
+        seeds: Runs over as many seeds.
+        tolerance: Relative error allowed in `supervised_share` (plus 0.002 for chance).
+
+    Raises:
+        AssertionError: A part of the contract is broken; the message names the part, the row and the position.
+    """
+    vocab = vocab or make_vocab()
+    for seed in seeds:
+        batch = make_batch(ROWS, T=ROW_TOKENS, vocab=vocab, seed=seed, first_sample=7 + 10**9 * seed)
+        trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=seed)
+        for check in _CHECKS:
+            check(trial)
+    _check_supervised_share(objective, vocab, tolerance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """One objective on one clean batch."""
+
+    objective: Objective
+    vocab: Vocab
+    batch: Batch
+    seed: int
+
+    def run(self, batch: Batch | None = None, *, seed: int | None = None, epoch: int = 0) -> Batch:
+        """The objective's result for a private copy of the batch."""
+        batch = _copy(self.batch if batch is None else batch)
+        seed = self.seed if seed is None else seed
+        rng = RowRandom(seed=seed, epoch=epoch, sample_id_B=batch["sample_id"])
+        return self.objective(batch, self.vocab, rng)
+
+    def require(self, condition: object, message: str) -> None:
+        """Raises AssertionError with the objective's name unless the condition holds."""
+        if not condition:
+            raise AssertionError(f"objective {self.objective!r}: {message}")
+
+    def require_none(self, wrong_BT: Tensor, message: str) -> None:
+        """Raises AssertionError with the first position where ``wrong_BT`` is true."""
+        if wrong_BT.any():
+            row, position = wrong_BT.nonzero()[0].tolist()
+            self.require(False, f"{message} (first at row {row}, position {position})")
+
+    def require_same(self, result: Batch, expected: Batch, message: str, where_BT: Tensor | None = None) -> None:
+        """Raises AssertionError unless inputs and labels are equal, everywhere or where told."""
+        for name in ("input_ids", "labels"):
+            differ_BT = result[name] != expected[name]
+            self.require_none(differ_BT if where_BT is None else differ_BT & where_BT, f"{message}: '{name}' differs")
+
+
+def _copy(batch: Batch) -> Batch:
+    return cast(Batch, {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()})
+
+
+def _rows(batch: Batch, index: Sequence[int] | Tensor) -> Batch:
+    index = torch.as_tensor(index)
+    return cast(Batch, {key: value[index] if isinstance(value, Tensor) else value for key, value in batch.items()})
+
+
+def _check_form(trial: _Trial) -> None:
+    out = trial.run()
+    trial.require("labels" in out, "the result has no 'labels'")
+    for name in ("input_ids", "labels"):
+        shape, expected = tuple(out[name].shape), tuple(trial.batch["input_ids"].shape)
+        trial.require(shape == expected, f"'{name}' has shape {shape}, expected {expected}")
+    for name in ("doc_lengths", "sample_id"):
+        trial.require(name in out and torch.equal(out[name], trial.batch[name]), f"'{name}' must be handed on unchanged")
+    try:
+        check_batch(out)
+    except DataError as error:
+        trial.require(False, str(error))
+    known = get_args(Attention)
+    trial.require(out.get("attention") in known, f"attention is {out.get('attention')!r}, expected one of {known}")
+
+
+def _check_input_untouched(trial: _Trial) -> None:
+    batch = _copy(trial.batch)
+    trial.objective(batch, trial.vocab, RowRandom(seed=trial.seed, epoch=0, sample_id_B=batch["sample_id"]))
+    trial.require(set(batch) == set(trial.batch), "the input batch gained or lost keys")
+    for name in ("input_ids", "doc_lengths", "sample_id"):
+        trial.require(torch.equal(batch[name], trial.batch[name]), f"the input batch's '{name}' was changed in place")
+
+
+def _check_deterministic(trial: _Trial) -> None:
+    first = trial.run()
+    trial.require_same(trial.run(), first, "not deterministic: a second call with the same seed, epoch and samples")
+
+
+def _check_rows_independent(trial: _Trial) -> None:
+    """A row's result must not depend on the batch it comes in."""
+    whole, B = trial.run(), len(ROWS)
+    for row in range(B):
+        trial.require_same(trial.run(_rows(trial.batch, [row])), _rows(whole, [row]), f"row {row} run alone")
+    backwards = list(reversed(range(B)))
+    trial.require_same(trial.run(_rows(trial.batch, backwards)), _rows(whole, backwards), "rows in another order")
+    zeros_BD = torch.zeros(B, 3, dtype=torch.int64)
+    wider = cast(Batch, {**trial.batch, "doc_lengths": torch.cat([trial.batch["doc_lengths"], zeros_BD], 1)})
+    trial.require_same(trial.run(wider), whole, "zero-length documents appended")
+
+
+def _check_randomness(trial: _Trial) -> None:
+    """What depends on one of seed, epoch and sample must depend on each."""
+    base = trial.run()
+    other_samples = cast(Batch, {**trial.batch, "sample_id": trial.batch["sample_id"] + 1000})
+    variants = {
+        "seed": trial.run(seed=trial.seed + 1),
+        "epoch": trial.run(epoch=1),
+        "sample_id": trial.run(other_samples),
+    }
+    moved = {
+        name: any(not torch.equal(out[key], base[key]) for key in ("input_ids", "labels"))
+        for name, out in variants.items()
+    }
+    fixed = [name for name, differs in moved.items() if not differs]
+    trial.require(len(fixed) in (0, 3), f"random, but another {' or '.join(fixed)} gives the same result")
+
+
+def _check_labels_at_real_tokens(trial: _Trial) -> None:
+    out, real_BT = trial.run(), doc_ids_of(trial.batch) >= 0
+    trial.require_none((out["labels"] != IGNORE) & ~real_BT, "label at padding")
+    trial.require_none((out["input_ids"] != trial.batch["input_ids"]) & ~real_BT, "padding changed in 'input_ids'")
+
+
+def _check_labels_from_own_document(trial: _Trial) -> None:
+    labels_BT, doc_BT, ids_BT = trial.run()["labels"], doc_ids_of(trial.batch), trial.batch["input_ids"]
+    own_BTT = (doc_BT[:, :, None] == doc_BT[:, None, :]) & (labels_BT[:, :, None] == ids_BT[:, None, :])
+    trial.require_none(
+        (labels_BT != IGNORE) & ~own_BTT.any(2), "label that is no clean token of its own document (a target across documents?)"
+    )
+
+
+def _check_documents_independent(trial: _Trial) -> None:
+    """All ordinary tokens of every other document change, each into another of its kind; this document must not."""
+    whole, doc_BT, ids_BT = trial.run(), doc_ids_of(trial.batch), trial.batch["input_ids"]
+    swap_V = _swaps(trial.vocab)
+    for document in range(trial.batch["doc_lengths"].shape[1]):
+        own_BT = doc_BT == document
+        swapped = cast(Batch, {**trial.batch, "input_ids": ids_BT.where(own_BT, swap_V[ids_BT])})
+        trial.require_same(trial.run(swapped), whole, "depends on tokens of another document", own_BT)
+
+
+def _swaps(vocab: Vocab) -> Tensor:
+    """int64 [V]: for an ordinary id another that begins (or continues) a word just so; special ids stay."""
+    swap_V = torch.arange(vocab.size)
+    starts_V = torch.ones(vocab.size, dtype=torch.bool) if vocab.starts_word_V is None else vocab.starts_word_V
+    for kind in (True, False):
+        ids = vocab.ordinary_ids[starts_V[vocab.ordinary_ids] == kind]
+        swap_V[ids] = ids.roll(1)
+    return swap_V
+
+
+def _check_each_row_supervised(trial: _Trial) -> None:
+    ordinary_BT = ~trial.vocab.is_special_V[trial.batch["input_ids"]]
+    doc_BT, D = doc_ids_of(trial.batch), trial.batch["doc_lengths"].shape[1]
+    counts_BD = torch.stack([(ordinary_BT & (doc_BT == document)).sum(1) for document in range(D)], 1)
+    for epoch in range(5):
+        unlabelled_B = (trial.run(epoch=epoch)["labels"] == IGNORE).all(1)
+        wrong = (unlabelled_B & (counts_BD >= ENOUGH_TOKENS).any(1)).nonzero().flatten().tolist()
+        trial.require(not wrong, f"no label in rows {wrong}, though they hold a document of {ENOUGH_TOKENS} ordinary tokens")
+
+
+def _check_replacements(trial: _Trial) -> None:
+    clean_BT, ids_BT = trial.batch["input_ids"], trial.run()["input_ids"]
+    special_V, V = trial.vocab.is_special_V, trial.vocab.size
+    changed_BT = ids_BT != clean_BT
+    trial.require_none((ids_BT < 0) | (ids_BT >= V), f"input id outside the vocabulary of {V}")
+    trial.require_none(changed_BT & special_V[clean_BT], "special token replaced")
+    trial.require_none(changed_BT & special_V[ids_BT] & (ids_BT != trial.vocab.mask_id), "token replaced by a special one")
+
+
+_CHECKS: tuple[Callable[[_Trial], None], ...] = (
+    _check_form,
+    _check_input_untouched,
+    _check_deterministic,
+    _check_rows_independent,
+    _check_randomness,
+    _check_labels_at_real_tokens,
+    _check_labels_from_own_document,
+    _check_documents_independent,
+    _check_each_row_supervised,
+    _check_replacements,
+)
+
+
+def _check_supervised_share(objective: Objective, vocab: Vocab, tolerance: float) -> None:
+    """Measures the share on 2^17 tokens without special ones, in documents long and short."""
+    lengths = (64, 200, 8, 100, 140)
+    batch = make_batch([lengths * 2] * 128, vocab=vocab, specials=False)
+    trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=0)
+    measured = (trial.run()["labels"] != IGNORE).float().mean().item()
+    stated = objective.supervised_share(sum(lengths) / len(lengths))
+    trial.require(0 <= stated <= 1, f"supervised_share is {stated}, expected a number in [0, 1]")
+    trial.require(
+        abs(measured - stated) <= tolerance * stated + 0.002, f"supervised_share is {stated:.4f}, measured {measured:.4f}"
+    )

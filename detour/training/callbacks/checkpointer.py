@@ -1,0 +1,67 @@
+"""Saves checkpoints by the token clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from composer.core import Callback, Event, State
+from composer.loggers import Logger
+from composer.utils import dist
+
+from detour.errors import CheckpointError
+from detour.training import checkpoint
+from detour.training.intervals import EveryTokens
+from detour.training.resume import Stateful, capture
+
+log = logging.getLogger(__name__)
+
+
+class Checkpointer(Callback):
+    """Writes a checkpoint every so many tokens, at the end of each phase, and at the end of the run.
+
+    Args:
+        folder: The run's checkpoint folder.
+        interval_tokens: Distance between checkpoints.
+        boundaries: Token counts at which phases end.
+        keep: Newest checkpoints kept; the ends of phases stay.
+        record: What the run is (see `detour.build.run_record`), stored with each checkpoint.
+        stateful: Callbacks whose state is stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        interval_tokens: int,
+        boundaries: Sequence[int],
+        keep: int,
+        record: dict[str, Any],
+        stateful: Sequence[Stateful],
+    ) -> None:
+        self.folder, self.boundaries, self.keep = folder, boundaries, keep
+        self.record, self.stateful = record, stateful
+        self.is_due = EveryTokens(interval_tokens, boundaries)
+
+    def batch_checkpoint(self, state: State, logger: Logger) -> None:
+        if self.is_due(state, Event.BATCH_CHECKPOINT):
+            self.save(state)
+
+    def save(self, state: State) -> None:
+        """Saves now. Collective; if process 0 cannot write, every process raises CheckpointError."""
+        tensors, plain = capture(state, self.stateful)
+        problem = None
+        if dist.get_global_rank() == 0:
+            try:
+                saved = checkpoint.write(
+                    self.folder, tokens=state.timestamp.token.value, tensors=tensors, state={**plain, "run": self.record}
+                )
+                checkpoint.prune(self.folder, keep=self.keep, boundaries=self.boundaries)
+                log.info("saved %s", saved.path)
+            except OSError as error:
+                problem = f"{self.folder}: cannot write a checkpoint: {error}"
+        problem = dist.all_gather_object(problem)[0]
+        if problem:
+            raise CheckpointError(problem)

@@ -1,0 +1,64 @@
+"""Metrics as lines of JSON in the run folder: readable with nothing but a text editor."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from composer.core import State
+from composer.loggers import Logger, LoggerDestination
+from composer.utils import dist
+
+
+class JsonlLogger(LoggerDestination):
+    """A line for each batch (its loss and rate, and the totals after it) and one for each evaluation.
+
+    Every line has ``batch`` and ``token``: what had been trained when it was written. A line is on disk before a
+    checkpoint of that moment is begun; on a resume the lines past the checkpoint are dropped, for they come again.
+
+    Args:
+        path: The file; process 0 writes it.
+        batches_trained: Number of batches behind the checkpoint that this process continues from.
+    """
+
+    def __init__(self, path: Path, *, batches_trained: int) -> None:
+        self.path = path
+        self._line: dict[str, float] = {}
+        self._is_writer = dist.get_global_rank() == 0
+        if self._is_writer:
+            self._drop_after(batches_trained)
+
+    def _drop_after(self, batch: int) -> None:
+        kept = []
+        if self.path.exists():
+            with self.path.open() as file:
+                for line in file:
+                    try:
+                        behind = json.loads(line)["batch"] <= batch
+                    except ValueError:  # the last line of a process that was killed while writing
+                        continue
+                    if behind and batch:
+                        kept.append(line)
+        aside = self.path.with_suffix(".tmp")
+        aside.write_text("".join(kept))
+        os.replace(aside, self.path)
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        if self._is_writer:
+            wanted = {k: v for k, v in metrics.items() if not k.startswith(("time/", "metrics/", "trainer/"))}
+            self._line.update({k: v.item() if hasattr(v, "item") else v for k, v in wanted.items()})
+
+    def batch_end(self, state: State, logger: Logger) -> None:
+        self._write(state)
+
+    def eval_end(self, state: State, logger: Logger) -> None:
+        self._write(state)
+
+    def _write(self, state: State) -> None:
+        if self._line:
+            line = {"batch": state.timestamp.batch.value, "token": state.timestamp.token.value, **self._line}
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        self._line = {}

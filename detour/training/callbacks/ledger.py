@@ -1,0 +1,87 @@
+"""The ledger: what each phase cost, counted and not assumed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from composer.core import Callback, State
+from composer.loggers import Logger
+from composer.utils import dist
+
+from detour.batch import count_tokens
+from detour.flops import training_flops
+from detour.model.architecture import Architecture
+from detour.phases import PhaseSchedule
+
+
+@dataclass
+class Entry:
+    """One phase's account.
+
+    Attributes:
+        phase: Its name.
+        objective: Its objective.
+        tokens: Tokens seen, padding not counted.
+        supervised: Tokens that carried loss.
+        flops: Training FLOPs from the true document lengths (`detour.flops`).
+        device_seconds: Wall-clock seconds of training batches times the number of devices; evaluation and saving
+            are left out.
+        steps: Optimizer steps.
+    """
+
+    phase: str
+    objective: str
+    tokens: int = 0
+    supervised: int = 0
+    flops: float = 0.0
+    device_seconds: float = 0.0
+    steps: int = 0
+
+
+class Ledger(Callback):
+    """Keeps an `Entry` a phase, logs running totals each step, and travels in checkpoints.
+
+    Args:
+        arch: The model, for the FLOPs.
+        schedule: The phases.
+    """
+
+    def __init__(self, *, arch: Architecture, schedule: PhaseSchedule) -> None:
+        self.arch, self.schedule = arch, schedule
+        self.entries = [Entry(phase=p.name, objective=p.objective) for p in schedule.phases]
+
+    def batch_end(self, state: State, logger: Logger) -> None:
+        batch = state.batch
+        supervised = count_tokens(batch)["loss_generating"]
+        lengths = batch["doc_lengths"].cpu().numpy()
+        flops = training_flops(self.arch, lengths, attention=batch["attention"], supervised=supervised)
+        sums = state.device.tensor_to_device(torch.tensor([supervised, flops], dtype=torch.float64))
+        dist.all_reduce(sums)
+
+        assert state.previous_timestamp is not None
+        before, now = state.previous_timestamp.token.value, state.timestamp.token.value
+        seconds = state.timestamp.batch_wct.total_seconds()
+        entry = self.entries[self.schedule.at(before).index]
+        entry.tokens += now - before
+        entry.supervised += round(sums[0].item())
+        entry.flops += sums[1].item()
+        entry.device_seconds += seconds * dist.get_world_size()
+        entry.steps += 1
+        logger.log_metrics({
+            "tokens/supervised": sum(e.supervised for e in self.entries),
+            "flops/total": sum(e.flops for e in self.entries),
+            "throughput/tokens_per_second": (now - before) / seconds,
+            "throughput/flops_per_second_per_device": sums[1].item() / seconds / dist.get_world_size(),
+        })  # fmt: skip
+        if torch.cuda.is_available():
+            logger.log_metrics({"memory/peak_gigabytes": torch.cuda.max_memory_allocated() / 1e9})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"entries": [asdict(entry) for entry in self.entries]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        # phases that were added since the checkpoint keep their empty entries
+        for index, saved in enumerate(state["entries"][: len(self.entries)]):
+            self.entries[index] = Entry(**saved)

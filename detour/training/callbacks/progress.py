@@ -1,0 +1,67 @@
+"""The bar on the terminal."""
+
+from __future__ import annotations
+
+from composer.core import Callback, State
+from composer.loggers import Logger
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from detour.phases import PhaseSchedule
+
+
+class ProgressBar(Callback):
+    """Phase, tokens, tokens a second, loss and time left; on process 0 only.
+
+    Where the output is no terminal, a line is printed at each twentieth of the run instead.
+
+    Args:
+        schedule: The phases.
+    """
+
+    def __init__(self, schedule: PhaseSchedule) -> None:
+        self.schedule = schedule
+        self.console = Console(stderr=True)
+        self._twentieth = -1
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        self.progress = Progress(
+            TextColumn("[bold]{task.fields[phase]}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        tokens = state.timestamp.token.value
+        self.task = self.progress.add_task("", total=self.schedule.total_tokens, completed=tokens, phase="", numbers="")
+        self.progress.start()
+
+    def batch_end(self, state: State, logger: Logger) -> None:
+        assert state.previous_timestamp is not None
+        before, now = state.previous_timestamp.token.value, state.timestamp.token.value
+        place = self.schedule.at(before)
+        speed = (now - before) / max(state.timestamp.batch_wct.total_seconds(), 1e-9)
+        loss = (state.total_loss_dict or {}).get("loss/train/total", float("nan"))
+        phase = f"{place.phase.name} ({place.phase.objective})"
+        numbers = f"{_short(now)} of {_short(self.schedule.total_tokens)} tokens · {_short(speed)}/s · loss {loss:.3f}"
+        self.progress.update(self.task, completed=now, phase=phase, numbers=numbers)
+        twentieth = 20 * now // self.schedule.total_tokens
+        if not self.console.is_terminal and twentieth != self._twentieth:
+            self._twentieth = twentieth
+            self.console.print(f"{phase}: {numbers}", highlight=False)
+
+    def close(self, state: State, logger: Logger) -> None:
+        if hasattr(self, "progress"):
+            self.progress.stop()
+
+
+def _short(number: float) -> str:
+    """1234567 -> '1.23M'."""
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:.3g}"

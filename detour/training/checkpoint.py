@@ -1,0 +1,137 @@
+"""Checkpoints on disk: safetensors and JSON, nothing pickled, complete or invisible, hashed.
+
+A checkpoint is a folder named after its place on the token clock. It is written aside, flushed, and renamed into
+place last, so a folder that bears such a name is whole; its manifest holds the SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from detour.errors import CheckpointError
+
+_NAME = re.compile(r"tokens-(\d{15})")
+MANIFEST = "manifest.json"
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk.
+
+    Attributes:
+        path: Its folder.
+        tokens: Tokens seen when it was written.
+    """
+
+    path: Path
+    tokens: int
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """One of its tensor files (``model``, ``optimizer``, ``rng``), on the CPU."""
+        return load_file(self.path / f"{name}.safetensors")
+
+    def state(self) -> dict[str, Any]:
+        """Its plain values."""
+        return json.loads((self.path / STATE).read_text())
+
+    def problem(self) -> str | None:
+        """What is wrong with it, hashing every file; None if nothing."""
+        try:
+            files: dict[str, dict[str, Any]] = json.loads((self.path / MANIFEST).read_text())["files"]
+            for name, expected in files.items():
+                path = self.path / name
+                if path.parent != self.path or not path.is_file():
+                    return f"{name} is missing"
+                if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
+                    return f"{name} differs from its SHA-256 in {MANIFEST}"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"{MANIFEST} cannot be read ({error})"
+        return None if {"model.safetensors", STATE} <= files.keys() else f"{MANIFEST} lists no model or state"
+
+
+def write(folder: Path, *, tokens: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Checkpoint:
+    """Writes a checkpoint under ``folder``; if anything fails, no folder with a checkpoint's name appears.
+
+    Args:
+        folder: Holds all checkpoints of a run.
+        tokens: Place on the clock; names the folder. One that is already there is replaced.
+        tensors: File name (without suffix) to named tensors.
+        state: Plain values, JSON.
+    """
+    final = folder / f"tokens-{tokens:015d}"
+    aside = folder / f".writing-{final.name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name, named in tensors.items():
+        save_file({key: tensor.contiguous() for key, tensor in named.items()}, aside / f"{name}.safetensors")
+    (aside / STATE).write_text(json.dumps(state, indent=1))
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(aside.iterdir())}
+    (aside / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
+    for path in [*aside.iterdir(), aside]:
+        _flush(path)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(aside, final)
+    _flush(folder)
+    return Checkpoint(final, tokens)
+
+
+def listing(folder: Path) -> list[Checkpoint]:
+    """All checkpoints of a run, oldest first; what was left half-written is not among them."""
+    found = ((_NAME.fullmatch(path.name), path) for path in folder.glob("tokens-*"))
+    return sorted((Checkpoint(path, int(match[1])) for match, path in found if match), key=lambda c: c.tokens)
+
+
+def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint whose hashes are right, and a line for each newer one that had to be passed over.
+
+    Raises:
+        CheckpointError: There are checkpoints and all are damaged; starting over silently would lose the run.
+    """
+    passed_over: list[str] = []
+    for checkpoint in reversed(listing(folder)):
+        problem = checkpoint.problem()
+        if problem is None:
+            return checkpoint, passed_over
+        passed_over.append(f"{checkpoint.path}: {problem}")
+    if passed_over:
+        raise CheckpointError("no checkpoint of this run is whole:\n  " + "\n  ".join(passed_over))
+    return None, []
+
+
+def prune(folder: Path, *, keep: int, boundaries: Sequence[int]) -> None:
+    """Removes all but the newest ``keep`` checkpoints and the first one at or past each phase boundary."""
+    found = listing(folder)
+    ends = {next((c.tokens for c in found if c.tokens >= boundary), None) for boundary in boundaries}
+    for checkpoint in found[:-keep]:
+        if checkpoint.tokens not in ends:
+            shutil.rmtree(checkpoint.path)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Has the system put a file or a folder's entries on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""What a checkpoint holds of a Composer run, and how it is put back, bit for bit."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from composer.core import Callback, State, Timestamp
+from composer.loggers import Logger
+from composer.utils import dist
+from streaming import StreamingDataset
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from detour.errors import CheckpointError
+from detour.training.checkpoint import Checkpoint
+
+_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+TIED = "decoder.weight"  # the embedding under a second name
+
+
+class Stateful(Protocol):
+    """A callback whose state belongs in a checkpoint, as plain values."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Tensors and plain values of a running State. Collective: every process must call it; process 0 gets the whole."""
+    model = get_model_state_dict(state.model, options=_FULL)
+    weights = {name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name}
+    weights.pop(TIED, None)
+    optimizer = get_optimizer_state_dict(state.model, state.optimizers[0], options=_FULL)
+    moments = {
+        f"{parameter}/{name}": value
+        for parameter, values in optimizer["state"].items()
+        for name, value in values.items()  # type: ignore[union-attr]
+        if isinstance(value, Tensor)
+    }
+    rng_states = dist.all_gather_object(_rng_state())
+    rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
+    plain = {
+        "timestamp": _plain_timestamp(state.timestamp),
+        "param_groups": optimizer["param_groups"],
+        "rng": [r["plain"] for r in rng_states],
+        "dataset": _dataset(state).state_dict(int(state.timestamp.sample_in_epoch), True),
+        "callbacks": {type(item).__name__: item.state_dict() for item in stateful},
+    }
+    return {"model": weights, "optimizer": moments, "rng": rng_tensors}, plain
+
+
+def restore(state: State, checkpoint: Checkpoint, stateful: Sequence[Stateful]) -> None:
+    """Puts everything back but the weights (the encoder was built with them) and the RNG (see `RestoreRng`)."""
+    plain = checkpoint.state()
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in checkpoint.tensors("optimizer").items():
+        parameter, name = key.rsplit("/", 1)
+        moments.setdefault(parameter, {})[name] = tensor
+    optimizer = {"state": moments, "param_groups": plain["param_groups"]}
+    set_optimizer_state_dict(
+        state.model, state.optimizers[0], optimizer, options=StateDictOptions(full_state_dict=True)  # type: ignore[arg-type]
+    )
+    dataset, position = _dataset(state), plain["dataset"]
+    timestamp = _timestamp(plain["timestamp"])
+    if position["sample_in_epoch"] >= dataset.size:  # saved after an epoch's last batch: the next one begins
+        timestamp = timestamp.to_next_epoch()
+        position = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
+    dataset.load_state_dict(position)
+    state.timestamp = timestamp
+    known = {type(item).__name__: item for item in stateful}
+    for name, values in plain["callbacks"].items():
+        if name in known:
+            known[name].load_state_dict(values)
+
+
+class RestoreRng(Callback):
+    """Restores the random number generators on the first resumed batch.
+
+    Composer reseeds when it loads and streaming draws while it starts, so no earlier moment would do. Without this
+    dropout differs from the unbroken run. Skipped, with a line in the log, if the number of processes changed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint: Checkpoint | None = checkpoint
+
+    def after_dataloader(self, state: State, logger: Logger) -> None:
+        if self._checkpoint is None:
+            return
+        plain, tensors = self._checkpoint.state()["rng"], self._checkpoint.tensors("rng")
+        rank = dist.get_global_rank()
+        if len(plain) == dist.get_world_size():
+            own = {key.split("/", 1)[1]: t for key, t in tensors.items() if key.startswith(f"{rank}/")}
+            _set_rng_state({"plain": plain[rank], "tensors": own})
+        self._checkpoint = None
+
+
+def _dataset(state: State) -> StreamingDataset:
+    dataset = getattr(state.train_dataloader, "dataset", None)
+    if not isinstance(dataset, StreamingDataset):
+        raise CheckpointError(f"the training loader's dataset is {type(dataset).__name__}, expected a StreamingDataset")
+    return dataset
+
+
+def _plain_timestamp(timestamp: Timestamp) -> dict[str, Any]:
+    return {
+        key: value.total_seconds() if isinstance(value, datetime.timedelta) else value
+        for key, value in timestamp.state_dict().items()
+    }
+
+
+def _timestamp(plain: dict[str, Any]) -> Timestamp:
+    return Timestamp(**{
+        key: datetime.timedelta(seconds=value) if key.endswith("_wct") else value for key, value in plain.items()
+    })  # fmt: skip
+
+
+def _rng_state() -> dict[str, Any]:
+    version, words, gauss = random.getstate()
+    kind, keys, at, has_gauss, cached = np.random.get_state()
+    tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}  # type: ignore[union-attr]
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return {"tensors": tensors, "plain": {"python": [version, list(words), gauss], "numpy": [kind, at, has_gauss, cached]}}
+
+
+def _set_rng_state(saved: dict[str, Any]) -> None:
+    version, words, gauss = saved["plain"]["python"]
+    kind, at, has_gauss, cached = saved["plain"]["numpy"]
+    tensors = saved["tensors"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), at, has_gauss, cached))
+    torch.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
+
+

@@ -1,0 +1,54 @@
+"""Small folders of packed rows, and a temporary folder for each test."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from detour.data.manifest import Source, TokenizerInfo
+from detour.data.mds import RowWriter
+
+TOKENIZER = TokenizerInfo(name="toy", sha256="ab" * 32, vocab_size=1000, mask_id=3, pad_id=0)
+
+
+@pytest.fixture(autouse=True)
+def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gives each test its own folder for file locks, and runs streaming's exit handlers when the test ends.
+
+    Otherwise shared memory piles up until the process ends, and since each new dataset opens all of it to find a free
+    name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs on the machine use.
+    """
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("streaming.base.shared.memory.atexit", SimpleNamespace(register=at_exit.append))
+    yield
+    gc.collect()  # loaders first, with their workers
+    for clean_up in at_exit:
+        clean_up()
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a folder of rows; row i holds the ids 10 + (i + position) % 900 in two documents."""
+
+    def write(name: str = "rows", *, rows: int = 24, row_tokens: int = 16, shard_bytes: int = 600, **changes) -> Path:
+        tokenizer = TokenizerInfo(**{**TOKENIZER.__dict__, **changes})
+        out = tmp_path / name
+        with RowWriter(out, row_tokens=row_tokens, tokenizer=tokenizer, seed=0, shard_bytes=shard_bytes) as writer:
+            for i in range(rows):
+                ids = (10 + (i + np.arange(row_tokens)) % 900).astype(writer.dtype)
+                writer.write([ids[:6], ids[6 : row_tokens - 2]])
+            source = Source(path="a.jsonl", sha256="cd" * 32, bytes=9, documents=2 * rows, licence=None)
+            writer.finish(sources=[source], documents=2 * rows, empty_skipped=0, documents_split=0)
+        return out
+
+    return write

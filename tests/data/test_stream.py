@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from streaming import Stream
+from torch.utils.data import DataLoader
+
+from detour.data.stream import RowDataset
+from detour.errors import DataError
+
+
+def dataset_of(*folders, row_tokens=16, shuffle=True) -> RowDataset:
+    return RowDataset(
+        streams=[Stream(local=str(folder)) for folder in folders],
+        row_tokens=row_tokens,
+        device_batch_rows=2,
+        shuffle=shuffle,
+        shuffle_seed=7,
+        canonical_nodes=1,
+    )
+
+
+def test_a_sample_id_is_the_rows_index_over_all_folders(write_rows):
+    rows = dataset_of(write_rows("a", rows=10), write_rows("b", rows=6))
+    assert [rows[i]["sample_id"] for i in range(16)] == list(range(16))
+    assert rows[12]["input_ids"][0] == 10 + 2  # row 2 of the second folder
+
+
+def test_an_epoch_is_a_permutation_and_the_next_one_another(write_rows):
+    rows = dataset_of(write_rows(rows=24))
+    first, second = ([int(row["sample_id"]) for row in rows] for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(24))
+    assert len({tuple(first), tuple(second), tuple(range(24))}) == 3
+
+
+def test_without_shuffle_rows_come_in_order(write_rows):
+    assert [int(row["sample_id"]) for row in dataset_of(write_rows(), shuffle=False)] == list(range(24))
+
+
+def test_a_shard_missing_at_open_is_an_error(write_rows):
+    folder = write_rows()
+    (folder / "shard.00001.mds").unlink()
+    with pytest.raises(DataError, match=r"shard.00001.mds: this shard is missing"):
+        dataset_of(folder)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batches_before", [0, 2])
+def test_a_shard_deleted_while_running_is_an_error_not_an_end_or_a_hang(write_rows, workers, batches_before):
+    folder = write_rows(rows=200)
+    rows = dataset_of(folder, shuffle=False)
+    batches = iter(DataLoader(rows, batch_size=2, num_workers=workers, collate_fn=len, timeout=20 if workers else 0))
+    seen = sum(next(batches) for _ in range(batches_before))
+    assert rows.num_shards > 10
+    (folder / f"shard.{rows.num_shards - 2:05}.mds").unlink()  # far beyond what is read ahead
+    with pytest.raises(DataError, match="this shard is missing"):
+        seen += sum(batches)
+    assert seen < 200
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_damaged_while_running_is_an_error(write_rows, workers):
+    folder = write_rows(rows=200)
+    rows = dataset_of(folder, shuffle=False)
+    batches = iter(DataLoader(rows, batch_size=2, num_workers=workers, collate_fn=len, timeout=20 if workers else 0))
+    next(batches)
+    (folder / f"shard.{rows.num_shards - 2:05}.mds").write_bytes(b"")
+    with pytest.raises(DataError, match=f"row .*shard.{rows.num_shards - 2:05}.mds"):
+        sum(batches)
+
+
+@pytest.mark.timeout(60)
+def test_a_background_thread_that_dies_is_an_error(write_rows):
+    """The trap itself: the parent class takes a dead thread for the end of the epoch."""
+    rows = dataset_of(write_rows())
+    stream = iter(rows)
+    next(stream)
+    rows._event.set()  # what the parent does when a thread of its own raises
+    with pytest.raises(DataError, match="background thread"):
+        list(stream)
+
+
+@pytest.mark.timeout(60)
+def test_leaving_an_epoch_early_is_no_error(write_rows):
+    rows = dataset_of(write_rows())
+    for _ in range(3):
+        stream = iter(rows)
+        next(stream)
+        stream.close()
+    assert len(list(rows)) == 24
+
+
+def test_a_row_that_breaks_the_contract_is_an_error(write_rows, monkeypatch):
+    rows = dataset_of(write_rows(), row_tokens=17)
+    with pytest.raises(DataError, match=r"row 3 in .*\(16,\) ids .* expected \(17,\)"):
+        rows[3]
+    rows = dataset_of(write_rows("b"))
+    bad = {"input_ids": np.zeros(16, np.uint16), "doc_lengths": np.array([10, 7], np.uint32)}
+    monkeypatch.setattr("streaming.StreamingDataset.get_item", lambda *_: bad)
+    with pytest.raises(DataError, match=r"documents of \[10, 7\]"):
+        rows[3]
