@@ -173,11 +173,11 @@ def main(
     except DetourError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    Console().print(_table(manifest, report, out))
+    _print_report(manifest, report, out)
 
 
-def _table(manifest: ShardManifest, report: ReadReport, out: Path) -> Table:
-    counts = manifest.counts
+def _print_report(manifest: ShardManifest, report: ReadReport, out: Path) -> None:
+    console, counts = Console(), manifest.counts
     table = Table("", "", title=str(out), show_header=False)
     for name, value in (
         ("documents", counts.documents),
@@ -189,10 +189,13 @@ def _table(manifest: ShardManifest, report: ReadReport, out: Path) -> Table:
     ):
         table.add_row(name, f"{value:,}")
     table.add_row("utilisation", f"{manifest.utilisation:.2%}")
+    console.print(table)
     for reason, n in report.skipped.items():
         if reason != "empty text":
-            table.add_row(f"lines skipped: {reason}", f"{n:,}, first {', '.join(report.examples[reason])}")
-    return table
+            places = ", ".join(report.examples[reason])
+            console.print(
+                f"skipped {n:,} lines, {reason}; first at {places}", style="yellow", markup=False, soft_wrap=True
+            )
 
 
 if __name__ == "__main__":

@@ -143,18 +143,16 @@ def build_trainer(run: RunConfig) -> Trainer:
 def train(run: RunConfig) -> None:
     """The whole run: from the start or the newest checkpoint to the last token."""
     trainer = build_trainer(run)
-    try:
-        if dist.get_global_rank() == 0:
-            write_run_files(run)
-        done = trainer.state.timestamp.token.value
-        if done >= phase_schedule(run).total_tokens:
-            log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
-            return
+    if dist.get_global_rank() == 0:
+        write_run_files(run)
+    done = trainer.state.timestamp.token.value
+    if done >= phase_schedule(run).total_tokens:
+        log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
+    else:
         if done == 0 and trainer.state.evaluators:
             trainer.eval()
         trainer.fit()
-    finally:
-        trainer.close()
+    trainer.close()  # not after an error: it waits for the other processes, which may never come
 
 
 def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu") -> Encoder:

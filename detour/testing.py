@@ -1,16 +1,16 @@
 """The contract of an objective as a test suite that needs no test framework; for this library and for third parties.
 
-    from detour.testing import check_objective
+from detour.testing import check_objective
 
-    def test_my_objective_keeps_the_contract():
-        check_objective(MyObjective(rate=0.2))
+def test_my_objective_keeps_the_contract():
+    check_objective(MyObjective(rate=0.2))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -132,12 +132,13 @@ class _Trial:
     batch: Batch
     seed: int
 
-    def run(self, batch: Batch | None = None, *, seed: int | None = None, epoch: int = 0) -> Batch:
+    def run(
+        self, batch: Mapping[str, object] | None = None, *, seed: int | None = None, epoch: int = 0
+    ) -> dict[str, Any]:
         """The objective's result for a private copy of the batch."""
-        batch = _copy(self.batch if batch is None else batch)
-        seed = self.seed if seed is None else seed
-        rng = RowRandom(seed=seed, epoch=epoch, sample_id_B=batch["sample_id"])
-        return self.objective(batch, self.vocab, rng)
+        own = _copy(self.batch if batch is None else batch)
+        rng = RowRandom(seed=self.seed if seed is None else seed, epoch=epoch, sample_id_B=own["sample_id"])
+        return {**self.objective(own, self.vocab, rng)}
 
     def require(self, condition: object, message: str) -> None:
         """Raises AssertionError with the objective's name unless the condition holds."""
@@ -150,20 +151,22 @@ class _Trial:
             row, position = wrong_BT.nonzero()[0].tolist()
             self.require(False, f"{message} (first at row {row}, position {position})")
 
-    def require_same(self, result: Batch, expected: Batch, message: str, where_BT: Tensor | None = None) -> None:
+    def require_same(
+        self, result: dict[str, Any], expected: dict[str, Any], message: str, where_BT: Tensor | None = None
+    ) -> None:
         """Raises AssertionError unless inputs and labels are equal, everywhere or where told."""
         for name in ("input_ids", "labels"):
             differ_BT = result[name] != expected[name]
             self.require_none(differ_BT if where_BT is None else differ_BT & where_BT, f"{message}: '{name}' differs")
 
 
-def _copy(batch: Batch) -> Batch:
+def _copy(batch: Mapping[str, object]) -> Batch:
     return cast(Batch, {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()})
 
 
-def _rows(batch: Batch, index: Sequence[int] | Tensor) -> Batch:
+def _rows(batch: Mapping[str, object], index: Sequence[int] | Tensor) -> dict[str, Any]:
     index = torch.as_tensor(index)
-    return cast(Batch, {key: value[index] if isinstance(value, Tensor) else value for key, value in batch.items()})
+    return {key: value[index] if isinstance(value, Tensor) else value for key, value in batch.items()}
 
 
 def _check_form(trial: _Trial) -> None:
@@ -173,9 +176,11 @@ def _check_form(trial: _Trial) -> None:
         shape, expected = tuple(out[name].shape), tuple(trial.batch["input_ids"].shape)
         trial.require(shape == expected, f"'{name}' has shape {shape}, expected {expected}")
     for name in ("doc_lengths", "sample_id"):
-        trial.require(name in out and torch.equal(out[name], trial.batch[name]), f"'{name}' must be handed on unchanged")
+        trial.require(
+            name in out and torch.equal(out[name], trial.batch[name]), f"'{name}' must be handed on unchanged"
+        )
     try:
-        check_batch(out)
+        check_batch(cast(Batch, out))
     except DataError as error:
         trial.require(False, str(error))
     known = get_args(Attention)
@@ -203,14 +208,14 @@ def _check_rows_independent(trial: _Trial) -> None:
     backwards = list(reversed(range(B)))
     trial.require_same(trial.run(_rows(trial.batch, backwards)), _rows(whole, backwards), "rows in another order")
     zeros_BD = torch.zeros(B, 3, dtype=torch.int64)
-    wider = cast(Batch, {**trial.batch, "doc_lengths": torch.cat([trial.batch["doc_lengths"], zeros_BD], 1)})
+    wider = {**trial.batch, "doc_lengths": torch.cat([trial.batch["doc_lengths"], zeros_BD], 1)}
     trial.require_same(trial.run(wider), whole, "zero-length documents appended")
 
 
 def _check_randomness(trial: _Trial) -> None:
     """What depends on one of seed, epoch and sample must depend on each."""
     base = trial.run()
-    other_samples = cast(Batch, {**trial.batch, "sample_id": trial.batch["sample_id"] + 1000})
+    other_samples = {**trial.batch, "sample_id": trial.batch["sample_id"] + 1000}
     variants = {
         "seed": trial.run(seed=trial.seed + 1),
         "epoch": trial.run(epoch=1),
@@ -234,7 +239,8 @@ def _check_labels_from_own_document(trial: _Trial) -> None:
     labels_BT, doc_BT, ids_BT = trial.run()["labels"], doc_ids_of(trial.batch), trial.batch["input_ids"]
     own_BTT = (doc_BT[:, :, None] == doc_BT[:, None, :]) & (labels_BT[:, :, None] == ids_BT[:, None, :])
     trial.require_none(
-        (labels_BT != IGNORE) & ~own_BTT.any(2), "label that is no clean token of its own document (a target across documents?)"
+        (labels_BT != IGNORE) & ~own_BTT.any(2),
+        "label that is no clean token of its own document (a target across documents?)",
     )
 
 
@@ -244,7 +250,7 @@ def _check_documents_independent(trial: _Trial) -> None:
     swap_V = _swaps(trial.vocab)
     for document in range(trial.batch["doc_lengths"].shape[1]):
         own_BT = doc_BT == document
-        swapped = cast(Batch, {**trial.batch, "input_ids": ids_BT.where(own_BT, swap_V[ids_BT])})
+        swapped = {**trial.batch, "input_ids": ids_BT.where(own_BT, swap_V[ids_BT])}
         trial.require_same(trial.run(swapped), whole, "depends on tokens of another document", own_BT)
 
 
@@ -265,7 +271,9 @@ def _check_each_row_supervised(trial: _Trial) -> None:
     for epoch in range(5):
         unlabelled_B = (trial.run(epoch=epoch)["labels"] == IGNORE).all(1)
         wrong = (unlabelled_B & (counts_BD >= ENOUGH_TOKENS).any(1)).nonzero().flatten().tolist()
-        trial.require(not wrong, f"no label in rows {wrong}, though they hold a document of {ENOUGH_TOKENS} ordinary tokens")
+        trial.require(
+            not wrong, f"no label in rows {wrong}, though they hold a document of {ENOUGH_TOKENS} ordinary tokens"
+        )
 
 
 def _check_replacements(trial: _Trial) -> None:
@@ -274,7 +282,9 @@ def _check_replacements(trial: _Trial) -> None:
     changed_BT = ids_BT != clean_BT
     trial.require_none((ids_BT < 0) | (ids_BT >= V), f"input id outside the vocabulary of {V}")
     trial.require_none(changed_BT & special_V[clean_BT], "special token replaced")
-    trial.require_none(changed_BT & special_V[ids_BT] & (ids_BT != trial.vocab.mask_id), "token replaced by a special one")
+    trial.require_none(
+        changed_BT & special_V[ids_BT] & (ids_BT != trial.vocab.mask_id), "token replaced by a special one"
+    )
 
 
 _CHECKS: tuple[Callable[[_Trial], None], ...] = (
@@ -300,5 +310,6 @@ def _check_supervised_share(objective: Objective, vocab: Vocab, tolerance: float
     stated = objective.supervised_share(sum(lengths) / len(lengths))
     trial.require(0 <= stated <= 1, f"supervised_share is {stated}, expected a number in [0, 1]")
     trial.require(
-        abs(measured - stated) <= tolerance * stated + 0.002, f"supervised_share is {stated:.4f}, measured {measured:.4f}"
+        abs(measured - stated) <= tolerance * stated + 0.002,
+        f"supervised_share is {stated:.4f}, measured {measured:.4f}",
     )

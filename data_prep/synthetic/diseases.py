@@ -10,10 +10,12 @@ French nouns begin with their gender and number: m, f, mp, fp.
 DISEASES = """
 community-acquired pneumonia | f pneumonie communautaire
 @ lung | respiratory medicine | 18-90 | 0.45 | 2-7 d
-= an infection of the lung tissue acquired outside hospital | f infection du tissu pulmonaire contractée hors de l'hôpital
+= an infection of the lung tissue acquired outside hospital | f infection du tissu pulmonaire contractée hors de
+  l'hôpital
 s fever; productive cough; pleuritic chest pain; breathlessness; chills
 e bronchial breathing at the right base; right basal crackles; dullness to percussion at the right base
-t chest radiograph > consolidation of the right lower lobe; blood cultures > Streptococcus pneumoniae; urinary antigen test > pneumococcal antigen
+t chest radiograph > consolidation of the right lower lobe; blood cultures > Streptococcus pneumoniae; urinary antigen
+  test > pneumococcal antigen
 l crp 90-290; wbc 12-22; na 130-136
 v T38.2-39.8 H95-124 S87-94 R22-32
 d amoxicillin; ceftriaxone; clarithromycin
@@ -52,10 +54,12 @@ pulmonary embolism | f embolie pulmonaire
 = an obstruction of a pulmonary artery by a clot | f obstruction d'une artère pulmonaire par un caillot
 s breathlessness; pleuritic chest pain; palpitations; haemoptysis; syncope
 e calf tenderness; raised jugular venous pressure; clear lung fields
-t CT pulmonary angiogram > filling defect in the right pulmonary artery; electrocardiogram > sinus tachycardia; transthoracic echocardiogram > right ventricular dilatation
+t CT pulmonary angiogram > filling defect in the right pulmonary artery; electrocardiogram > sinus tachycardia;
+  transthoracic echocardiogram > right ventricular dilatation
 l ddimer 1200-6800; trop 18-90; bnp 400-2400
 v H104-132 P92-124 S86-94 R22-34
 d apixaban; enoxaparin; rivaroxaban
+p oxygen therapy
 r recent surgery; prolonged immobilisation; active cancer
 c cardiogenic shock; chronic pulmonary hypertension; recurrent thrombosis
 
@@ -68,12 +72,14 @@ t chest radiograph > cavity in the right upper lobe; sputum examination > acid-f
 l crp 25-110; esr 45-95; hb 9.8-12.2
 v T37.6-38.6 H84-104 S93-97
 d rifampicin; isoniazid; pyrazinamide; ethambutol
+p droplet isolation
 r contact with an infected relative; overcrowded housing; immunosuppression
 c massive haemoptysis; pleural effusion; bronchiectasis
 
 spontaneous pneumothorax | m pneumothorax spontané
 @ pleura | respiratory medicine | 18-42 | 0.22 | 2-18 h
-= an accumulation of air in the pleural space without injury | f accumulation d'air dans la cavité pleurale sans traumatisme
+= an accumulation of air in the pleural space without injury | f accumulation d'air dans la cavité pleurale sans
+  traumatisme
 s pleuritic chest pain; breathlessness; shoulder pain; dry cough
 e absent breath sounds on the right; hyperresonance on the right; reduced chest expansion on the right
 t chest radiograph > right-sided pneumothorax; chest CT scan > apical blebs
@@ -86,10 +92,12 @@ c tension pneumothorax; recurrence; subcutaneous emphysema
 
 acute myocardial infarction | m infarctus aigu du myocarde
 @ heart | cardiology | 42-86 | 0.33 | 2-10 h
-= a necrosis of the heart muscle caused by a blocked coronary artery | f nécrose du muscle cardiaque due à l'obstruction d'une artère coronaire
+= a necrosis of the heart muscle caused by a blocked coronary artery | f nécrose du muscle cardiaque due à
+  l'obstruction d'une artère coronaire
 s crushing chest pain; left arm pain; sweating; nausea; breathlessness
 e pallor; cool extremities; fourth heart sound
-t electrocardiogram > ST-segment elevation; coronary angiogram > occlusion of the left anterior descending artery; transthoracic echocardiogram > anterior wall hypokinesia
+t electrocardiogram > ST-segment elevation; coronary angiogram > occlusion of the left anterior descending artery;
+  transthoracic echocardiogram > anterior wall hypokinesia
 l trop 450-9800; glucose 6.4-11; wbc 9-14
 v H78-112 P98-164 S92-97 R18-24
 d aspirin; ticagrelor; atorvastatin; bisoprolol
@@ -102,7 +110,8 @@ acute heart failure | f insuffisance cardiaque aiguë
 = a failure of the heart to pump enough blood | f incapacité du cœur à assurer un débit sanguin suffisant
 s breathlessness; orthopnoea; ankle swelling; fatigue; weight gain
 e bilateral basal crackles; raised jugular venous pressure; pitting oedema of both legs; third heart sound
-t chest radiograph > enlarged heart; transthoracic echocardiogram > reduced ejection fraction; electrocardiogram > left bundle branch block
+t chest radiograph > enlarged heart; transthoracic echocardiogram > reduced ejection fraction; electrocardiogram >
+  left bundle branch block
 l bnp 1800-14000; creat 92-170; na 128-137
 v H88-122 P96-158 S86-93 R22-32
 d furosemide; ramipril; spironolactone; dapagliflozin
@@ -151,7 +160,8 @@ c cardiac tamponade; recurrence; constrictive pericarditis
 
 deep vein thrombosis | f thrombose veineuse profonde
 @ venous system | vascular medicine | 24-84 | 0.52 | 2-7 d
-= a clot in a deep vein, usually of the leg | f formation d'un caillot dans une veine profonde, le plus souvent de la jambe
+= a clot in a deep vein, usually of the leg | f formation d'un caillot dans une veine profonde, le plus souvent de la
+  jambe
 s leg swelling; calf pain; leg warmth; leg heaviness
 e calf tenderness; unilateral pitting oedema; dilated superficial veins
 t compression ultrasound > non-compressible right femoral vein; thrombophilia screen > factor V Leiden mutation
@@ -180,7 +190,8 @@ ischaemic stroke | m accident vasculaire cérébral ischémique
 = a sudden loss of blood supply to part of the brain | f interruption brutale de l'irrigation d'une partie du cerveau
 s right arm weakness; slurred speech; facial droop; loss of balance
 e right hemiparesis; right facial palsy; aphasia
-t brain MRI > acute infarct in the left middle cerebral artery territory; carotid ultrasound > tight stenosis of the left internal carotid artery
+t brain MRI > acute infarct of the left middle cerebral artery; carotid ultrasound > tight left internal carotid
+  stenosis
 l glucose 5.6-10.5; inr 0.9-1.2
 v H70-104 P152-206
 d alteplase; aspirin; clopidogrel; atorvastatin
@@ -216,10 +227,11 @@ c septic shock; hearing loss; seizures
 
 migraine with aura | f migraine avec aura
 @ brain | neurology | 17-52 | 0.74 | 2-10 y
-= a recurrent headache preceded by transient neurological symptoms | f céphalée récurrente précédée de troubles neurologiques transitoires
+= a recurrent headache preceded by transient neurological symptoms | f céphalée récurrente précédée de troubles
+  neurologiques transitoires
 s throbbing headache; zigzag visual lines; nausea; photophobia; phonophobia
-e normal neurological examination; normal fundi
-t brain MRI > normal appearances
+e scalp tenderness; normal neurological examination; normal fundi
+t brain MRI > normal appearances; brain CT scan > absence of haemorrhage
 l crp 1-4
 v H62-84
 d sumatriptan; propranolol; topiramate
@@ -229,7 +241,8 @@ c status migrainosus; medication-overuse headache; anxiety
 
 focal epilepsy | f épilepsie focale
 @ brain | neurology | 17-70 | 0.48 | 2-9 m
-= a tendency to recurrent seizures that begin in one part of the brain | f tendance à des crises récurrentes débutant dans une région du cerveau
+= a tendency to recurrent seizures that begin in one part of the brain | f tendance à des crises récurrentes débutant
+  dans une région du cerveau
 s seizures; loss of awareness; tongue biting; déjà vu; post-ictal confusion
 e lateral tongue laceration; normal neurological examination
 t electroencephalogram > left temporal spikes; brain MRI > hippocampal sclerosis
@@ -310,7 +323,8 @@ acute cholecystitis | f cholécystite aiguë
 = an acute inflammation of the gallbladder | f inflammation aiguë de la vésicule biliaire
 s right upper quadrant pain; fever; nausea; vomiting; shoulder pain
 e positive Murphy sign; guarding in the right upper quadrant
-t abdominal ultrasound > gallstones with a thickened gallbladder wall; magnetic resonance cholangiography > normal bile duct
+t abdominal ultrasound > gallstones with a thickened gallbladder wall; magnetic resonance cholangiography > normal
+  bile duct
 l wbc 12-20; crp 60-220; alt 38-120; bili 14-42
 v T38-39.2 H90-116
 d piperacillin-tazobactam; paracetamol; metronidazole
@@ -346,7 +360,8 @@ c gastrointestinal bleeding; perforation; gastric outlet obstruction
 
 Crohn's disease | f maladie de Crohn
 @ small bowel | gastroenterology | 17-46 | 0.54 | 2-9 m
-= a chronic inflammation that can affect any part of the gut | f inflammation chronique pouvant toucher tout le tube digestif
+= a chronic inflammation that can affect any part of the gut | f inflammation chronique pouvant toucher tout le tube
+  digestif
 s chronic diarrhoea; abdominal cramps; weight loss; fatigue; mouth ulcers
 e right iliac fossa mass; perianal fistula; pallor
 t colonoscopy > skip lesions with deep ulcers; magnetic resonance enterography > thickened terminal ileum
@@ -393,13 +408,13 @@ l wbc 12-18; crp 50-190
 v T37.7-38.8 H84-108
 d co-amoxiclav; metronidazole; paracetamol
 p bowel rest
-r low-fibre diet; obesity; advanced age
+r low-fibre diet; obesity; sedentary lifestyle
 c abdominal abscess; perforation; bowel fistula
 
 coeliac disease | f maladie cœliaque
 @ small bowel | gastroenterology | 18-56 | 0.66 | 4-14 m
 = an immune reaction of the gut to gluten | f réaction immunitaire de l'intestin au gluten
-s chronic diarrhoea; bloating; weight loss; fatigue; mouth ulcers
+s chronic diarrhoea; bloating; weight loss; fatigue; muscle cramps
 e pallor; itchy blisters on the elbows; wasting
 t tissue transglutaminase antibody test > strongly positive titre; duodenal biopsy > villous atrophy
 l hb 9-11.6; ferritin 4-16; mcv 70-80; b12 110-190
@@ -463,7 +478,8 @@ c renal vein thrombosis; spontaneous bacterial peritonitis; acute kidney injury
 
 type 2 diabetes | m diabète de type 2
 @ endocrine pancreas | endocrinology | 38-78 | 0.44 | 2-6 m
-= a chronic excess of blood glucose due to insulin resistance | m excès chronique de glucose sanguin lié à une résistance à l'insuline
+= a chronic excess of blood glucose due to insulin resistance | m excès chronique de glucose sanguin lié à une
+  résistance à l'insuline
 s excessive thirst; frequent urination; blurred vision; fatigue; recurrent thrush
 e dark skin folds in the neck; reduced vibration sense; abdominal obesity
 t retinal photography > background retinopathy; urinalysis > glycosuria
@@ -502,7 +518,8 @@ c atrial fibrillation; thyroid storm; osteoporosis
 
 primary hypothyroidism | f hypothyroïdie primaire
 @ thyroid | endocrinology | 28-78 | 0.82 | 4-14 m
-= a deficiency of thyroid hormone caused by failure of the gland | m déficit en hormones thyroïdiennes dû à une défaillance de la glande
+= a deficiency of thyroid hormone caused by failure of the gland | m déficit en hormones thyroïdiennes dû à une
+  défaillance de la glande
 s fatigue; weight gain; cold intolerance; constipation; hair loss
 e dry skin; slow relaxing reflexes; puffy face
 t thyroid peroxidase antibody test > strongly positive titre; thyroid ultrasound > heterogeneous gland
@@ -544,7 +561,8 @@ multiple myeloma | m myélome multiple
 = a cancer of the plasma cells of the bone marrow | m cancer des plasmocytes de la moelle osseuse
 s back pain; fatigue; recurrent infections; weight loss; constipation
 e spinal tenderness; pallor
-t serum protein electrophoresis > monoclonal band; bone marrow biopsy > excess plasma cells; skeletal survey > lytic bone lesions
+t serum protein electrophoresis > monoclonal band; bone marrow biopsy > excess plasma cells; skeletal survey > lytic
+  bone lesions
 l hb 7.8-10.6; calc 2.62-3.3; creat 118-290; esr 68-125
 v H76-98
 d bortezomib; lenalidomide; dexamethasone
@@ -557,7 +575,7 @@ acute myeloid leukaemia | f leucémie aiguë myéloïde
 = a cancer of immature myeloid cells | m cancer des cellules myéloïdes immatures
 s fatigue; easy bruising; bleeding gums; recurrent infections; fever
 e petechiae; pallor; gum swelling
-t blood film > circulating blasts; bone marrow biopsy > more than half blasts
+t blood film > circulating blasts; bone marrow biopsy > blast count above 50%
 l wbc 28-145; hb 6.4-9.2; plt 8-52; ldh 420-1500
 v T37.8-39.2 H94-120
 d cytarabine; daunorubicin; allopurinol
@@ -567,7 +585,8 @@ c febrile neutropenia; tumour lysis syndrome; disseminated intravascular coagula
 
 sickle cell crisis | f crise drépanocytaire
 @ blood | haematology | 16-44 | 0.5 | 10-48 h
-= an obstruction of small vessels by sickled red cells | f obstruction des petits vaisseaux par des globules rouges falciformes
+= an obstruction of small vessels by sickled red cells | f obstruction des petits vaisseaux par des globules rouges
+  falciformes
 s bone pain; back pain; fever; fatigue; jaundice
 e bone tenderness; scleral icterus; pallor
 t blood film > sickle cells; chest radiograph > normal appearances
@@ -606,7 +625,8 @@ c joint destruction; interstitial lung disease; carpal tunnel syndrome
 
 giant cell arteritis | f artérite à cellules géantes
 @ temporal artery | rheumatology | 62-88 | 0.7 | 2-6 w
-= an inflammation of the large and medium arteries of the head | f inflammation des artères de gros et moyen calibre de la tête
+= an inflammation of the large and medium arteries of the head | f inflammation des artères de gros et moyen calibre
+  de la tête
 s temporal headache; jaw claudication; scalp tenderness; blurred vision; fatigue
 e tender right temporal artery; absent right temporal pulse
 t temporal artery biopsy > granulomatous inflammation; temporal artery ultrasound > halo sign
@@ -619,7 +639,8 @@ c permanent visual loss; aortic aneurysm; ischaemic stroke
 
 systemic lupus erythematosus | m lupus érythémateux systémique
 @ immune system | internal medicine | 18-46 | 0.88 | 2-8 m
-= a systemic autoimmune disease driven by antinuclear antibodies | f maladie auto-immune systémique liée à des anticorps antinucléaires
+= a systemic autoimmune disease driven by antinuclear antibodies | f maladie auto-immune systémique liée à des
+  anticorps antinucléaires
 s joint pain; facial rash; photosensitivity; mouth ulcers; fatigue
 e malar rash; diffuse hair thinning; symmetrical synovitis of the hands
 t antinuclear antibody test > strongly positive titre; renal biopsy > lupus nephritis
@@ -658,7 +679,8 @@ c post-herpetic neuralgia; keratitis; bacterial skin infection
 
 plaque psoriasis | m psoriasis en plaques
 @ skin | dermatology | 20-66 | 0.48 | 1-7 y
-= a chronic inflammatory disease with fast renewal of the skin | f maladie inflammatoire chronique avec renouvellement accéléré de la peau
+= a chronic inflammatory disease with fast renewal of the skin | f maladie inflammatoire chronique avec renouvellement
+  accéléré de la peau
 s scaly plaques; itching; joint pain; nail changes
 e silvery plaques on the elbows; nail pitting; scalp scaling
 t skin biopsy > parakeratosis; hand radiograph > normal appearances
@@ -761,7 +783,7 @@ r smoking; asbestos exposure; radon exposure
 c superior vena cava obstruction; brain metastases; hypercalcaemia
 
 breast cancer | m cancer du sein
-@ breast | oncology | 36-82 | 1 | 3-10 w
+@ breast | oncology | 52-82 | 1 | 2-5 m
 = a malignant tumour of the breast | f tumeur maligne du sein
 s breast lump; nipple discharge; skin dimpling; breast pain
 e firm mass in the right breast; axillary lymphadenopathy; nipple retraction
@@ -791,7 +813,7 @@ anaphylaxis | f anaphylaxie
 = a severe allergic reaction of sudden onset | f réaction allergique grave d'installation brutale
 s widespread hives; lip swelling; breathlessness; light-headedness; vomiting
 e facial angioedema; diffuse expiratory wheeze; urticarial rash
-t serum tryptase > marked elevation; allergy testing > sensitisation to peanut
+t serum tryptase > marked elevation; allergy testing > sensitisation to the suspected allergen
 l lactate 2-5; wbc 8-14
 v H112-142 P68-90 S88-94 R24-34
 d adrenaline; chlorphenamine; hydrocortisone

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_prep.synthetic.grammar import Noun, Rand, Section, pick
+from data_prep.synthetic.grammar import Noun, Rand, Section, lines_of, pick
 
+COLON = ":"
+FEBRILE = ("afebrile", "febrile")
 CONJUNCTIONS = {"": " and ", "or": " or "}
-_COUNT = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_COUNT = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _UNITS = {"h": "hour", "d": "day", "w": "week", "m": "month", "y": "year"}
 FREQUENCY = {
     "od": "once daily",
@@ -36,14 +38,30 @@ ROUTE = {
     "top": "applied to the skin",
 }
 _JOBS = (
-    "teacher,nurse,farmer,accountant,electrician,cook,bus driver,office worker,builder,musician,lawyer,mechanic,"
-    "librarian,engineer,shop assistant,gardener,architect,hairdresser"
-).split(",")
+    "teacher",
+    "nurse",
+    "farmer",
+    "accountant",
+    "electrician",
+    "cook",
+    "bus driver",
+    "office worker",
+    "builder",
+    "musician",
+    "lawyer",
+    "mechanic",
+    "librarian",
+    "engineer",
+    "shop assistant",
+    "gardener",
+    "architect",
+    "hairdresser",
+)
 
 
 def article(text: str) -> str:
     """`a` or `an`, by the sound that a word or a number in digits begins with."""
-    return "an" if text[:1] in "aeiou8" or text[:2] in ("11", "18") and not text[2:3].isdigit() else "a"
+    return "an" if text[:1] in "aeiou8" or (text[:2] in ("11", "18") and not text[2:3].isdigit()) else "a"
 
 
 def forms(text: str, _: str) -> Noun:
@@ -54,11 +72,21 @@ def forms(text: str, _: str) -> Noun:
     for prefix in ("a ", "an "):
         if text.startswith(prefix):
             bare = text.removeprefix(prefix)
-    return {"bare": bare, "np": np, "the": f"the {bare}", "or": bare, "was": "were" if plural else "was", "s": "" if plural else "s"}
+    return {
+        "bare": bare,
+        "np": np,
+        "the": f"the {bare}",
+        "subject": bare if np == bare and not plural else f"the {bare}",
+        "or": bare,
+        "is": "are" if plural else "is",
+        "was": "were" if plural else "was",
+        "s": "" if plural else "s",
+    }
 
 
-def number(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}"
+def measure(value: float, decimals: int, unit: str = "") -> str:
+    """'13.2 g/dL'."""
+    return f"{value:.{decimals}f}{'' if unit in ('', '%') else ' '}{unit}"
 
 
 def duration(count: int, unit: str) -> str:
@@ -101,6 +129,7 @@ def person(*, age: int, female: bool, onset: str, rand: Rand) -> dict[str, Any]:
         "sex": "female" if female else "male",
         "a_age": f"{article(str(age))} {age}",
         "a_job": f"{article(job)} {job}",
+        "worked": f"worked as {article(job)} {job}" if 22 <= age <= 66 else f"was {article(job)} {job}",
         "a_onset": f"{article(spaced)} {spaced}",
         "title": ("Mrs " if female else "Mr ") + chr(65 + int(rand() * 26)) + ".",
     }
@@ -108,27 +137,33 @@ def person(*, age: int, female: bool, onset: str, rand: Rand) -> dict[str, Any]:
 
 PRESENTATION = Section("""
 ## 100 ward
-{a_age}-year-old {man} [presented to|was brought to|attended|came to] the emergency department with {a_onset} history of {sx.np}.
-{a_age}-year-old {man}[, {a_job},|] was admitted [to the {specialty.bare} ward |]with {sx.np} [that had begun|which had started] {onset} earlier.
-{title}, {a_age}-year-old {man}, was [admitted|referred to hospital] because of {sx1.np}, followed by {rest.np}, over {onset}.
+{a_age}-year-old {man} [presented to|was brought to|attended|came to] the emergency department with {a_onset}
+    history of {sx.np}.
+{a_age}-year-old {man}[, {a_job},|] was admitted [to the {specialty.bare} ward |]with {sx.np} [that had begun|which
+    had started] {onset} earlier.
+{title}, {a_age}-year-old {man}, was [admitted|referred to hospital] because of {sx1.np}, followed by {rest.np},
+    over {onset}.
 [We report|This report describes|We describe] {a_age}-year-old {man} who was admitted with {sx.np} of {onset}' duration.
 {onset} before admission, {a_age}-year-old {man} developed {sx1.np}, soon accompanied by {rest.np}.
-The patient, {a_age}-year-old {man}[ who works as {a_job}|], [sought|asked for] medical attention for {sx.np} lasting {onset}.
+The patient, {a_age}-year-old {man}[ who {worked}|], [sought|asked for] medical attention for {sx.np} lasting {onset}.
 ## 100 clinic
 {a_age}-year-old {man} was referred to the {specialty.bare} clinic with {a_onset} history of {sx.np}.
-{title}, {a_age}-year-old {man}, [consulted|was seen by] {his} family doctor for {sx1.np}. Over the past {onset}, {he} had also noticed {rest.np}.
+{title}, {a_age}-year-old {man}, [consulted|was seen by] {his} family doctor for {sx1.np}. Over the past {onset},
+    {he} had also noticed {rest.np}.
 {a_age}-year-old {man}[, {a_job},|] [attended|came to] the outpatient clinic complaining of {sx.np} for {onset}.
 For {onset}, {a_age}-year-old {man} had been [troubled|bothered] by {sx.np}[ before seeking advice|].
 [We report|This report describes] {a_age}-year-old {man} who [presented with|was investigated for] {sx.np} over {onset}.
 ##~ 55
 {He} [denied|did not report|had no] {neg.or}.
-There was no {neg.or}.
+There was no [complaint|report] of {neg.or}.
 [On direct questioning, |]{he} reported no {neg.or}.
 ##~ 40
-The {sx1.bare} {sx1.was} [the most troublesome complaint|what worried {him} most|the first complaint|the main reason for the visit].
+The {sx1.bare} {sx1.was} [the most troublesome complaint|what worried {him} most|the first complaint|the main reason
+    for the visit].
 The {sx1.bare} {sx1.was} [getting worse|becoming more severe|interfering with daily life|not relieved by rest].
 ##~ 25
-{He} had [tried|taken] [over-the-counter remedies|paracetamol at home|herbal tea and rest] [without benefit|with little effect].
+{He} had [tried|taken] [over-the-counter remedies|paracetamol at home|herbal tea and rest] [without benefit|with
+    little effect].
 [A neighbour|A relative|A colleague|{His} partner] had [urged|advised] {him} to seek help.
 """)
 
@@ -144,11 +179,11 @@ Past history was notable for {pmh}.
 {He} had previously been [well|in good health].
 ## 85
 Risk factors included {risks.np}.
-[Relevant risk factors were|The history revealed|Further questioning revealed] {risks.np}.
+[Relevant risk factors included|The history revealed|Further questioning revealed] {risks.np}.
 {He} had at least one [recognised |]risk factor: {risk1.np}.
 Of note, the history was positive for {risks.np}.
 ##~ 35
-{He} [lived|was living] [alone|with {his} partner|with {his} family|independently] and [worked as {a_job}|was {a_job}].
+{He} [lived|was living] [alone|with {his} partner|with {his} family|independently] and {worked}.
 ##~ 30
 {He} had no known drug allergies.
 There was no history of allergy[ to medicines|].
@@ -164,9 +199,11 @@ On examination, {he} was [alert|alert and oriented|uncomfortable|tired but coope
 [Physical examination|Clinical examination] [was performed on arrival|was carried out without delay].
 On arrival {he} looked [unwell|tired|pale and anxious|reasonably well].
 ##~ 90
-Temperature was {temp} °C, heart rate {hr} beats per minute, blood pressure {sbp}/{dbp} mmHg, respiratory rate {rr} breaths per minute and oxygen saturation {spo2}% on room air.
+Temperature was {temp} °C, heart rate {hr} beats per minute, blood pressure {sbp}/{dbp} mmHg, respiratory rate {rr}
+    breaths per minute and oxygen saturation {spo2}% on room air.
 Vital signs were: blood pressure {sbp}/{dbp} mmHg, pulse {hr}/min, temperature {temp} °C, oxygen saturation {spo2}%.
-{He} had a temperature of {temp} °C, a pulse of {hr} per minute and a blood pressure of {sbp}/{dbp} mmHg. [Oxygen saturation was {spo2}%|The respiratory rate was {rr} per minute].
+{He} had a temperature of {temp} °C, a pulse of {hr} per minute and a blood pressure of {sbp}/{dbp} mmHg. [Oxygen
+    saturation was {spo2}%|The respiratory rate was {rr} per minute].
 Heart rate was {hr}/min, blood pressure {sbp}/{dbp} mmHg and respiratory rate {rr}/min; {he} was {febrile} at {temp} °C.
 ## 100
 Examination [revealed|showed|was notable for|disclosed] {signs.np}.
@@ -191,23 +228,28 @@ The remaining results, including {normlabs}, were [unremarkable|within normal li
 
 IMAGING = Section("""
 ## 100
-{test.the} [showed|revealed|demonstrated|disclosed] {found.np}.
+{test.subject} [showed|revealed|demonstrated|disclosed] {found.np}.
 {test.np} {test.was} [performed|obtained|requested] and [showed|revealed] {found.np}.
-[Given these findings|To clarify the cause|On the same day], {test.np} {test.was} [performed|arranged], which [showed|revealed|demonstrated] {found.np}.
-## 75 test2
-{test2.the} [showed|revealed|demonstrated] {found2.np}.
+[Given these findings|To clarify the cause|On the same day], {test.np} {test.was} [performed|arranged], which
+    [showed|revealed|demonstrated] {found.np}.
+## 75
+{test2.subject} [showed|revealed|demonstrated] {found2.np}.
 [Subsequently|The next day|In addition], {test2.np} [showed|revealed|identified] {found2.np}.
 """)
 
 DIAGNOSIS = Section("""
 ## 100
-[The patient was diagnosed with|A diagnosis was made of|These findings led to a diagnosis of|The final diagnosis was] {dx.bare}.
-[The clinical picture|The combination of {sx1.bare} and {sign1.bare}] [was consistent with|pointed to|was typical of|confirmed] {dx.bare}.
+[The patient was diagnosed with|A diagnosis was made of|These findings led to a diagnosis of|The final diagnosis
+    was] {dx.bare}.
+[The clinical picture|The combination of {sx1.bare} and {sign1.bare}] [was consistent with|pointed to|was typical
+    of|confirmed] {dx.bare}.
 [A diagnosis of|The diagnosis of] {dx.bare} was [made|confirmed|established|retained][ by the {specialty.bare} team|].
 {dx.bare} was diagnosed[ on the basis of the {test.bare}|].
-## 60
-{ddx.bare} [was considered but|had been considered initially but|was thought unlikely and] [excluded|ruled out][ by the results above| on clinical grounds|].
-The differential diagnosis included {ddxs.bare}, [but the findings argued against {ddx.bare}|which were excluded in turn].
+## 60 ddx
+{ddx.bare} [was considered but|had been considered initially but|was thought unlikely and] [excluded|ruled out][ by
+    the results above| on clinical grounds|].
+The differential diagnosis included {ddxs.bare}, [but the findings argued against {ddx.bare}|which were excluded in
+    turn].
 [In the absence of {ddxsx.bare}|Because there was no {ddxsx.bare}], {ddx.bare} was [judged unlikely|set aside].
 ## 30
 The [disorder|condition] was explained to the patient as {definition.np}.
@@ -217,7 +259,7 @@ The [disorder|condition] was explained to the patient as {definition.np}.
 TREATMENT = Section("""
 ## 100
 {He} was [started on|given|treated with|prescribed] {drug.bare} {dose}{for}.
-Treatment with {drug.bare} {dose} was [started|begun|initiated]{for}.
+Treatment with {drug.bare} {dose} was [given|prescribed|planned]{for}.
 [First-line treatment|Initial treatment] consisted of {drug.bare} {dose}{for}.
 [Management|Treatment] began with {drug.bare}, {kind.np}, at {dose}{for}.
 ## 75 drug2
@@ -235,21 +277,27 @@ The [benefits and risks|possible side effects] of {drug.bare} were [discussed|ex
 
 COURSE = Section("""
 ## 100 event
-[The course was complicated by|On day {eventday}, {he} developed|Recovery was delayed by] {event.np}[, which was managed by the {specialty.bare} team|, which required closer monitoring|].
+[The course was complicated by|On day {eventday}, {he} developed|Recovery was delayed by] {event.np}[, which was
+    managed by the {specialty.bare} team|, which required closer monitoring|].
 ## 70 -event
 [The course|Recovery|Progress] was [uneventful|uncomplicated|favourable|steady].
-[The {sx1.bare} improved|The {sx1.bare} settled|The symptoms eased] within [two|three|four|five] [days|days of starting {drug.bare}].
+[The {sx1.bare} improved|The {sx1.bare} settled|The symptoms eased] within {soon}[ of starting {drug.bare}|].
 The response to {drug.bare} was [good|rapid|satisfactory|excellent], with [resolution|improvement] of the {sx1.bare}.
 ## 85 ward
-{He} was discharged [home |]on day {los} [with|on] {drug.bare}[ and written advice|].
+{He} was discharged [home |]on day {los}[ with written advice| in good condition|].
 After {los} days in hospital {he} was [discharged|able to go home].
-{He} [went home|was discharged] after {los} days, with [a review|follow-up|an appointment] planned in the {specialty.bare} clinic in {fu}.
+{He} [went home|was discharged] after {los} days, with [a review|follow-up|an appointment] planned in the
+    {specialty.bare} clinic in {fu}.
+## 60 home
+Treatment with {home.bare} was [continued|to be continued][ in the long term|].
+{He} [remained on|was asked to continue] {home.bare}.
 ## 80
-At review {fu} later, {he} [was free of symptoms|was much better|reported clear improvement|had returned to work and daily activities|still had mild {rest1.bare}].
+At review {fu} later, {he} [was free of symptoms|was much better|reported clear improvement|had returned to work and
+    daily activities|still had mild {rest1.bare}].
 [At the follow-up visit|When seen again] {fu} later, the {sx1.bare} had [resolved|almost disappeared|clearly improved].
 {fu} later, [repeat {test.bare}|repeat blood testing] showed [improvement|a favourable trend].
 ## 45
-{He} was [told|advised] to seek help if {warn.np} occurred.
+{He} was [told|advised] to seek help if {warn.or} occurred.
 The patient was [warned about the risk of|monitored for] {comps.np}.
 [Possible complications|Complications to watch for], including {comps.np}, were discussed.
 ##~ 35
@@ -312,11 +360,14 @@ Bloods: {labs}.
 Laboratory: {labs}.
 ## 100
 {test.bare}: {found.bare}.
-## 70 test2
+## 70
 {test2.bare}: {found2.bare}.
 """),
     ),
-    ("[Diagnosis|Main diagnosis|Principal diagnosis]", Section("## 100\n{dx.bare}.\n{dx.bare}[, confirmed by {test.np}|].")),
+    (
+        "[Diagnosis|Main diagnosis|Principal diagnosis]",
+        Section("## 100\n{dx.bare}.\n{dx.bare}[, confirmed by {test.np}|]."),
+    ),
     (
         "[Treatment|Management|Treatment given]",
         Section("""
@@ -349,9 +400,11 @@ Length of stay: {los} days.
 ## 100
 [Review|Appointment] in the {specialty.bare} clinic in {fu}.
 [Family doctor|{specialty.bare}] review in {fu}.
+## 60 home
+Continue {home.bare}.
+{home.bare} to be continued.
 ## 60
-Continue {drug.bare}.
-Return in case of {warn.np}.
+Return in case of {warn.or}.
 Watch for {comps.np}.
 ## 30
 Advice given about {risk1.bare}.
@@ -368,20 +421,41 @@ QA_TITLES = (
 )
 QA_MARKS = (("Q: ", "A: "), ("Question: ", "Answer: "), ("", ""), ("", ""))
 QA = tuple(
-    Section(f"## 100\n{text.strip()}")
-    for text in """
-[What is {dx.bare}?|How is {dx.bare} defined?] // {dx.bare} is {definition.np}. [It mainly affects {organ.the}|The organ concerned is {organ.the}|Patients are usually seen in {specialty.bare}].
-[Which organ does {dx.bare} affect?|What part of the body is involved in {dx.bare}?] // It affects {organ.the}. [The specialty in charge is {specialty.bare}|Patients are usually seen in {specialty.bare}].
-[What are the symptoms of {dx.bare}?|How does {dx.bare} present?|Which symptoms suggest {dx.bare}?] // [Common symptoms are|Patients often report|Typical complaints are|The usual symptoms are] {allsx.bare}. [They usually develop over {onset}|Not every patient has all of them|The {sx1.bare} often appear{sx1.s} first].
-[What does the doctor find on examination?|Which signs may be found in {dx.bare}?] // [Examination may show|Typical signs are|Findings include] {allsigns.np}. [{sign1.bare} is especially suggestive|Signs may be absent early on].
-[Which tests are useful?|How is {dx.bare} diagnosed?|How is the diagnosis of {dx.bare} confirmed?] // {test.the} [may show|typically shows|can reveal] {found.np}. [Blood tests may show, for example, {labs}|{test2.the} may show {found2.np}].
-[How is {dx.bare} treated?|What is the treatment of {dx.bare}?|Which drugs are used?] // [Treatment is based on|The main drugs are|Doctors usually prescribe] {alldrugs.bare}. [A usual dose of {drug.bare} is {dose}|{drug.bare} is {kind.np}, given as {dose}].
-[What kind of drug is {drug.bare}?|What is {drug.bare}?|Why is {drug.bare} prescribed?] // {drug.bare} is {kind.np}. [In {dx.bare}|For this disease], the dose is often {dose}{for}.
-[Is {drug.bare} enough on its own?|Is anything needed besides {drug.bare}?|What else can help?] // [Often not: treatment also involves|Care also includes|Doctors may add] {care.np}. [The plan is adapted to each patient|The choice depends on severity].
-[Who is at risk?|What are the risk factors?|Who gets {dx.bare}?] // [Known risk factors are|The risk is higher with|Risk factors include] {allrisks.np}. [Most patients are between {young} and {old} years old|{risk1.bare} matters most].
-[What are the complications?|Can {dx.bare} be dangerous?|What can go wrong?] // [Possible complications are|Without treatment it may lead to|The main complications are] {allcomps.np}. [Early treatment lowers this risk|Regular follow-up helps to prevent them].
-[What else could it be?|Which diseases resemble {dx.bare}?] // [Doctors may consider|The differential diagnosis includes|Similar symptoms occur in] {ddxs.bare}. [{test.the} often settles the question|{sign1.bare} points to {dx.bare}].
-[When should I seek help?|When is it urgent?] // Seek medical advice [without delay |promptly |]in case of {warn.np}. [A return of {sx1.np} should also be reported|This may announce {comps.np}].
-[What follow-up is needed?|Will I need follow-up?] // [A visit in {fu} is usual|Most patients are reviewed after {fu}], [to check the effect of {drug.bare}|to look for {comps.np}].
-""".strip().splitlines()
+    Section(f"## 100{' ddxs' * ('{ddxs' in text)}\n{text}")
+    for text in lines_of("""
+[What is {dx.bare}?|How is {dx.bare} defined?] // {dx.bare} is {definition.np}. [It mainly affects {organ.the}|The
+    organ concerned is {organ.the}|Patients are usually seen in {specialty.bare}].
+[Which organ does {dx.bare} affect?|What part of the body is involved in {dx.bare}?] // It affects {organ.the}. [The
+    specialty in charge is {specialty.bare}|Patients are usually seen in {specialty.bare}].
+[What are the symptoms of {dx.bare}?|How does {dx.bare} present?|Which symptoms suggest {dx.bare}?] // [Common
+    symptoms are|Patients often report|Typical complaints are|The usual symptoms are] {allsx.bare}. [They usually
+    develop over {onset}|Not every patient has all of them|The {sx1.bare} often appear{sx1.s} first].
+[What does the doctor find on examination?|Which signs may be found in {dx.bare}?] // [Examination may show|Typical
+    signs are|Findings include] {allsigns.np}. [{sign1.bare} {sign1.is} especially suggestive|Signs may be absent
+    early on].
+[Which tests are useful?|How is {dx.bare} diagnosed?|How is the diagnosis of {dx.bare} confirmed?] // {test.subject}
+    [may show|typically show{test.s}|can reveal] {found.np}. [Blood tests may show, for example,
+    {labs}|{test2.subject} may show {found2.np}].
+[How is {dx.bare} treated?|What is the treatment of {dx.bare}?|Which drugs are used?] // [Treatment is based on|The
+    main drugs are|Doctors usually prescribe] {alldrugs.bare}. [A usual dose of {drug.bare} is {dose}|{drug.bare} is
+    {kind.np}, given as {dose}].
+[What kind of drug is {drug.bare}?|What is {drug.bare}?|Why is {drug.bare} prescribed?] // {drug.bare} is {kind.np}.
+    [In {dx.bare}|For this disease], the dose is often {dose}{for}.
+[Is {drug.bare} enough on its own?|Is anything needed besides {drug.bare}?|What else can help?] // [Often not:
+    treatment also involves|Care also includes|Doctors may add] {care.np}. [The plan is adapted to each patient|The
+    choice depends on severity].
+[Who is at risk?|What are the risk factors?|Who gets {dx.bare}?] // [Known risk factors are|The risk is higher
+    with|Risk factors include] {allrisks.np}. [Most patients are between {young} and {old} years old|{risk1.bare}
+    matter{risk1.s} most].
+[What are the complications?|Can {dx.bare} be dangerous?|What can go wrong?] // [Possible complications are|Without
+    treatment it may lead to|The main complications are] {allcomps.np}. [Early treatment lowers this risk|Regular
+    follow-up helps to prevent them].
+[What else could it be?|Which diseases resemble {dx.bare}?] // [Doctors may consider|The differential diagnosis
+    includes|Similar symptoms occur in] {ddxs.bare}. [{test.subject} often settle{test.s} the question|{sign1.bare}
+    point{sign1.s} to {dx.bare}].
+[When should I seek help?|When is it urgent?] // Seek medical advice [without delay |promptly |]in case of
+    {warn.or}. [A return of {sx1.np} should also be reported|This may announce {comps.np}].
+[What follow-up is needed?|Will I need follow-up?] // [A visit in {fu} is usual|Most patients are reviewed after
+    {fu}], [to check the effect of {drug.bare}|to look for {comps.np}].
+""")
 )

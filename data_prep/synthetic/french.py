@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_prep.synthetic.grammar import Noun, Rand, Section, pick
+from data_prep.synthetic.grammar import Noun, Rand, Section, lines_of, pick
 
-CONJUNCTIONS = {"": " et ", "ni": ", "}
-_COUNT = "zéro un deux trois quatre cinq six sept huit neuf dix onze douze".split()
+COLON = " :"
+FEBRILE = ("apyrétique", "fébrile")
+CONJUNCTIONS = {"": " et ", "ni": ", ", "dou": " ou ", "dni": " ni "}
+_COUNT = ["zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze"]
 _UNITS = {"h": "heure", "d": "jour", "w": "semaine", "m": "mois", "y": "an"}
 FREQUENCY = {
     "od": "une fois par jour",
@@ -36,11 +38,25 @@ ROUTE = {
     "top": "en application locale",
 }
 _JOBS = (
-    "enseignant/enseignante,infirmier/infirmière,agriculteur/agricultrice,comptable/comptable,cuisinier/cuisinière,"
-    "électricien/électricienne,conducteur de bus/conductrice de bus,employé de bureau/employée de bureau,avocat/avocate,"
-    "maçon/maçonne,musicien/musicienne,mécanicien/mécanicienne,bibliothécaire/bibliothécaire,ingénieur/ingénieure,"
-    "vendeur/vendeuse,jardinier/jardinière,architecte/architecte,coiffeur/coiffeuse"
-).split(",")
+    "enseignant/enseignante",
+    "infirmier/infirmière",
+    "agriculteur/agricultrice",
+    "comptable/comptable",
+    "cuisinier/cuisinière",
+    "électricien/électricienne",
+    "conducteur de bus/conductrice de bus",
+    "employé de bureau/employée de bureau",
+    "avocat/avocate",
+    "maçon/maçonne",
+    "musicien/musicienne",
+    "mécanicien/mécanicienne",
+    "bibliothécaire/bibliothécaire",
+    "ingénieur/ingénieure",
+    "vendeur/vendeuse",
+    "jardinier/jardinière",
+    "architecte/architecte",
+    "coiffeur/coiffeuse",
+)
 _UNITS_OF_DOSE = (("micrograms", "microgrammes"), ("units", "unités"), ("IU", "UI"), ("drop", "goutte"))
 _VOWELS = frozenset("aâàeéèêëiîïoôœuûüæhAEÉIOUH")
 # words whose h forbids elision
@@ -75,6 +91,8 @@ def forms(text: str, key: str) -> Noun:
         "du": du,
         "au": au,
         "ni": f"ni {bare}",
+        "dou": de,
+        "dni": de,
         "e": "e" * female + "s" * plural,
         "bas": "bas" + "se" * female + "s" * (plural and female),
         "a": "ont" if plural else "a",
@@ -87,8 +105,9 @@ def forms(text: str, key: str) -> Noun:
     }
 
 
-def number(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}".replace(".", ",")
+def measure(value: float, decimals: int, unit: str = "") -> str:
+    """'13,2 g/dL'."""
+    return f"{value:.{decimals}f}{' ' if unit else ''}{unit.replace('IU', 'UI')}".replace(".", ",")
 
 
 def duration(count: int, unit: str) -> str:
@@ -138,6 +157,7 @@ def person(*, age: int, female: bool, onset: str, rand: Rand) -> dict[str, Any]:
         "lui": "elle" if female else "lui",
         "sexe": "féminin" if female else "masculin",
         "job": job,
+        "travaillait": f"travaillait comme {job}" if 22 <= age <= 66 else f"était {job}",
         "Mme": ("Mme " if female else "M. ") + chr(65 + int(rand() * 26)) + ".",
     }
 
@@ -146,16 +166,21 @@ PRESENTATION = Section("""
 ## 100 ward
 {une_patiente} de {age} ans [s'est présenté{e}|a été amené{e}|a été admis{e}] aux urgences pour {sx.un}, depuis {onset}.
 {une_femme} de {age} ans[, {job},|] a été hospitalisé{e} [en {specialty.bare} |]pour {sx.un} évoluant depuis {onset}.
-{Mme}, âgé{e} de {age} ans, [a été adressé{e} à l'hôpital|a consulté en urgence] en raison {sx1.dun}, suivi{sx1.e} {rest.dun}.
+{Mme}, âgé{e} de {age} ans, [a été adressé{e} à l'hôpital|a consulté en urgence] en raison {sx1.dun}, suivi{sx1.e}
+    {rest.dun}.
 [Nous rapportons|Nous décrivons] le cas {d_une_femme} de {age} ans, admis{e} pour {sx.un} depuis {onset}.
 {onset} avant son admission, {une_patiente} de {age} ans a présenté {sx1.un}, puis {rest.un}.
-{une_patiente} de {age} ans[, {job},|] est admis{e} [en {specialty.bare}|à l'hôpital] : {il} se plaint depuis {onset} {sx.de}.
+{une_patiente} de {age} ans[, {job},|] est admis{e} [en {specialty.bare}|à l'hôpital] : {il} se plaint depuis
+    {onset} {sx.de}.
 ## 100 clinic
-{une_patiente} de {age} ans a été adressé{e} en consultation de {specialty.bare} pour {sx.un} depuis {onset}.
-{Mme}, {age} ans[, {job},|] a consulté son médecin traitant pour {sx1.un}. Depuis {onset}, {il} signalait également {rest.un}.
+{une_patiente} de {age} ans a été adressé{e} en consultation {specialty.de} pour {sx.un} depuis {onset}.
+{Mme}, {age} ans[, {job},|] a consulté son médecin traitant pour {sx1.un}. Depuis {onset}, {il} signalait également
+    {rest.un}.
 Depuis {onset}, {une_femme} de {age} ans se plaignait {sx.de}[ sans avoir consulté|].
-[Nous rapportons|Nous décrivons] le cas {d_une_femme} de {age} ans[, {job},|] exploré{e} pour {sx.un} évoluant depuis {onset}.
-{une_patiente} de {age} ans, gêné{e} depuis {onset} par {sx.un}, [est venu{e} en consultation|a demandé un avis spécialisé].
+[Nous rapportons|Nous décrivons] le cas {d_une_femme} de {age} ans[, {job},|] exploré{e} pour {sx.un} évoluant
+    depuis {onset}.
+{une_patiente} de {age} ans, gêné{e} depuis {onset} par {sx.un}, [est venu{e} en consultation|a demandé un avis
+    spécialisé].
 ##~ 55
 {il} ne [rapportait|signalait|décrivait] {neg.ni}.
 L'interrogatoire ne [retrouvait|notait] {neg.ni}.
@@ -165,7 +190,7 @@ On ne notait {neg.ni}.
 {sx1.le} {sx1.avait} débuté en premier[ et s'aggrav{sx1.ait}|].
 {il} était [surtout|particulièrement] gêné{e} par {sx1.le}.
 ##~ 25
-{il} avait [essayé|pris] [du paracétamol|une automédication|des tisanes] sans [amélioration|grand effet|bénéfice net].
+{il} avait essayé [du paracétamol|une automédication|des tisanes] sans [amélioration|grand effet|bénéfice net].
 [Son entourage|Une voisine|Un collègue] l'avait [encouragé{e}|incité{e}] à consulter.
 """)
 
@@ -179,12 +204,12 @@ Ses antécédents [comprenaient|comportaient] {pmh}.
 Ses antécédents étaient [sans particularité|sans lien avec le motif de consultation].
 {il} était jusque-là en bonne santé.
 ## 85
-Les facteurs de risque [comprenaient|étaient] {risks.un}.
-[L'interrogatoire retrouvait|On retrouvait|On notait] comme facteurs de risque {risks.un}.
+Les facteurs de risque [comprenaient|incluaient] {risks.un}.
+[L'interrogatoire retrouvait|On retrouvait|On notait] dans le contexte {risks.un}.
 Un facteur de risque au moins était [présent|identifié] : {risk1.un}.
 [Le contexte était marqué par|À noter également] {risks.un}.
 ##~ 35
-{il} vivait [seul{e}|en couple|en famille|avec un proche][ et exerçait le métier suivant : {job}|].
+{il} vivait [seul{e}|en couple|en famille|avec un proche][ et {travaillait}|].
 ##~ 30
 {il} n'avait pas d'allergie [connue|médicamenteuse connue].
 On ne relevait aucune allergie[ aux médicaments|].
@@ -200,14 +225,20 @@ EXAM = Section("""
 [L'examen clinique|L'examen physique] a été réalisé [à l'arrivée|sans délai].
 À l'arrivée, l'état général était [conservé|altéré|moyen].
 ##~ 90
-La température était de {temp} °C, la fréquence cardiaque de {hr} battements par minute, la pression artérielle de {sbp}/{dbp} mmHg, la fréquence respiratoire de {rr} cycles par minute et la saturation en oxygène de {spo2} % en air ambiant.
-Les constantes étaient les suivantes : pression artérielle {sbp}/{dbp} mmHg, pouls {hr}/min, température {temp} °C, saturation {spo2} %.
-{il} avait une température de {temp} °C, un pouls à {hr} par minute et une pression artérielle à {sbp}/{dbp} mmHg. [La saturation était de {spo2} %|La fréquence respiratoire était de {rr} par minute].
-La fréquence cardiaque était à {hr}/min, la pression artérielle à {sbp}/{dbp} mmHg et la fréquence respiratoire à {rr}/min ; {il} était {febrile}, à {temp} °C.
+La température était de {temp} °C, la fréquence cardiaque de {hr} battements par minute, la pression artérielle de
+    {sbp}/{dbp} mmHg, la fréquence respiratoire de {rr} cycles par minute et la saturation en oxygène de {spo2} % en
+    air ambiant.
+Les constantes étaient les suivantes : pression artérielle {sbp}/{dbp} mmHg, pouls {hr}/min, température {temp} °C,
+    saturation {spo2} %.
+{il} avait une température de {temp} °C, un pouls à {hr} par minute et une pression artérielle à {sbp}/{dbp} mmHg.
+    [La saturation était de {spo2} %|La fréquence respiratoire était de {rr} par minute].
+La fréquence cardiaque était à {hr}/min, la pression artérielle à {sbp}/{dbp} mmHg et la fréquence respiratoire à
+    {rr}/min ; {il} était {febrile}, à {temp} °C.
 ## 100
 L'examen [retrouvait|montrait|mettait en évidence|révélait] {signs.un}.
 [On notait|On constatait|Il existait] {signs.un}.
-[Le signe le plus évocateur|L'élément le plus marquant] était {sign1.un}.
+On notait [avant tout|surtout] {sign1.un}.
+Le tableau clinique était dominé par {sign1.un}.
 ##~ 50
 Le reste de l'examen était [normal|sans particularité|sans anomalie].
 [Aucune autre anomalie n'était notée|Il n'y avait pas d'autre anomalie].
@@ -229,22 +260,24 @@ IMAGING = Section("""
 ## 100
 {test.le} [montr{test.ait}|retrouv{test.ait}|révél{test.ait}] {found.un}.
 {test.le} {test.a} [montré|révélé|retrouvé|mis en évidence] {found.un}.
-[Devant ce tableau|Pour préciser la cause|Le jour même], {test.un} {test.a} été réalisé{test.e} et {test.a} [montré|révélé] {found.un}.
-## 75 test2
+[Devant ce tableau|Pour préciser la cause|Le jour même], {test.un} {test.a} été réalisé{test.e} et {test.a}
+    [montré|révélé] {found.un}.
+## 75
 {test2.le} [montr{test2.ait}|retrouv{test2.ait}|objectiv{test2.ait}] {found2.un}.
 [Dans un second temps|Le lendemain|En complément], {test2.le} {test2.a} [montré|retrouvé|confirmé] {found2.un}.
 """)
 
 DIAGNOSIS = Section("""
 ## 100
-Le diagnostic {dx.de} a été [posé|retenu|établi|confirmé][ par l'équipe de {specialty.bare}|].
-[L'ensemble du tableau|L'association {sx1.dun} et {sign1.dun}] [était en faveur|évoquait le diagnostic|était typique] {dx.dun}.
+Le diagnostic {dx.de} a été [posé|retenu|établi|confirmé][ par l'équipe {specialty.de}|].
+[L'ensemble du tableau|L'association {sx1.dun} et {sign1.dun}] [était en faveur|évoquait le diagnostic|était
+    typique] {dx.dun}.
 [Ces éléments|Ces résultats] ont conduit au diagnostic {dx.de}.
 [Il s'agissait|Au total, il s'agissait] {dx.dun}.
 Le diagnostic final était {dx.le}.
-## 60
+## 60 ddx
 {ddx.le} {ddx.avait} été évoqué{ddx.e} [puis écarté{ddx.e}|mais jugé{ddx.e} peu probable|mais non retenu{ddx.e}].
-Le diagnostic différentiel comprenait {ddxs.le}[, qui ont été écartés|].
+Le diagnostic différentiel comprenait {ddxs.le}[, sans argument en leur faveur|].
 En l'absence {ddxsx.de}, {ddx.le} {ddx.était} peu probable.
 ## 30
 La maladie a été expliquée {à_la_patiente} de la façon suivante : {definition.un}.
@@ -254,7 +287,7 @@ La maladie a été expliquée {à_la_patiente} de la façon suivante : {definiti
 TREATMENT = Section("""
 ## 100
 {il} a [été traité{e} par|reçu un traitement par|été mis{e} sous] {drug.bare}, {dose}{for}.
-Un traitement par {drug.bare} ({dose}) a été [débuté|instauré|mis en route]{for}.
+Un traitement par {drug.bare} ({dose}) a été [prescrit|instauré|administré]{for}.
 Le traitement [initial|de première intention] reposait sur {drug.le}, {dose}{for}.
 [La prise en charge|Le traitement] a débuté par {drug.le}, {kind.un}, à la dose de {dose}{for}.
 ## 75 drug2
@@ -262,7 +295,8 @@ Le traitement [initial|de première intention] reposait sur {drug.le}, {dose}{fo
 [En complément|De plus], {il} a reçu {drug2.du}, {kind2.un}, {dose2}{for2}.
 On y a associé {drug2.le} {dose2}{for2}.
 ## 65 care
-[Les autres mesures comportaient|La prise en charge comprenait aussi|Le programme de soins comportait également] {care.un}.
+[Les autres mesures comportaient|La prise en charge comprenait aussi|Le programme de soins comportait également]
+    {care.un}.
 L'équipe a également [proposé|recommandé|organisé] {care.un}.
 ##~ 30 pmh
 Son traitement habituel a été poursuivi[ sans modification|].
@@ -272,22 +306,28 @@ Son traitement habituel a été poursuivi[ sans modification|].
 
 COURSE = Section("""
 ## 100 event
-L'évolution a été [compliquée|marquée] par {event.un}[, pris{event.e} en charge par l'équipe de {specialty.bare}|, imposant une surveillance rapprochée|].
+L'évolution a été [compliquée|marquée] par {event.un}[, pris{event.e} en charge par l'équipe {specialty.de}|,
+    imposant une surveillance rapprochée|].
 Au {eventday}e jour est survenu{event.e} {event.un}.
 ## 70 -event
 [L'évolution|La suite|La convalescence] a été [favorable|simple|sans complication].
-{sx1.le} {sx1.avait} [régressé|cédé] en [deux|trois|quatre|cinq] jours[ sous {drug.bare}|].
+{sx1.le} {sx1.avait} [régressé|diminué] en {soon}[ sous {drug.bare}|].
 La réponse {drug.au} a été [bonne|rapide|satisfaisante|excellente], avec [régression|amélioration] {sx1.du}.
 ## 85 ward
-La sortie a été autorisée au {los}e jour, avec {drug.du}[ et des consignes écrites|].
+La sortie a été autorisée au {los}e jour[, avec des consignes écrites|].
 Après {los} jours d'hospitalisation, {il} est [rentré{e} à domicile|retourné{e} chez {lui}].
-{il} a quitté l'hôpital après {los} jours ; une [consultation|visite de contrôle] de {specialty.bare} était prévue dans {fu}.
+{il} a quitté l'hôpital après {los} jours ; une [consultation|visite de contrôle] {specialty.de} était prévue dans {fu}.
+## 60 home
+Le traitement par {home.bare} a été poursuivi[ au long cours|].
+{il} devait poursuivre {home.le}[ au long cours|].
 ## 80
-[À la consultation de contrôle|Revu{e} en consultation] {fu} plus tard, {il} [ne se plaignait plus de rien|allait nettement mieux|avait repris ses activités|gardait {rest1.un} modéré{rest1.e}].
+[À la consultation de contrôle|Revu{e} en consultation] {fu} plus tard, {il} [ne se plaignait plus de rien|allait
+    nettement mieux|avait repris ses activités|gardait {rest1.un} modéré{rest1.e}].
 {fu} plus tard, {sx1.le} {sx1.avait} [disparu|presque disparu|nettement diminué].
-{fu} plus tard, [{test.le} de contrôle montr{test.ait}|le bilan de contrôle montrait] une [amélioration|évolution favorable].
+{fu} plus tard, [{test.le} de contrôle montr{test.ait}|le bilan de contrôle montrait] une [amélioration|évolution
+    favorable].
 ## 45
-{il} devait reconsulter en cas {warn.de}.
+{il} devait reconsulter en cas {warn.dou}.
 {la_patiente} a été [informé{e} du risque|surveillé{e} en raison du risque] {comps.de}.
 [Les complications possibles|Les complications à surveiller], dont {comps.le}, ont été expliquées.
 ##~ 35
@@ -305,7 +345,13 @@ CASE = {
     "course": COURSE,
 }
 
-NOTE_TITLES = ("Compte rendu d'hospitalisation", "Lettre de sortie", "Synthèse clinique", "Compte rendu de prise en charge", "Note clinique")
+NOTE_TITLES = (
+    "Compte rendu d'hospitalisation",
+    "Lettre de sortie",
+    "Synthèse clinique",
+    "Compte rendu de prise en charge",
+    "Note clinique",
+)
 NOTE = (
     ("Patient", Section("## 100\nSexe {sexe}, {age} ans[, {job}|].\n{femme} de {age} ans.\n{Mme}, {age} ans.")),
     (
@@ -316,7 +362,7 @@ NOTE = (
 {sx1.bare}, puis {rest.bare}. Début il y a {onset}.
 {sx.bare} évoluant depuis {onset}.
 ## 40
-Pas {neg.de}.
+Pas {neg.dni}.
 """),
     ),
     (
@@ -350,11 +396,14 @@ Biologie : {labs}.
 Bilan sanguin : {labs}.
 ## 100
 {test.bare} : {found.bare}.
-## 70 test2
+## 70
 {test2.bare} : {found2.bare}.
 """),
     ),
-    ("[Diagnostic|Diagnostic principal|Diagnostic retenu]", Section("## 100\n{dx.bare}.\n{dx.bare}[, confirmé{dx.e} par {test.le}|].")),
+    (
+        "[Diagnostic|Diagnostic principal|Diagnostic retenu]",
+        Section("## 100\n{dx.bare}.\n{dx.bare}[, confirmé{dx.e} par {test.le}|]."),
+    ),
     (
         "[Traitement|Prise en charge|Traitement reçu]",
         Section("""
@@ -385,11 +434,13 @@ Durée de séjour : {los} jours.
         "[Suivi|Suite à donner|Recommandations]",
         Section("""
 ## 100
-[Consultation|Contrôle] de {specialty.bare} dans {fu}.
+[Consultation|Contrôle] {specialty.de} dans {fu}.
 Revoir le médecin traitant dans {fu}.
+## 60 home
+Poursuivre {home.le}.
+{home.bare} à poursuivre.
 ## 60
-Poursuivre {drug.le}.
-Reconsulter en cas {warn.de}.
+Reconsulter en cas {warn.dou}.
 Surveiller le risque {comps.de}.
 ## 30
 Conseils donnés au sujet {risk1.du}.
@@ -406,20 +457,41 @@ QA_TITLES = (
 )
 QA_MARKS = (("Q : ", "R : "), ("Question : ", "Réponse : "), ("", ""), ("", ""))
 QA = tuple(
-    Section(f"## 100\n{text.strip()}")
-    for text in """
-[Qu'est-ce que {dx.le} ?|Comment définir {dx.le} ?] // {dx.le} {dx.est} {definition.un}. [L'organe concerné : {organ.le}|La maladie touche surtout {organ.le}|Les patients sont suivis en {specialty.bare}].
-[Quel organe est touché par {dx.le} ?|Quelle partie du corps est atteinte ?] // La maladie touche {organ.le}. [La spécialité concernée est {specialty.le}|Le suivi se fait en {specialty.bare}].
-[Quels sont les symptômes {dx.du} ?|Comment se manifeste {dx.le} ?|Quels symptômes font évoquer {dx.le} ?] // [Les symptômes habituels sont|Les patients signalent souvent|On observe le plus souvent] {allsx.le}. [L'installation se fait souvent en {onset}|Tous ne sont pas toujours présents|Souvent, {sx1.le} début{sx1.ent} en premier].
-[Que trouve le médecin à l'examen ?|Quels signes peut-on trouver ?] // [L'examen peut montrer|Les signes typiques sont|On peut observer] {allsigns.un}. [{sign1.le} {sign1.est} un argument fort|Les signes peuvent manquer au début].
-[Quels examens sont utiles ?|Comment fait-on le diagnostic {dx.de} ?|Comment confirmer le diagnostic {dx.de} ?] // {test.le} {test.peut} [montrer|révéler|mettre en évidence] {found.un}. [Le bilan sanguin peut montrer, par exemple, {labs}|{test2.le} {test2.peut} montrer {found2.un}].
-[Comment traite-t-on {dx.le} ?|Quel est le traitement {dx.du} ?|Quels médicaments utilise-t-on ?] // [Le traitement repose sur|Les médicaments principaux sont|On prescrit habituellement] {alldrugs.le}. [La dose habituelle {drug.du} est : {dose}|{drug.le} {drug.est} {kind.un}, à la dose de {dose}].
-[Quel type de médicament est {drug.le} ?|À quoi sert {drug.le} ?|Pourquoi prescrire {drug.du} ?] // {drug.le} {drug.est} {kind.un}. [Dans {dx.le}|Pour cette maladie], la dose est souvent la suivante : {dose}{for}.
-[Comment compléter le traitement par {drug.bare} ?|Que peut-on ajouter {drug.au} ?|Quelles autres mesures sont utiles ?] // [La prise en charge comprend aussi|On y associe souvent|Les soins comportent également] {care.un}. [Le choix dépend de la gravité|La conduite est adaptée à chaque patient].
-[Qui est à risque ?|Quels sont les facteurs de risque ?|Qui est touché par {dx.le} ?] // [Les facteurs de risque connus sont|Le risque augmente avec|Les principaux facteurs de risque sont] {allrisks.le}. [La plupart des patients ont entre {young} et {old} ans|Le plus important : {risk1.le}].
-[Quelles sont les complications ?|La maladie peut-elle être grave ?|Quels sont les risques ?] // [Les complications possibles sont|Sans traitement, on peut observer|Les principales complications sont] {allcomps.le}. [Un traitement précoce réduit ce risque|Un suivi régulier aide à les prévenir].
-[À quoi peut-on penser d'autre ?|Quelles maladies ressemblent {dx.au} ?] // [On peut discuter|Le diagnostic différentiel comprend|Des symptômes proches se voient avec] {ddxs.le}. [{test.le} {test.peut} trancher|{sign1.le} {sign1.est} en faveur {dx.du}].
-[Quand faut-il consulter ?|Quand est-ce urgent ?] // Il faut consulter [sans attendre |rapidement |]en cas {warn.de}. [Le retour {sx1.du} doit aussi être signalé|Cela peut annoncer {comps.un}].
-[Quel suivi prévoir ?|Faut-il un suivi ?] // [Une visite à {fu} est habituelle|La plupart des patients sont revus après {fu}], [pour juger de l'effet {drug.du}|pour rechercher {comps.un}].
-""".strip().splitlines()
+    Section(f"## 100{' ddxs' * ('{ddxs' in text)}\n{text}")
+    for text in lines_of("""
+[Qu'est-ce que {dx.le} ?|Comment définir {dx.le} ?] // {dx.le} {dx.est} {definition.un}. [La maladie touche surtout
+    {organ.le}|Les patients sont suivis en {specialty.bare}].
+[Quel organe est touché par {dx.le} ?|Quelle partie du corps est atteinte ?] // La maladie touche {organ.le}. [La
+    spécialité concernée est {specialty.le}|Le suivi se fait en {specialty.bare}].
+[Quels sont les symptômes {dx.du} ?|Comment se manifeste {dx.le} ?|Quels symptômes font évoquer {dx.le} ?] // [Les
+    symptômes habituels sont|Les patients signalent souvent|On observe le plus souvent] {allsx.un}. [L'installation
+    se fait souvent en {onset}|Tous ne sont pas toujours présents|Souvent, {sx1.le} début{sx1.ent} en premier].
+[Que trouve le médecin à l'examen ?|Quels signes peut-on trouver ?] // [L'examen peut montrer|Les signes typiques
+    sont|On peut observer] {allsigns.un}. [{sign1.le} {sign1.est} un argument fort|Les signes peuvent manquer au
+    début].
+[Quels examens sont utiles ?|Comment fait-on le diagnostic {dx.de} ?|Comment confirmer le diagnostic {dx.de} ?] //
+    {test.le} {test.peut} [montrer|révéler|mettre en évidence] {found.un}. [Le bilan sanguin peut montrer, par
+    exemple, {labs}|{test2.le} {test2.peut} montrer {found2.un}].
+[Comment traite-t-on {dx.le} ?|Quel est le traitement {dx.du} ?|Quels médicaments utilise-t-on ?] // [Le traitement
+    repose sur|Les médicaments principaux sont|On prescrit habituellement] {alldrugs.le}. [La dose habituelle
+    {drug.du} est : {dose}|{drug.le} {drug.est} {kind.un}, à la dose de {dose}].
+[Quel type de médicament est {drug.le} ?|À quoi sert {drug.le} ?|Pourquoi prescrire {drug.du} ?] // {drug.le}
+    {drug.est} {kind.un}. [Dans {dx.le}|Pour cette maladie], la dose est souvent la suivante : {dose}{for}.
+[Comment compléter le traitement par {drug.bare} ?|Que peut-on ajouter {drug.au} ?|Quelles autres mesures sont
+    utiles ?] // [La prise en charge comprend aussi|On y associe souvent|Les soins comportent également] {care.un}.
+    [Le choix dépend de la gravité|La conduite est adaptée à chaque patient].
+[Qui est à risque ?|Quels sont les facteurs de risque ?|Qui est touché par {dx.le} ?] // [Les facteurs de risque
+    connus sont|Le risque augmente avec|Les principaux facteurs de risque sont] {allrisks.le}. [La plupart des
+    patients ont entre {young} et {old} ans|Le plus important : {risk1.le}].
+[Quelles sont les complications ?|La maladie peut-elle être grave ?|Quels sont les risques ?] // [Les complications
+    possibles sont|Sans traitement, on peut observer|Les principales complications sont] {allcomps.un}. [Un
+    traitement précoce réduit ce risque|Un suivi régulier en réduit la fréquence].
+[À quoi peut-on penser d'autre ?|Quelles maladies ressemblent {dx.au} ?] // [On peut discuter|Le diagnostic
+    différentiel comprend|Des symptômes proches se voient avec] {ddxs.le}. [{test.le} {test.peut}
+    trancher|{sign1.le} {sign1.est} en faveur {dx.du}].
+[Quand faut-il consulter ?|Quand est-ce urgent ?] // Il faut consulter [sans attendre |rapidement |]en cas
+    {warn.dou}. [Le retour {sx1.du} doit aussi être signalé|Cela peut annoncer {comps.un}].
+[Quel suivi prévoir ?|Faut-il un suivi ?] // [Une visite à {fu} est habituelle|La plupart des patients sont revus
+    après {fu}], [pour juger de l'effet {drug.du}|pour rechercher {comps.un}].
+""")
 )

@@ -104,6 +104,11 @@ def sample(items: Sequence[Any], k: int, rand: Rand) -> list[Any]:
     return pool[:k]
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text that are not empty; an indented one continues the line before it."""
+    return [line for line in re.sub(r"\n +", " ", text.strip()).splitlines() if line]
+
+
 class Section:
     """Sentences in order. Each block of the text is one sentence: a header, then its possible wordings, one a line.
 
@@ -114,7 +119,7 @@ class Section:
     def __init__(self, text: str) -> None:
         self._blocks: list[tuple[bool, float, list[str], list[str], tuple[Node, ...]]] = []
         for block in re.split(r"^##", text.strip(), flags=re.M)[1:]:
-            header, *wordings = [line for line in block.splitlines() if line.strip()]
+            header, *wordings = lines_of(block)
             loose = header.startswith("~")
             chance, *names = header.lstrip("~").split()
             needs = [name for name in names if name[0] != "-"]

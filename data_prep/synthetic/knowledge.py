@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 from data_prep.synthetic.diseases import DISEASES
+from data_prep.synthetic.grammar import lines_of
 from data_prep.synthetic.lexicon import LEXICON
 
 Range = tuple[float, float]
@@ -183,7 +185,7 @@ COMORBIDITIES = (
     ("anxiety", "sertraline"),
 )
 NORMAL_LABS = ("na", "k", "creat", "hb", "plt", "glucose", "wbc", "alt")
-NORMAL_VITALS = {"T": (36.4, 37.3), "H": (62, 88), "P": (112, 138), "S": (96, 99), "R": (13, 18)}
+NORMAL_VITALS: dict[str, Range] = {"T": (36.4, 37.3), "H": (62, 88), "P": (112, 138), "S": (96, 99), "R": (13, 18)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +282,7 @@ def labs() -> dict[str, Lab]:
 
 
 def _blocks() -> list[tuple[str, dict[str, str]]]:
-    blocks = (block.splitlines() for block in DISEASES.strip().split("\n\n"))
+    blocks = (lines_of(block) for block in DISEASES.strip().split("\n\n"))
     return [(head, {line[0]: line[2:] for line in lines}) for head, *lines in blocks]
 
 
@@ -306,12 +308,18 @@ def diseases() -> tuple[Disease, ...]:
                 labs={name: _range(span) for name, span in (lab.split() for lab in lines["l"].split("; "))},
                 vitals={vital[0]: _range(vital[1:]) for vital in lines["v"].split()},
                 drugs=tuple(lines["d"].split("; ")),
-                care=lines.get("p", ""),
+                care=lines["p"],
                 risks=tuple(lines["r"].split("; ")),
                 complications=tuple(lines["c"].split("; ")),
             )
         )
     return tuple(table)
+
+
+@cache
+def by_name() -> dict[str, Disease]:
+    """Every disease by its name."""
+    return {disease.name: disease for disease in diseases()}
 
 
 @cache
@@ -335,9 +343,14 @@ def names() -> dict[str, tuple[str, str]]:
 
 @cache
 def differentials(name: str) -> tuple[str, ...]:
-    """The four diseases that share most symptoms with this one: what a clinician would weigh against it."""
-    by_name = {disease.name: disease for disease in diseases()}
-    mine, organ = set(by_name[name].symptoms), by_name[name].organ
-    others = [d for d in diseases() if d.name != name]
-    others.sort(key=lambda d: (len(mine & set(d.symptoms)), d.organ == organ), reverse=True)
-    return tuple(d.name for d in others[:4])
+    """Up to four diseases a clinician would weigh against this one: they share what few diseases have."""
+    count = Counter(mark for disease in diseases() for mark in (*disease.symptoms, disease.organ))
+    mine = by_name()[name]
+
+    def likeness(other: Disease) -> float:
+        theirs = (*other.symptoms, other.organ)
+        shared = sum(1 / count[mark] for mark in (*mine.symptoms, mine.organ) if mark in theirs)
+        return shared + 0.1 * (other.specialty == mine.specialty)
+
+    others = sorted((d for d in diseases() if d.name != name), key=likeness, reverse=True)
+    return tuple(d.name for d in others[:4] if likeness(d) >= 0.25)

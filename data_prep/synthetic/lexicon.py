@@ -46,7 +46,7 @@ eye pain = f douleur oculaire; a facial droop = f asymétrie du visage; a facial
 facial swelling = m gonflement du visage; fatigable weakness = f faiblesse musculaire à l'effort; fatigue = f fatigue
 fever = f fièvre; flank pain = f douleur lombaire; frequent urination = fp mictions fréquentes
 frothy urine = fp urines mousseuses; great toe pain = f douleur du gros orteil; haemoptysis = f hémoptysie
-hair loss = f chute de cheveux; +halos around lights = mp halos autour des lumières; a headache = f céphalée
+hair loss = f chute de cheveux; +halos around lights = mp halos autour des lumières; a headache = fp céphalées
 heartburn = m pyrosis; heat intolerance = f thermophobie; hesitancy = f dysurie; a hoarse voice = f voix rauque
 itching = m prurit; jaundice = m ictère; jaw claudication = f claudication de la mâchoire
 joint pain = fp douleurs articulaires; joint redness = f rougeur articulaire
@@ -76,8 +76,8 @@ right upper quadrant pain = f douleur de l'hypocondre droit; salt craving = f en
 slowness of movement = f lenteur des gestes; slurred speech = f élocution pâteuse
 small handwriting = f écriture de petite taille; a sore throat = m mal de gorge; stiffness = f raideur
 sweating = fp sueurs; +swollen neck glands = mp ganglions cervicaux gonflés; syncope = f syncope
-tearing chest pain = f douleur thoracique déchirante; a temporal headache = f céphalée temporale
-terminal dribbling = fp gouttes retardataires; a throbbing headache = f céphalée pulsatile
+tearing chest pain = f douleur thoracique déchirante; a temporal headache = fp céphalées temporales
+terminal dribbling = fp gouttes retardataires; a throbbing headache = fp céphalées pulsatiles
 a thunderclap headache = f céphalée en coup de tonnerre; tingling = mp fourmillements
 tongue biting = f morsure de langue; tingling in the feet = mp fourmillements des pieds; a tremor = m tremblement
 unsteadiness = f instabilité à la marche; urinary urgency = fp urgenturies
@@ -125,7 +125,7 @@ a lateral tongue laceration = f plaie latérale de la langue
 a left iliac fossa mass = f masse de la fosse iliaque gauche
 left iliac fossa tenderness = f sensibilité de la fosse iliaque gauche; a malar rash = f éruption malaire
 a monophonic wheeze on the {right/left} = m sibilant localisé à {droite/gauche}
-nail pitting = m aspect d'ongles en dé à coudre; neck stiffness = f raideur de la nuque
+nail pitting = fp dépressions ponctuées des ongles; neck stiffness = f raideur de la nuque
 a new systolic murmur = m souffle systolique récent; nipple retraction = f rétraction du mamelon
 +normal fundi = m fond d'œil normal; +normal heart sounds = mp bruits du cœur normaux
 a normal neurological examination = m examen neurologique normal
@@ -217,11 +217,11 @@ Escherichia coli = m Escherichia coli; Helicobacter pylori infection = f infecti
 Neisseria meningitidis = m Neisseria meningitidis; Plasmodium falciparum = m Plasmodium falciparum
 ST-segment elevation = m sus-décalage du segment ST; Staphylococcus aureus = m Staphylococcus aureus
 Streptococcus pneumoniae = m Streptococcus pneumoniae; Streptococcus pyogenes = m Streptococcus pyogenes
-absence of P waves = f absence d'ondes P; absence of nitrites = f absence de nitrites
-absence of pathogens = f absence de germe pathogène; absence of thrombus = f absence de thrombus
-an absent cortisol response = f absence de réponse du cortisol
+absence of P waves = f absence d'ondes P; absence of haemorrhage = f absence de saignement
+absence of nitrites = f absence de nitrites; absence of pathogens = f absence de germe pathogène
+absence of thrombus = f absence de thrombus; an absent cortisol response = f absence de réponse du cortisol
 +acid-fast bacilli = mp bacilles acido-alcoolo-résistants; airflow obstruction = m trouble ventilatoire obstructif
-an acute infarct in the {left/right} middle cerebral artery territory = m infarctus récent du territoire sylvien {gauche/droit}
+an acute infarct of the {left/right} middle cerebral artery = m infarctus récent du territoire sylvien {gauche/droit}
 an aneurysm of the anterior communicating artery = m anévrisme de l'artère communicante antérieure
 angiodysplasia of the caecum = f angiodysplasie du cæcum
 anterior wall hypokinesia = f hypokinésie de la paroi antérieure; +apical blebs = fp bulles des sommets
@@ -254,7 +254,7 @@ lupus nephritis = f néphropathie lupique; +lytic bone lesions = fp lésions oss
 +marginal erosions = fp érosions marginales; a marked elevation = f élévation nette
 marked ketonaemia = f cétonémie élevée; metabolic acidosis = f acidose métabolique
 microscopic haematuria = f hématurie microscopique; minimal change disease = fp lésions glomérulaires minimes
-a monoclonal band = m pic monoclonal; more than half blasts = f infiltration blastique majeure
+a monoclonal band = m pic monoclonal; a blast count above 50% = m taux de blastes supérieur à 50 %
 a negative result = m résultat négatif; +negatively birefringent crystals = mp cristaux à biréfringence négative
 a nodular liver with ascites = m foie nodulaire avec ascite
 a non-compressible {right/left} femoral vein = f veine fémorale {droite/gauche} incompressible
@@ -273,8 +273,9 @@ a reduced ejection fraction = f baisse de la fraction d'éjection; a reduced pea
 reduced striatal uptake = f baisse de la fixation striatale; respiratory acidosis = f acidose respiratoire
 respiratory alkalosis = f alcalose respiratoire; right ventricular dilatation = f dilatation du ventricule droit
 a {right/left}-sided pneumothorax = m pneumothorax {droit/gauche}
-a score in the severe range = m score de dépression sévère; sensitisation to peanut = f sensibilisation à l'arachide
-+sickle cells = mp drépanocytes; sinus tachycardia = f tachycardie sinusale
+a score in the severe range = m score de dépression sévère
+sensitisation to the suspected allergen = f sensibilisation à l'allergène suspecté; +sickle cells = mp drépanocytes
+sinus tachycardia = f tachycardie sinusale
 +skip lesions with deep ulcers = fp lésions discontinues avec ulcérations profondes
 +small echogenic kidneys = mp petits reins hyperéchogènes; +small pale red cells = fp hématies petites et pâles
 a small pericardial effusion = m petit épanchement péricardique
@@ -284,7 +285,7 @@ a stone in the {right/left} ureter = m calcul de l'uretère {droit/gauche}
 a strongly positive titre = m taux fortement positif
 a swollen {right/left} kidney = f augmentation de taille du rein {droit/gauche}
 a thickened appendix = m appendice épaissi; a thickened terminal ileum = m épaississement de l'iléon terminal
-a tight stenosis of the {left/right} internal carotid artery = f sténose serrée de l'artère carotide interne {gauche/droite}
+a tight {left/right} internal carotid stenosis = f sténose serrée de la carotide interne {gauche/droite}
 turbid fluid rich in neutrophils = m liquide trouble riche en polynucléaires neutrophiles
 an ulcer with a clean base = m ulcère à fond propre; an ulcerated sigmoid tumour = f tumeur sigmoïdienne ulcérée
 varicella-zoster virus = m virus varicelle-zona; a vegetation on the mitral valve = f végétation de la valve mitrale
@@ -296,15 +297,15 @@ annual thyroid monitoring = f surveillance thyroïdienne annuelle
 autologous stem cell transplantation = f autogreffe de cellules souches
 avoidance of contact sports = f éviction des sports de contact; bone protection = f prévention de l'ostéoporose
 bowel rest = f mise au repos digestif; breast-conserving surgery = f chirurgie mammaire conservatrice
-chest drain insertion = f pose d'un drain thoracique
-cognitive behavioural therapy = f thérapie cognitivo-comportementale; +compression stockings = f contention élastique
-dietary advice = mp conseils diététiques; a driving restriction = f restriction de conduite
-droplet isolation = m isolement respiratoire; electrical cardioversion = m choc électrique externe
-emergency aortic repair = f chirurgie aortique en urgence; endoscopic haemostasis = f hémostase endoscopique
-endovascular coiling = f embolisation endovasculaire; an exchange transfusion = m échange transfusionnel
-an exercise restriction = f restriction de l'effort physique; fluid restriction = f restriction hydrique
-a gluten-free diet = m régime sans gluten; a headache diary = m agenda des crises
-intravenous fluids = f réhydratation intraveineuse; laparoscopic appendicectomy = f appendicectomie cœlioscopique
+chest drain insertion = m drainage thoracique; cognitive behavioural therapy = f thérapie cognitivo-comportementale
++compression stockings = f contention élastique; dietary advice = mp conseils diététiques
+a driving restriction = f restriction de conduite; droplet isolation = m isolement respiratoire
+electrical cardioversion = m choc électrique externe; emergency aortic repair = f chirurgie aortique en urgence
+endoscopic haemostasis = f hémostase endoscopique; endovascular coiling = f embolisation endovasculaire
+an exchange transfusion = m échange transfusionnel; an exercise restriction = f restriction de l'effort physique
+fluid restriction = f restriction hydrique; a gluten-free diet = m régime sans gluten
+a headache diary = m agenda des crises; intravenous fluids = f réhydratation intraveineuse
+laparoscopic appendicectomy = f appendicectomie cœlioscopique
 laparoscopic cholecystectomy = f cholécystectomie cœlioscopique; laser iridotomy = f iridotomie au laser
 leg elevation = f surélévation de la jambe; mechanical thrombectomy = f thrombectomie mécanique
 non-invasive ventilation = f ventilation non invasive; nutritional support = m soutien nutritionnel

@@ -89,6 +89,16 @@ class RowDataset(StreamingDataset):
             self._check_shards()
             raise DataError(f"{self._path_of(0).parent}: the stream's background thread failed; see its traceback")
 
+    def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
+        """The position. When an epoch has just ended, Composer asks with 0 samples, meaning the beginning of the next.
+
+        The parent takes that for the beginning of the epoch that ended, and a resume would train on it again.
+        """
+        state = super().state_dict(num_samples, from_beginning)
+        if from_beginning and num_samples == 0 and self.next_epoch > state["epoch"]:
+            state["epoch"] += 1
+        return state
+
     def _check_shards(self) -> None:
         for shard_id in range(self.num_shards):
             RowDataset.prepare_shard(self, shard_id)

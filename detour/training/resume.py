@@ -35,19 +35,21 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Tensors and plain values of a running State. Collective: every process must call it; process 0 gets the whole."""
+def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+    """Tensors and plain values of a running State; process 0 gets them, the others None. Collective."""
     model = get_model_state_dict(state.model, options=_FULL)
-    weights = {name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name}
-    weights.pop(TIED, None)
     optimizer = get_optimizer_state_dict(state.model, state.optimizers[0], options=_FULL)
+    rng_states = dist.all_gather_object(_rng_state())
+    if dist.get_global_rank() != 0:
+        return None
+    weights = {name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name}
+    del weights[TIED]
     moments = {
         f"{parameter}/{name}": value
         for parameter, values in optimizer["state"].items()
         for name, value in values.items()  # type: ignore[union-attr]
         if isinstance(value, Tensor)
     }
-    rng_states = dist.all_gather_object(_rng_state())
     rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
     plain = {
         "timestamp": _plain_timestamp(state.timestamp),

@@ -22,7 +22,7 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Gives each test its own folder for file locks, and runs streaming's exit handlers when the test ends.
 
     Otherwise shared memory piles up until the process ends, and since each new dataset opens all of it to find a free
-    name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs on the machine use.
+    name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs use.
     """
     folder = tmp_path / "tmp"
     folder.mkdir()
@@ -31,7 +31,8 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     at_exit: list[Callable[[], None]] = []
     monkeypatch.setattr("streaming.base.shared.memory.atexit", SimpleNamespace(register=at_exit.append))
     yield
-    gc.collect()  # loaders first, with their workers
+    if at_exit:
+        gc.collect()  # loaders first, with their workers
     for clean_up in at_exit:
         clean_up()
 

@@ -96,6 +96,22 @@ def test_a_resume_continues_bit_for_bit(write_rows, workers, epoch, position):
         assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
+@pytest.mark.parametrize("epochs", [0, 1, 2])
+@pytest.mark.parametrize("composer", [True, False])
+def test_a_resume_at_the_end_of_an_epoch_does_not_repeat_it(write_rows, epochs, composer):
+    folder = write_rows()
+    whole = loader_of(folder)
+    expected = [ids_of(whole) for _ in range(epochs + 1)][epochs]
+    stopped = loader_of(folder)
+    for _ in range(epochs):
+        list(stopped)
+    resumed = loader_of(folder)
+    resumed.load_state_dict(stopped.dataset.state_dict(0, True) if composer else stopped.state_dict())
+    seen = [ids_of(resumed) for _ in range(2)]
+    assert expected == next(batches for batches in seen if batches)
+    assert resumed.dataset.state_dict(0, True)["epoch"] == resumed.dataset.next_epoch
+
+
 def test_a_resume_may_change_the_number_of_workers(write_rows):
     folder = write_rows(rows=40)
     whole = ids_of(loader_of(folder))
@@ -225,3 +241,16 @@ def test_a_flipped_bit_is_found_before_the_first_batch(write_rows):
     with pytest.raises(DataError, match="xxh64"):
         loader_of(folder)
     loader_of(folder, verify_hashes=False)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda shard: shard.write_bytes(b"")])
+def test_a_shard_lost_while_running_is_an_error_not_an_end_or_a_hang(write_rows, workers, damage):
+    folder = write_rows(rows=200)
+    loader = loader_of(folder, workers=workers, shuffle=False)
+    batches = iter(loader)
+    next(batches)
+    damage(sorted(folder.glob("*.mds"))[-2])  # far beyond what is read ahead
+    with pytest.raises(DataError, match=r"shard.\d+.mds"):
+        list(batches)
+    loader.__del__()  # stops the workers; left to the garbage collector, torch waits five seconds for each

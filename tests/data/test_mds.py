@@ -70,10 +70,14 @@ def writer_for(out: Path, **options) -> RowWriter:
 
 
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path):
+    def interrupted() -> None:
+        with writer_for(tmp_path / "rows") as writer:
+            writer.write([np.arange(5, dtype=np.uint16)])
+            raise KeyboardInterrupt
+
     before = set(tmp_path.iterdir())
-    with pytest.raises(KeyboardInterrupt), writer_for(tmp_path / "rows") as writer:
-        writer.write([np.arange(5, dtype=np.uint16)])
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with writer_for(tmp_path / "rows") as writer:
         writer.write([np.arange(5, dtype=np.uint16)])  # never finished
     assert set(tmp_path.iterdir()) == before

@@ -42,7 +42,8 @@ def probe(forget):
 
 def test_build_gives_the_registered_class_with_its_options():
     assert build("mlm", {"rate": 0.15, "whole_word": True}) == MLM(rate=0.15, whole_word=True)
-    assert build("mlm") == MLM() and build("clm", {}) == CLM()
+    assert build("mlm") == MLM()
+    assert build("clm", {}) == CLM()
 
 
 def test_options_of_every_type_are_taken(probe):
@@ -53,7 +54,8 @@ def test_options_of_every_type_are_taken(probe):
 
 def test_a_whole_number_serves_as_a_float(probe):
     scale = build("probe", {"needed": 1, "scale": 2}).scale
-    assert scale == 2.0 and isinstance(scale, float)
+    assert scale == 2.0
+    assert isinstance(scale, float)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_build_refuses(probe, name, options, message):
 
 
 def test_build_reports_every_wrong_option_at_once():
-    with pytest.raises(ConfigError, match="unknown option 'rat'.*; option 'whole_word' is 'yes'"):
+    with pytest.raises(ConfigError, match=r"unknown option 'rat'.*; option 'whole_word' is 'yes'"):
         build("mlm", {"rat": 0.1, "whole_word": "yes"})
 
 
@@ -107,7 +109,8 @@ def test_registering_the_same_class_again_is_harmless(forget):
 def test_a_call_adds_the_attention_rule_and_the_registered_name(probe):
     batch = make_batch([[5]])
     out = build("probe", {"needed": 1})(batch, make_vocab(), RowRandom(seed=0, epoch=0, sample_id_B=batch["sample_id"]))
-    assert out["attention"] == "causal" and out["objective"] == "probe"
+    assert out["attention"] == "causal"
+    assert out["objective"] == "probe"
 
 
 def test_an_objective_declared_as_an_entry_point_is_found_and_named(monkeypatch):
@@ -117,5 +120,7 @@ def test_an_objective_declared_as_an_entry_point_is_found_and_named(monkeypatch)
     monkeypatch.setattr(catalogue, "AVAILABLE_ENTRY_POINTS", importlib.metadata.EntryPoints([point]))
     assert "declared" in registry.names()
     built = build("declared", {"rate": 0.5})
-    assert type(built) is undecorated and built.rate == 0.5
-    assert built.name == "declared" and MLM.name == "mlm"
+    assert type(built) is undecorated
+    assert built.rate == 0.5
+    assert built.name == "declared"
+    assert MLM.name == "mlm"

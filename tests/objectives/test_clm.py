@@ -39,7 +39,8 @@ def test_inputs_stay_and_attention_is_causal():
     batch = make_batch([[5, 1, 7], [4]])
     out = corrupt(batch)
     assert torch.equal(out["input_ids"], batch["input_ids"])
-    assert out["attention"] == "causal" and out["objective"] == "clm"
+    assert out["attention"] == "causal"
+    assert out["objective"] == "clm"
 
 
 def test_the_supervised_share_is_exact():

@@ -33,12 +33,18 @@ class SpanMLM(Objective):
         ids_BT, doc_BT = batch["input_ids"], doc_ids_of(batch)
         eligible_BT = (doc_BT >= 0) & ~vocab.is_special_V[ids_BT]
         draw_BT = rng.uniform(ids_BT.shape[1]).masked_fill(~eligible_BT, 2.0)
-        starts_BT = (draw_BT < 1 - (1 - self.rate) ** (1 / self.span)) | (draw_BT == draw_BT.min(1, keepdim=True).values)
+        starts_BT = (draw_BT < 1 - (1 - self.rate) ** (1 / self.span)) | (
+            draw_BT == draw_BT.min(1, keepdim=True).values
+        )
         chosen_BT = starts_BT & eligible_BT
         for shift in range(1, self.span):
             chosen_BT[:, shift:] |= starts_BT[:, :-shift] & (doc_BT[:, shift:] == doc_BT[:, :-shift])
         chosen_BT &= eligible_BT
-        return {**batch, "input_ids": ids_BT.masked_fill(chosen_BT, vocab.mask_id), "labels": ids_BT.where(chosen_BT, IGNORE)}
+        return {
+            **batch,
+            "input_ids": ids_BT.masked_fill(chosen_BT, vocab.mask_id),
+            "labels": ids_BT.where(chosen_BT, IGNORE),
+        }
 
     def supervised_share(self, mean_document_tokens: float) -> float:
         return self.rate
@@ -66,8 +72,10 @@ def test_a_third_party_objective_keeps_the_contract(span):
 def test_the_suite_looks_at_rows_of_every_kind():
     batch = make_batch(ROWS)
     doc_BT, lengths_BD = doc_ids_of(batch), batch["doc_lengths"]
-    assert (doc_BT >= 0).all(1).any() and (doc_BT < 0).any()  # a full row, and padding
-    assert (lengths_BD.max(1).values == 1).sum() >= 2 and (lengths_BD > 0).sum(1).max() > 10
+    assert (doc_BT >= 0).all(1).any()
+    assert (doc_BT < 0).any()
+    assert (lengths_BD.max(1).values == 1).sum() >= 2
+    assert (lengths_BD > 0).sum(1).max() > 10
     assert make_vocab().is_special_V[batch["input_ids"]][doc_BT >= 0].any()
 
 
@@ -160,7 +168,9 @@ class PredictsAcrossDocuments(Broken):
 
     def corrupt(self, batch, vocab, rng):
         next_BT = batch["input_ids"].roll(-1, 1)
-        in_row = (doc_ids_of(batch).roll(-1, 1) >= 0) & (torch.arange(batch["input_ids"].shape[1]) < len(next_BT[0]) - 1)
+        in_row = (doc_ids_of(batch).roll(-1, 1) >= 0) & (
+            torch.arange(batch["input_ids"].shape[1]) < len(next_BT[0]) - 1
+        )
         return {**batch, "labels": next_BT.where(in_row & (doc_ids_of(batch) >= 0), IGNORE)}
 
     def supervised_share(self, mean_document_tokens):
@@ -253,4 +263,5 @@ def test_the_suite_runs_every_seed_it_is_given():
 
 def test_a_causal_shift_is_sound_and_differs_from_a_masked_objective():
     check_objective(CLM())
-    assert CLM().attention == "causal" and MLM().attention == "bidirectional"
+    assert CLM().attention == "causal"
+    assert MLM().attention == "bidirectional"

@@ -10,7 +10,8 @@ def draw(seed=3, epoch=1, samples=(4, 5, 10**12), n=1000):
 
 def test_the_same_key_gives_the_same_numbers_in_any_batch():
     (u_BT, i_BT), (u_1T, i_1T) = draw(), draw(samples=(10**12,))
-    assert torch.equal(u_BT[2:], u_1T) and torch.equal(i_BT[2:], i_1T)
+    assert torch.equal(u_BT[2:], u_1T)
+    assert torch.equal(i_BT[2:], i_1T)
 
 
 def test_seed_epoch_and_sample_each_give_another_stream():
@@ -27,9 +28,13 @@ def test_seed_and_sample_do_not_trade_places():
 
 def test_draws_have_the_promised_type_and_range():
     u_BT, i_BT = draw(n=20_000)
-    assert u_BT.dtype == torch.float32 and u_BT.shape == (3, 20_000)
-    assert u_BT.min() >= 0 and u_BT.max() < 1 and abs(u_BT.mean() - 0.5) < 0.01
-    assert i_BT.dtype == torch.int64 and set(i_BT.unique().tolist()) == set(range(7))
+    assert u_BT.dtype == torch.float32
+    assert u_BT.shape == (3, 20_000)
+    assert u_BT.min() >= 0
+    assert u_BT.max() < 1
+    assert abs(u_BT.mean() - 0.5) < 0.01
+    assert i_BT.dtype == torch.int64
+    assert set(i_BT.unique().tolist()) == set(range(7))
 
 
 def test_successive_calls_draw_successive_numbers():

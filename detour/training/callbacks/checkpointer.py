@@ -51,9 +51,10 @@ class Checkpointer(Callback):
 
     def save(self, state: State) -> None:
         """Saves now. Collective; if process 0 cannot write, every process raises CheckpointError."""
-        tensors, plain = capture(state, self.stateful)
+        captured = capture(state, self.stateful)
         problem = None
-        if dist.get_global_rank() == 0:
+        if captured is not None:
+            tensors, plain = captured
             try:
                 saved = checkpoint.write(
                     self.folder, tokens=state.timestamp.token.value, tensors=tensors, state={**plain, "run": self.record}

@@ -1,0 +1,85 @@
+"""`python -m data_prep.synthetic --out DIR`: writes the synthetic corpus as compressed JSONL, train and validation."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+import zstandard
+from rich.progress import track
+
+from data_prep.synthetic import generate
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class Language(str, Enum):
+    """Choices of --language."""
+
+    en = "en"
+    fr = "fr"
+    both = "both"
+
+
+class Suffix(str, Enum):
+    """Choices of --suffix; it decides the compression."""
+
+    zst = "jsonl.zst"
+    gz = "jsonl.gz"
+
+
+@contextmanager
+def _writer(path: Path) -> Iterator[TextIO]:
+    """A compressed text file that appears under its name only when it is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as raw:
+        if path.suffix == ".zst":
+            packed = zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False)
+        else:  # no name and no time inside, so that equal documents give equal bytes
+            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
+        with io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as text:  # type: ignore[arg-type]
+            yield text
+    os.replace(partial, path)
+
+
+def in_validation(index: int, *, seed: int, share: float) -> bool:
+    """Whether a document goes to the validation file; depends on nothing but the arguments."""
+    return random.Random(f"split:{seed}:{index}").random() < share
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Folder to write to; made if absent.")],
+    documents: Annotated[int, typer.Option(min=1, help="How many documents.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 17,
+    language: Annotated[Language, typer.Option(help="One language, or both in turn.")] = Language.both,
+    validation_share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share held out.")] = 0.02,
+    name: Annotated[str, typer.Option(help="Start of the files' names.")] = "synthetic",
+    suffix: Annotated[Suffix, typer.Option(help="Format of the files.")] = Suffix.zst,
+) -> None:
+    """Write NAME.train.SUFFIX and NAME.val.SUFFIX: synthetic clinical texts, one JSON record a line."""
+    out.mkdir(parents=True, exist_ok=True)
+    train, val = (out / f"{name}.{part}.{suffix.value}" for part in ("train", "val"))
+    counts = {train: 0, val: 0}
+    with _writer(train) as train_file, _writer(val) as val_file:
+        records = generate(documents=documents, seed=seed, language=language.value)
+        for index, record in enumerate(track(records, total=documents, description="Writing", transient=True)):
+            held_out = in_validation(index, seed=seed, share=validation_share)
+            line = json.dumps(record, ensure_ascii=False)
+            (val_file if held_out else train_file).write(line + "\n")
+            counts[val if held_out else train] += 1
+    for path, count in counts.items():
+        typer.echo(f"{path}: {count} documents, {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    app()
