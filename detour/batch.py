@@ -59,7 +59,12 @@ def check_batch(batch: Batch) -> None:
         tensor = batch.get(name)
         if tensor is not None and tensor.dtype != torch.int64:
             raise DataError(f"batch['{name}'] has dtype {tensor.dtype}, expected int64")
-    if ids_BT.ndim != 2 or lengths_BD.ndim != 2 or len(lengths_BD) != len(ids_BT) or len(batch["sample_id"]) != len(ids_BT):
+    if (
+        ids_BT.ndim != 2
+        or lengths_BD.ndim != 2
+        or len(lengths_BD) != len(ids_BT)
+        or len(batch["sample_id"]) != len(ids_BT)
+    ):
         raise DataError(
             f"batch: input_ids {tuple(ids_BT.shape)}, doc_lengths {tuple(lengths_BD.shape)}, sample_id "
             f"{tuple(batch['sample_id'].shape)}; expected [B, T], [B, D], [B]"

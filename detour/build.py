@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import platform
-import subprocess
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,20 +16,18 @@ from composer.loggers import LoggerDestination, WandBLogger
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
-import detour
 from detour import objectives
 from detour.batch import Batch, count_tokens
 from detour.config.check import arch, phase_schedule, wsd
-from detour.config.load import to_yaml
 from detour.config.schema import RunConfig, StreamConfig
 from detour.data.loader import StreamSpec, build_loader
-from detour.data.manifest import ShardManifest
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export import hf
 from detour.model.backends import select
 from detour.model.encoder import Encoder
 from detour.objectives import Objective, RowRandom
+from detour.record import RunFolder, run_record, write_run_files
 from detour.training import checkpoint as checkpoints
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
@@ -51,25 +44,6 @@ from detour.training.resume import RestoreRng, restore
 from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where a run keeps its things: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``."""
-
-    path: Path
-
-    @staticmethod
-    def of(run: RunConfig) -> RunFolder:
-        return RunFolder(Path(run.folder) / run.name)
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
 
 
 def build_trainer(run: RunConfig) -> Trainer:
@@ -136,7 +110,9 @@ def build_trainer(run: RunConfig) -> Trainer:
         raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
     if resumed:
         restore(trainer.state, resumed, [ledger])
-        log.warning("resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}")
+        log.warning(
+            "resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}"
+        )
     return trainer
 
 
@@ -184,49 +160,13 @@ def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, An
     """All that decides what the weights mean must agree; dropout, initialisation and length limits are free."""
     free = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
             "max_position_embeddings", "causal_left_window")  # fmt: skip
-    lines = [f"{key} is {found[key]}, configured {wanted[key]}" for key in found if key not in free and found[key] != wanted[key]]
+    lines = [
+        f"{key} is {found[key]}, configured {wanted[key]}"
+        for key in found
+        if key not in free and found[key] != wanted[key]
+    ]
     if lines:
         raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))
-
-
-def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
-    """What identifies a run, for its checkpoints and its card: configuration, data, tokenizer, code, versions."""
-    folders = [*run.data.train, *run.data.validation]
-    manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
-    return {
-        "config": json.loads(json.dumps(asdict(run))),
-        "tokenizer": tokenizer,
-        "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
-        "sources": [asdict(source) for s in run.data.train for source in manifests[s.path].sources],
-        "environment": environment(),
-    }
-
-
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit. Nothing personal, no paths, no environment variables."""
-    packages = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = None  # installed without its repository
-    return {
-        "detour": detour.__version__,
-        "commit": commit,
-        "python": platform.python_version(),
-        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-        "processes": dist.get_world_size(),
-        **{package: version(package) for package in packages},
-    }
-
-
-def write_run_files(run: RunConfig) -> None:
-    """``config.yaml`` and ``environment.json`` in the run folder."""
-    folder = RunFolder.of(run).path
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(to_yaml(run))
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
 
 
 def _checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint | None:

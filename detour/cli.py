@@ -23,11 +23,6 @@ Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
 Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]  # noqa: UP045
 
 
-@app.callback()
-def _root() -> None:
-    """Keeps `train` a command of its own while there are few."""
-
-
 @app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """Train a run, or continue it where its folder's newest checkpoint stands."""
@@ -37,6 +32,73 @@ def train(config: Config, overrides: Overrides = None) -> None:
     from detour.build import train as start
 
     start(run)
+
+
+@app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    document_tokens: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Mean tokens of a document; left out, a whole row.", min=1),
+    ] = None,
+    peak_tflops: Annotated[float, typer.Option(help="Matrix-product rate of a GPU.")] = 790.0,
+    utilisation: Annotated[float, typer.Option(help="Share of it that training reaches.", min=0.01, max=1)] = 0.4,
+) -> None:
+    """Show a run's phases, steps, learning rates, tokens, FLOPs and GPU-hours; needs no data, GPU or network."""
+    from detour.config.load import load
+    from detour.plan import show
+
+    show(
+        load(config, overrides or []), document_tokens=document_tokens, peak_tflops=peak_tflops, utilisation=utilisation
+    )
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    out: Annotated[Optional[Path], typer.Option(help="Folder for the report; left out, RUN/report.")] = None,  # noqa: UP045
+) -> None:
+    """Draw a run's losses, learning rate and throughput as one HTML page, PNG and SVG."""
+    from detour.analysis.report import write_report
+
+    print(write_report(run, out))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    tokens: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Export the checkpoint at this token count; left out, the newest."),
+    ] = None,
+) -> None:
+    """Write a run's encoder as a Hugging Face folder, and check it by loading it with transformers."""
+    from detour.export.run import export_run
+
+    difference = export_run(run, out, tokens=tokens)
+    print(f"{out} (largest difference of logits in transformers: {difference:.1e})")
+
+
+@app.command()
+def tokenizer(
+    corpus: Annotated[list[Path], typer.Argument(help="JSONL or text files (.gz, .zst), or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    vocab_size: Annotated[int, typer.Option(help="Number of tokens, the special ones included.", min=300)] = 32_768,
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
+) -> None:
+    """Train a byte-level BPE tokenizer on a corpus, for models from scratch."""
+    from detour.data.text import find_files, read_documents
+    from detour.data.tokenizer import train_bpe
+    from detour.errors import DataError
+
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out}: exists and is not empty")
+    documents = read_documents(find_files(corpus), text_column=text_column)
+    trained = train_bpe((document.text for document in documents), vocab_size=vocab_size)
+    trained.save_pretrained(out)
+    print(f"{out} ({len(trained):,} tokens)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

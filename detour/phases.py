@@ -68,7 +68,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a token falls: the phase, its index, and its first and last-but-one token on the run's clock."""
+    """Where a token falls: the phase, its index, its first token on the run's clock and the first one after it."""
 
     index: int
     phase: Phase
@@ -127,9 +127,11 @@ class PhaseSchedule:
             if index >= len(mine):
                 lines.append(f"phases[{index}]: '{theirs['name']}' was trained and is now absent")
                 continue
-            finished = sum(phase["tokens"] for phase in other[: index + 1]) <= tokens
+            finished = sum(phase["tokens"] for phase in other[: index + 1]) < tokens
             for key, value in theirs.items():
-                if mine[index][key] == value or (key == "tokens" and not finished and place + mine[index][key] >= tokens):
+                if mine[index][key] == value or (
+                    key == "tokens" and not finished and place + mine[index][key] >= tokens
+                ):
                     continue
                 lines.append(f"phases[{index}].{key}: was {value!r}, now {mine[index][key]!r}")
         return lines

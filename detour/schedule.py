@@ -44,8 +44,9 @@ class WSD:
             rate *= tokens / self.warmup_tokens
         if self.decay_phase is not None:
             decay = phases.named(self.decay_phase)
-            done = min(max((tokens - decay.start) / (decay.end - decay.start), 0.0), 1.0)
-            rate = min(rate, self.final_lr + (self.peak_lr - self.final_lr) * _LEFT[self.shape](done))
+            if tokens > decay.start:  # at its first token the rate is the peak itself, not a rounded sum
+                done = min((tokens - decay.start) / (decay.end - decay.start), 1.0)
+                rate = min(rate, self.final_lr + (self.peak_lr - self.final_lr) * _LEFT[self.shape](done))
         place = phases.at(tokens)
         rewarm = place.phase.rewarm_tokens
         climbed = min((tokens - place.start) / rewarm, 1.0) if rewarm else 1.0

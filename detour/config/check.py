@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import NoneType
 from typing import get_args
 
 from detour import objectives
@@ -57,7 +59,7 @@ def _one_of(key: str, value: object, allowed: object) -> Iterator[str]:
 
 def _at_least(low: float, **values: float | None) -> Iterator[str]:
     for key, value in values.items():
-        if value is not None and value < low:
+        if value is not None and not low <= value < math.inf:  # refuses nan too
             yield f"{key.replace('__', '.')}: {value}, expected at least {low}"
 
 
@@ -80,7 +82,7 @@ def _data(run: RunConfig) -> Iterator[str]:
         if any(p is not None for p in given):
             if any(p is None for p in given):
                 yield f"data.{key}: proportion is given for some streams and not for others"
-            elif any(p <= 0 for p in given):  # type: ignore[operator]
+            elif not all(p > 0 for p in given):  # type: ignore[operator]
                 yield f"data.{key}: every proportion must be above 0"
             elif abs(sum(given) - 1) > 1e-6:  # type: ignore[arg-type]
                 yield f"data.{key}: proportions sum to {sum(given):g}, expected 1"  # type: ignore[arg-type]
@@ -121,8 +123,7 @@ def _phases(run: RunConfig) -> Iterator[str]:
             yield f"{where}.tokens: {phase.tokens}, expected at least 1"
         if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):
             yield f"{where}.rewarm_tokens: {phase.rewarm_tokens}, expected 0 to the phase's {phase.tokens} tokens"
-        if phase.lr_factor < 0:
-            yield f"{where}.lr_factor: {phase.lr_factor}, expected at least 0"
+        yield from _at_least(0, **{f"{where}.lr_factor": phase.lr_factor})
 
 
 def _schedule(run: RunConfig) -> Iterator[str]:
@@ -130,7 +131,7 @@ def _schedule(run: RunConfig) -> Iterator[str]:
     yield from _one_of("schedule.shape", schedule.shape, get_args(Shape))
     if schedule.decay_phase is not None:
         yield from _one_of("schedule.decay_phase", schedule.decay_phase, [phase.name for phase in run.phases])
-    if not 0 <= schedule.final_lr <= schedule.peak_lr or schedule.peak_lr <= 0:
+    if not (0 <= schedule.final_lr <= schedule.peak_lr < math.inf and schedule.peak_lr > 0):
         yield f"schedule: final_lr {schedule.final_lr} and peak_lr {schedule.peak_lr}, expected 0 <= final_lr <= peak_lr"
     total = sum(phase.tokens for phase in run.phases)
     if not 0 <= schedule.warmup_tokens <= total:
@@ -143,7 +144,7 @@ def _rest(run: RunConfig) -> Iterator[str]:
     if not all(0 <= beta < 1 for beta in optimizer.betas):
         yield f"optimizer.betas: {list(optimizer.betas)}, expected two numbers in [0, 1)"
     yield from _at_least(0, optimizer__weight_decay=optimizer.weight_decay, optimizer__eps=optimizer.eps)
-    if optimizer.clip_norm is not None and optimizer.clip_norm <= 0:
+    if optimizer.clip_norm is not None and not optimizer.clip_norm > 0:
         yield f"optimizer.clip_norm: {optimizer.clip_norm}, expected a number above 0, or null for no clipping"
     yield from _one_of("system.device", system.device, ["auto", "cpu", "gpu"])
     yield from _one_of("system.precision", system.precision, ["fp32", "bf16"])
@@ -157,9 +158,15 @@ def _rest(run: RunConfig) -> Iterator[str]:
         system__timeout_seconds=system.timeout_seconds,
     )
     for name, options in run.evaluation.objectives.items():
+        if not isinstance(options, (Mapping, NoneType)):
+            yield f"evaluation.objectives.{name}: {options!r}, expected a mapping of its options"
+            continue
         try:
             objectives.build(name, options)
         except ConfigError as error:
             yield f"evaluation.objectives.{name}: {error}"
+    for key, seed in {"seed": run.seed, "data.shuffle_seed": run.data.shuffle_seed}.items():
+        if not 0 <= seed < 2**32:  # what numpy takes
+            yield f"{key}: {seed}, expected 0 to {2**32 - 1}"
     if "/" in run.name or run.name in ("", ".", ".."):
         yield f"name: '{run.name}' cannot be the name of a folder"

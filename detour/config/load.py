@@ -12,7 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detour.config.check import check
-from detour.config.schema import RunConfig
+from detour.config.schema import EvaluationConfig, RunConfig
 from detour.errors import ConfigError
 from detour.registry import suggestion
 
@@ -28,20 +28,24 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key.
     """
     raw = _read(Path(path))
-    parent = raw.pop("extends", None)
-    if parent is not None:
-        parent_path = Path(path).parent / str(parent)
-        base = _read(parent_path)
-        if "extends" in base:
-            raise ConfigError(f"{path}: extends {parent_path}, which extends a third file; one level is allowed")
-        raw = OmegaConf.merge(base, raw)
+    try:
+        parent = raw.pop("extends", None)
+        if parent is not None:
+            parent_path = Path(path).parent / str(parent)
+            base = _read(parent_path)
+            if "extends" in base:
+                raise ConfigError(f"{path}: extends {parent_path}, which extends a third file; one level is allowed")
+            raw = OmegaConf.merge(base, raw)
+    except (OmegaConfBaseException, TypeError) as error:  # a list over a mapping is a TypeError
+        raise ConfigError(f"{path}: extends: {_first_line(error)}") from error
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"override '{override}': expected key=value")
         try:
-            OmegaConf.update(raw, key, yaml.safe_load(value), force_add=True)
-        except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError) as error:
+            parsed = OmegaConf.from_dotlist([f"value={value}"])  # reads 1e-4 as a number, as files are read
+            OmegaConf.update(raw, key, OmegaConf.to_container(parsed)["value"], force_add=True)  # type: ignore[call-overload]
+        except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError, TypeError) as error:
             raise ConfigError(f"override '{override}': {_first_line(error)}") from error
     return from_mapping(raw, source=str(path))
 
@@ -56,7 +60,10 @@ def from_mapping(raw: DictConfig | dict[str, Any], *, source: str = "config") ->
     _check_shape(RunConfig, values, "", problems)
     if problems:
         raise ConfigError(_listing(source, problems))
-    run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), values))  # type: ignore[assignment]
+    defaults = RunConfig()
+    if "objectives" in values.get("evaluation", {}):  # those that are named, not those beside the default ones
+        defaults = RunConfig(evaluation=EvaluationConfig(objectives={}))
+    run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(defaults), values))  # type: ignore[assignment]
     if problems := check(run):
         raise ConfigError(_listing(source, problems))
     return run
@@ -92,11 +99,11 @@ def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> No
     for key, hint in hints.items():
         full = _join(prefix, key)
         value = values.get(key, MISSING)
-        if key not in values:
+        if value == MISSING:  # absent, or written as ???
             if is_dataclass(hint):
                 _check_shape(hint, {}, full, problems)  # type: ignore[arg-type]
-            elif defaults[key] == MISSING:
-                problems.append(f"{full}: missing, and it has no default")
+            elif key in values or defaults[key] == MISSING:
+                problems.append(f"{full}: missing" + (", and it has no default" if defaults[key] == MISSING else ""))
         elif is_dataclass(hint):
             _check_shape(hint, value, full, problems)  # type: ignore[arg-type]
         elif get_origin(hint) is list and is_dataclass(get_args(hint)[0]):
@@ -110,6 +117,8 @@ def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> No
                 OmegaConf.merge(OmegaConf.structured(cls), {key: value})
             except OmegaConfBaseException as error:
                 problems.append(f"{full}: {_first_line(error)}")
+            except TypeError:  # a list where a mapping belongs, or the reverse
+                problems.append(f"{full}: {value!r}, expected a {getattr(get_origin(hint) or hint, '__name__', hint)}")
 
 
 def _join(prefix: str, key: object) -> str:

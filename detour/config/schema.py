@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 # omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
-# ruff: noqa: UP045, UP007
+# ruff: noqa: UP045
 from omegaconf import MISSING
 
 

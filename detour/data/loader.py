@@ -105,6 +105,8 @@ def build_loader(
         persistent_workers=workers > 0,
         prefetch_factor=prefetch_batches if workers else None,
         timeout=timeout_s if workers else 0,
+        # an iterator draws a seed when it starts: from here, so that loading never moves the run's own random numbers
+        generator=torch.Generator().manual_seed(shuffle_seed),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import ModernBertConfig, PreTrainedTokenizerFast
 
-from detour.errors import ModelError
+from detour.errors import ConfigError, ModelError
 from detour.model.architecture import Architecture
+
+log = logging.getLogger(__name__)
 
 TIED = "decoder.weight"  # the embedding under a second name; one copy is stored
 _TYPES = ("modernbert", "modernbert-decoder")
+_NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _NAMES = (  # fields of Architecture that the config calls the same
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "global_attn_every_n_layers", "local_attention", "max_position_embeddings", "norm_eps", "norm_bias",
@@ -33,13 +37,16 @@ def fetch(name_or_folder: str) -> Path:
     try:
         return Path(snapshot_download(name_or_folder, allow_patterns=["config.json", "*.safetensors", "*.index.json"]))
     except Exception as error:  # the hub client raises many kinds, all of which mean the same here
-        raise ModelError(f"model '{name_or_folder}': no such folder, and the hub gave: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"model '{name_or_folder}': no such folder, and the hub gave: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def read_architecture(folder: Path) -> Architecture:
     """The architecture that a folder's config.json describes.
 
-    A decoder folder (`ModernBertDecoder`) is read too; its causal window is one narrower and is kept so.
+    A decoder folder (`ModernBertDecoder`) is read too; its causal window is one narrower and is kept so, and all its
+    layers have one rotary base unless transformers 5 wrote it.
 
     Raises:
         ModelError: Missing or damaged file, another model type, or a feature this model does not have.
@@ -49,20 +56,49 @@ def read_architecture(folder: Path) -> Architecture:
         config: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: expected a JSON object")
     if config.get("model_type") not in _TYPES:
         raise ModelError(f"{path}: model_type is {config.get('model_type')!r}, expected one of {', '.join(_TYPES)}")
-    for key, only in {"hidden_activation": "gelu", "classifier_activation": "gelu", "tie_word_embeddings": True}.items():
+    for key, only in {
+        "hidden_activation": "gelu",
+        "classifier_activation": "gelu",
+        "tie_word_embeddings": True,
+    }.items():
         if config.get(key, only) != only:
             raise ModelError(f"{path}: {key} is {config[key]!r}, expected {only!r}")
-    missing = [key for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers") if key not in config]
+    missing = [key for key in _NEEDED if key not in config]
     if missing:
         raise ModelError(f"{path}: {', '.join(missing)} missing")
     values = {key: config[key] for key in _NAMES if key in config}
     decoder = config["model_type"] == "modernbert-decoder"
-    global_theta, local_theta = _thetas(config, decoder=decoder)
-    if decoder:
-        values["causal_left_window"] = values.get("local_attention", 128) // 2 - 1
-    return Architecture(**values, global_rope_theta=global_theta, local_rope_theta=local_theta)
+    try:
+        if decoder:
+            if "sliding_window" in config:  # transformers 4 writes this one and not local_attention
+                values.setdefault("local_attention", 2 * config["sliding_window"])
+            values["causal_left_window"] = values.get("local_attention", 128) // 2 - 1
+        if "layer_types" in config:
+            values["global_attn_every_n_layers"] = _every(config)
+        global_theta, local_theta = _thetas(config, decoder=decoder)
+        arch = Architecture(**values, global_rope_theta=global_theta, local_rope_theta=local_theta)
+    except (TypeError, KeyError, AttributeError, ValueError, ConfigError) as error:
+        raise ModelError(f"{path}: {type(error).__name__}: {error}") from error
+    if decoder and config.get("local_rope_theta", local_theta) != local_theta:
+        log.warning(
+            "%s: local_rope_theta is not used: transformers 4 rotates all layers of a decoder by %g", path, local_theta
+        )
+    return arch
+
+
+def _every(config: dict[str, Any]) -> int:
+    """Which layers are global, from their list. Raises ValueError if it is not every n-th from the first on."""
+    kinds = config["layer_types"]
+    for every in (config.get("global_attn_every_n_layers", 3), *range(1, len(kinds) + 1)):
+        if kinds == [
+            "sliding_attention" if i % every else "full_attention" for i in range(config["num_hidden_layers"])
+        ]:
+            return every
+    raise ValueError(f"layer_types is {kinds}, expected full_attention in every n-th layer from the first on")
 
 
 def _thetas(config: dict[str, Any], *, decoder: bool) -> tuple[float, float]:
@@ -71,8 +107,8 @@ def _thetas(config: dict[str, Any], *, decoder: bool) -> tuple[float, float]:
         layers = config["rope_parameters"]
         return layers["full_attention"]["rope_theta"], layers["sliding_attention"]["rope_theta"]
     global_theta = config.get("global_rope_theta", 160_000.0)
-    local_theta = config.get("local_rope_theta")
-    if local_theta is None:
+    local_theta = config.get("local_rope_theta", 10_000.0)
+    if decoder or local_theta is None:  # transformers 4's decoder rotates all layers alike, whatever its config says
         return global_theta, global_theta
     return global_theta, local_theta
 
@@ -115,7 +151,7 @@ def read_weights(folder: Path, arch: Architecture) -> dict[str, Tensor]:
 def _as_encoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Decoder names to encoder names: q, k and v joined, lm_head called head. Encoder names pass unchanged."""
     renamed = {name.replace("lm_head.", "head.", 1): tensor for name, tensor in weights.items()}
-    for name in [name for name in renamed if name.endswith("attn.q_proj.weight") or name.endswith("attn.q_proj.bias")]:
+    for name in [name for name in renamed if name.endswith(("attn.q_proj.weight", "attn.q_proj.bias"))]:
         stem, kind = name.rsplit("q_proj.", 1)
         parts = [renamed.pop(f"{stem}{part}_proj.{kind}", None) for part in "qkv"]
         if any(part is None for part in parts):
@@ -179,10 +215,12 @@ def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tenso
     from detour.model.encoder import Encoder
 
     theirs, info = AutoModelForMaskedLM.from_pretrained(
-        out, output_loading_info=True, attn_implementation="sdpa", torch_dtype=torch.float32
+        out, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
     )
     if info["missing_keys"] or info["unexpected_keys"]:
-        raise ModelError(f"{out}: transformers misses {info['missing_keys']} or does not know {info['unexpected_keys']}")
+        raise ModelError(
+            f"{out}: transformers misses {info['missing_keys']} or does not know {info['unexpected_keys']}"
+        )
     theirs.config.reference_compile = False
     ours = Encoder(arch).eval()
     ours.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})

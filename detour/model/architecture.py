@@ -45,13 +45,19 @@ class Architecture:
     initializer_cutoff_factor: float = 2.0
 
     def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                     "global_attn_every_n_layers", "max_position_embeddings"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected at least 1")
         if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
             raise ConfigError(
                 f"architecture: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "
                 "must give an even whole head width"
             )
         if not 0 <= self.causal_left <= self.local_attention:
-            raise ConfigError(f"architecture: causal_left_window {self.causal_left} must be in [0, {self.local_attention}]")
+            raise ConfigError(
+                f"architecture: causal_left_window {self.causal_left} must be in [0, {self.local_attention}]"
+            )
 
     @property
     def head_dim(self) -> int:

@@ -58,7 +58,9 @@ def _sdpa_documents(packing: Packing, rule: Rule) -> Attend:
     def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
         # split, not slices: its backward is one concatenation
         documents = zip(*(x.transpose(0, 1)[None].split(lengths, dim=2) for x in (q_NHd, k_NHd, v_NHd)), strict=True)
-        outs = [F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=rule.causal) for q, k, v in documents]
+        outs = [
+            F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=rule.causal) for q, k, v in documents
+        ]
         return torch.cat(outs, dim=2)[0].transpose(0, 1)
 
     return attend

@@ -171,7 +171,9 @@ class Encoder(nn.Module):
         wide = self.arch.initializer_range
         narrow = wide / math.sqrt(2.0 * self.arch.num_hidden_layers)
         for name, module in self.named_modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)) and name != "decoder":  # tied: the embedding's turn suffices
+            if (
+                isinstance(module, (nn.Linear, nn.Embedding)) and name != "decoder"
+            ):  # tied: the embedding's turn suffices
                 std = narrow if name.endswith(("Wo", "head.dense")) else wide
                 cut = self.arch.initializer_cutoff_factor * std
                 nn.init.trunc_normal_(module.weight, std=std, a=-cut, b=cut)

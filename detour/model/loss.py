@@ -32,7 +32,7 @@ def linear_cross_entropy(h_MC: Tensor, weight_VC: Tensor, bias_V: Tensor | None,
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h_MC, weight_VC, bias_V, target_M, dtype, with_grad):  # noqa: ANN001, ANN205
+    def forward(ctx: Any, h_MC, weight_VC, bias_V, target_M, dtype, with_grad):
         M, V = len(h_MC), len(weight_VC)
         rows = max(1, CHUNK_ELEMENTS.get(h_MC.device.type, 1 << 24) // V)
         want_h, want_w, want_b = (with_grad and need for need in ctx.needs_input_grad[:3])
@@ -67,7 +67,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx | Any, grad_loss: Tensor):  # noqa: ANN205
+    def backward(ctx: FunctionCtx | Any, grad_loss: Tensor):
         grads = (
             None if grad is None else grad.mul_(grad_loss).to(dtype)
             for grad, dtype in zip(ctx.grads, ctx.dtypes, strict=True)

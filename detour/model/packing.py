@@ -49,7 +49,9 @@ class Packing:
     def position_N(self) -> Tensor:
         """int64 [N], position of each token in its document, from 0."""
         start_S = self.lengths_S.cumsum(0) - self.lengths_S
-        return torch.arange(self.N, device=start_S.device) - start_S.repeat_interleave(self.lengths_S, output_size=self.N)
+        return torch.arange(self.N, device=start_S.device) - start_S.repeat_interleave(
+            self.lengths_S, output_size=self.N
+        )
 
     @cached_property
     def host_lengths(self) -> list[int]:

@@ -39,7 +39,9 @@ class MLM(Objective):
         if not 0 < self.rate < 1:
             raise ValueError(f"rate is {self.rate}, expected a number in (0, 1)")
         if not (min(self.mask_share, self.random_share) >= 0 and self.mask_share + self.random_share <= 1):  # NaN too
-            raise ValueError(f"mask_share {self.mask_share} and random_share {self.random_share} must be >= 0 and sum to <= 1")
+            raise ValueError(
+                f"mask_share {self.mask_share} and random_share {self.random_share} must be >= 0 and sum to <= 1"
+            )
 
     def corrupt(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
         ids_BT, doc_BT = batch["input_ids"], doc_ids_of(batch)
@@ -68,7 +70,9 @@ class MLM(Objective):
 def _first_token_of_word(ids_BT: Tensor, doc_BT: Tensor, eligible_BT: Tensor, vocab: Vocab) -> Tensor:
     """int64 [B, T]: position of the first token of the word each token belongs to. Words end at special tokens and documents."""
     if vocab.starts_word_V is None:
-        raise ConfigError("objective 'mlm': whole_word needs a tokenizer whose tokens tell where words begin; this one's do not")
+        raise ConfigError(
+            "objective 'mlm': whole_word needs a tokenizer whose tokens tell where words begin; this one's do not"
+        )
     starts_BT = vocab.starts_word_V[ids_BT] | ~eligible_BT
     starts_BT[:, 1:] |= (doc_BT[:, 1:] != doc_BT[:, :-1]) | ~eligible_BT[:, :-1]
     starts_BT[:, 0] = True

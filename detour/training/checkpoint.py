@@ -61,7 +61,9 @@ class Checkpoint:
         return None if {"model.safetensors", STATE} <= files.keys() else f"{MANIFEST} lists no model or state"
 
 
-def write(folder: Path, *, tokens: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Checkpoint:
+def write(
+    folder: Path, *, tokens: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> Checkpoint:
     """Writes a checkpoint under ``folder``; if anything fails, no folder with a checkpoint's name appears.
 
     Args:
@@ -81,8 +83,7 @@ def write(folder: Path, *, tokens: int, tensors: Mapping[str, Mapping[str, Tenso
     (aside / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
     for path in [*aside.iterdir(), aside]:
         _flush(path)
-    if final.exists():
-        shutil.rmtree(final)
+    _remove(final)
     os.replace(aside, final)
     _flush(folder)
     return Checkpoint(final, tokens)
@@ -117,7 +118,16 @@ def prune(folder: Path, *, keep: int, boundaries: Sequence[int]) -> None:
     ends = {next((c.tokens for c in found if c.tokens >= boundary), None) for boundary in boundaries}
     for checkpoint in found[:-keep]:
         if checkpoint.tokens not in ends:
-            shutil.rmtree(checkpoint.path)
+            _remove(checkpoint.path)
+
+
+def _remove(path: Path) -> None:
+    """Deletes a checkpoint, if it is there; under another name, so that none is ever seen half-deleted."""
+    aside = path.with_name(f".removing-{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    if path.exists():
+        os.replace(path, aside)
+        shutil.rmtree(aside)
 
 
 def _sha256(path: Path) -> str:

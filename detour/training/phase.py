@@ -70,7 +70,9 @@ class PhaseSwitch(Algorithm):
         rate = self.wsd.lr_at(tokens, self.schedule)
         begins = self._phase_of_last_batch is not None and place.index != self._phase_of_last_batch
         if self._phase_of_last_batch is None or begins:
-            log.info("phase %d '%s': %s from token %s", place.index, place.phase.name, place.phase.objective, f"{tokens:,}")
+            log.info(
+                "phase %d '%s': %s from token %s", place.index, place.phase.name, place.phase.objective, f"{tokens:,}"
+            )
         for optimizer in state.optimizers:
             if begins and place.phase.optimizer_state == "reset":
                 optimizer.state.clear()
@@ -89,9 +91,7 @@ class PhaseSwitch(Algorithm):
         logger.log_metrics({"grad_norm": _whole(norm).item()})
 
     def _frozen_parameters(self, phase: Phase) -> list[nn.Parameter]:
-        modules: list[nn.Module] = [
-            self._layers[index] for index in phase.freeze.layer_indices(len(self._layers))
-        ]
+        modules: list[nn.Module] = [self._layers[index] for index in phase.freeze.layer_indices(len(self._layers))]
         if phase.freeze.embeddings:
             modules.append(self.encoder.model.embeddings)
         return [parameter for module in modules for parameter in module.parameters()]

@@ -70,11 +70,15 @@ def restore(state: State, checkpoint: Checkpoint, stateful: Sequence[Stateful]) 
         moments.setdefault(parameter, {})[name] = tensor
     optimizer = {"state": moments, "param_groups": plain["param_groups"]}
     set_optimizer_state_dict(
-        state.model, state.optimizers[0], optimizer, options=StateDictOptions(full_state_dict=True)  # type: ignore[arg-type]
+        state.model,
+        state.optimizers[0],
+        optimizer,
+        options=StateDictOptions(full_state_dict=True),  # type: ignore[arg-type]
     )
     dataset, position = _dataset(state), plain["dataset"]
     timestamp = _timestamp(plain["timestamp"])
-    if position["sample_in_epoch"] >= dataset.size:  # saved after an epoch's last batch: the next one begins
+    assert state.dataloader_len is not None
+    if timestamp.batch_in_epoch >= state.dataloader_len:  # saved after an epoch's last batch: the next one begins
         timestamp = timestamp.to_next_epoch()
         position = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
     dataset.load_state_dict(position)
@@ -132,7 +136,10 @@ def _rng_state() -> dict[str, Any]:
     tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}  # type: ignore[union-attr]
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()
-    return {"tensors": tensors, "plain": {"python": [version, list(words), gauss], "numpy": [kind, at, has_gauss, cached]}}
+    return {
+        "tensors": tensors,
+        "plain": {"python": [version, list(words), gauss], "numpy": [kind, at, has_gauss, cached]},
+    }
 
 
 def _set_rng_state(saved: dict[str, Any]) -> None:
@@ -144,5 +151,3 @@ def _set_rng_state(saved: dict[str, Any]) -> None:
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])
-
-

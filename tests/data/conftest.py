@@ -1,12 +1,9 @@
-"""Small folders of packed rows, and a temporary folder for each test."""
+"""Small folders of packed rows."""
 
 from __future__ import annotations
 
-import gc
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,26 +12,6 @@ from detour.data.manifest import Source, TokenizerInfo
 from detour.data.mds import RowWriter
 
 TOKENIZER = TokenizerInfo(name="toy", sha256="ab" * 32, vocab_size=1000, mask_id=3, pad_id=0)
-
-
-@pytest.fixture(autouse=True)
-def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Gives each test its own folder for file locks, and runs streaming's exit handlers when the test ends.
-
-    Otherwise shared memory piles up until the process ends, and since each new dataset opens all of it to find a free
-    name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs use.
-    """
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    at_exit: list[Callable[[], None]] = []
-    monkeypatch.setattr("streaming.base.shared.memory.atexit", SimpleNamespace(register=at_exit.append))
-    yield
-    if at_exit:
-        gc.collect()  # loaders first, with their workers
-    for clean_up in at_exit:
-        clean_up()
 
 
 @pytest.fixture

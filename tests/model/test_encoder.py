@@ -189,6 +189,16 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(encoder, attention):
     assert loss.total.ndim == loss.count.ndim == 0
 
 
+def test_every_id_counts_as_a_label_the_first_and_the_last_too(encoder):
+    model, batch = encoder(), batch_of([[T]])
+    labels_BT = torch.full((1, T), IGNORE)
+    labels_BT[0, :3] = torch.tensor([0, 1, 82])
+    loss = model(batch["input_ids"], batch["doc_lengths"], labels_BT, "causal")
+    dense = F.cross_entropy(logits(model, batch, "causal")[0], labels_BT[0], reduction="sum")
+    torch.testing.assert_close(loss.total, dense, rtol=1e-6, atol=1e-5)
+    assert int(loss.count) == 3
+
+
 @RULES
 def test_a_batch_without_supervised_positions_has_loss_zero_and_finite_gradients(encoder, attention):
     model, batch = encoder(), batch_of()
@@ -230,6 +240,13 @@ def test_dropout_acts_in_training_only(encoder, where):
     assert len({sound.item(), *(loss.item() for loss in losses)}) == 3
     losses[0].backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_attention_dropout_also_acts_after_the_output_projection(encoder):
+    model, batch = encoder(attention_dropout=0.2), supervised(batch_of(), "causal")
+    for layer in model.model.layers:
+        layer.attn.dropout = 0.0  # the kernel's share, off
+    assert not torch.equal(loss_of(model.train(), batch).total, loss_of(model.eval(), batch).total)
 
 
 def test_attention_dropout_reaches_the_kernel(encoder, monkeypatch):

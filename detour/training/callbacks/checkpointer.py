@@ -57,7 +57,10 @@ class Checkpointer(Callback):
             tensors, plain = captured
             try:
                 saved = checkpoint.write(
-                    self.folder, tokens=state.timestamp.token.value, tensors=tensors, state={**plain, "run": self.record}
+                    self.folder,
+                    tokens=state.timestamp.token.value,
+                    tensors=tensors,
+                    state={**plain, "run": self.record},
                 )
                 checkpoint.prune(self.folder, keep=self.keep, boundaries=self.boundaries)
                 log.info("saved %s", saved.path)

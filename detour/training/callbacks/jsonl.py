@@ -40,7 +40,7 @@ class JsonlLogger(LoggerDestination):
                     except ValueError:  # the last line of a process that was killed while writing
                         continue
                     if behind and batch:
-                        kept.append(line)
+                        kept.append(line.rstrip("\n") + "\n")  # the last one may lack its end
         aside = self.path.with_suffix(".tmp")
         aside.write_text("".join(kept))
         os.replace(aside, self.path)

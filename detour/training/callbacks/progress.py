@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from detour.phases import PhaseSchedule
+from detour.units import short
 
 
 class ProgressBar(Callback):
@@ -47,7 +48,7 @@ class ProgressBar(Callback):
         speed = (now - before) / max(state.timestamp.batch_wct.total_seconds(), 1e-9)
         loss = (state.total_loss_dict or {}).get("loss/train/total", float("nan"))
         phase = f"{place.phase.name} ({place.phase.objective})"
-        numbers = f"{_short(now)} of {_short(self.schedule.total_tokens)} tokens · {_short(speed)}/s · loss {loss:.3f}"
+        numbers = f"{short(now)} of {short(self.schedule.total_tokens)} tokens · {short(speed)}/s · loss {loss:.3f}"
         self.progress.update(self.task, completed=now, phase=phase, numbers=numbers)
         twentieth = 20 * now // self.schedule.total_tokens
         if not self.console.is_terminal and twentieth != self._twentieth:
@@ -57,11 +58,3 @@ class ProgressBar(Callback):
     def close(self, state: State, logger: Logger) -> None:
         if hasattr(self, "progress"):
             self.progress.stop()
-
-
-def _short(number: float) -> str:
-    """1234567 -> '1.23M'."""
-    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g}{unit}"
-    return f"{number:.3g}"

@@ -1,0 +1,41 @@
+# Every target does its own set-up. PYTHON may name another interpreter (3.10 to 3.12).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-fast check lint types format bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,eval]'
+	touch $@
+
+demo: $(STAMP)  ## text -> tokenizer -> rows -> MLM, CLM, MLM decay -> encoder -> report; CORPUS=file for real text
+	PYTHONPATH=. $(BIN)/python scripts/demo.py $(foreach file,$(CORPUS),--corpus $(file)) $(ARGS)
+
+test: $(STAMP)  ## every test that runs on this machine
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)  ## without those marked slow
+	$(BIN)/python -m pytest -m 'not slow'
+
+check: lint types test  ## what must pass before a change lands
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/pyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## CPU benchmarks; ratios against peers in the same run
+	$(BIN)/python -m benchmarks.step
+
+clean:
+	rm -rf $(VENV) work build *.egg-info

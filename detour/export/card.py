@@ -1,0 +1,75 @@
+"""The model card that travels with an exported encoder: what it was trained on, how, and at what cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[dict[str, Any]]) -> str:
+    """Markdown with the hub's metadata header.
+
+    Args:
+        name: The run's name.
+        tokens: Tokens trained when the checkpoint was written.
+        record: The run's record (`detour.record.run_record`).
+        ledger: The ledger's entries as plain values.
+    """
+    config, environment = record["config"], record["environment"]
+    sources = record["sources"]
+    licences = sorted({part for source in sources for part in (source["licence"] or "not stated").split(", ")})
+    phases = [
+        f"| {phase['name']} | {phase['objective']}{_options(phase['options'])} | {phase['tokens']:,} | {entry['tokens']:,} "
+        f"| {entry['supervised']:,} | {entry['flops']:.3e} | {entry['device_seconds']:,.0f} |"
+        for phase, entry in zip(config["phases"], ledger, strict=False)
+    ]
+    data = [
+        f"| {Path(source['path']).name} | {source['documents']:,} | {source['licence'] or 'not stated'} "
+        f"| `{source['sha256'][:16]}` |"
+        for source in sources
+    ]
+    schedule, optimizer = config["schedule"], config["optimizer"]
+    start = config["model"]["init"] or "random weights"
+    return "\n".join([
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: fill-mask",
+        "tags: [modernbert, fill-mask, causal-detour]",
+        *([f"base_model: {config['model']['init']}"] if config["model"]["init"] else []),
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"A bidirectional ModernBERT encoder, trained from {start} for {tokens:,} tokens with "
+        f"detour {environment['detour']} (causal detour, arXiv 2605.12438).",
+        "",
+        "## Phases and cost",
+        "",
+        "| phase | objective | tokens planned | tokens seen | tokens supervised | FLOPs | device-seconds |",
+        "|---|---|---:|---:|---:|---:|---:|",
+        *phases,
+        "",
+        f"Learning rate: peak {schedule['peak_lr']:g}, warmup {schedule['warmup_tokens']:,} tokens, decay over "
+        f"'{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}. Optimizer: {optimizer['name']}, "
+        f"betas {optimizer['betas']}, eps {optimizer['eps']:g}, decoupled weight decay {optimizer['weight_decay']:g}. "
+        f"Batch: {config['data']['global_batch_rows']:,} rows of {config['data']['row_tokens']:,} tokens. "
+        f"Seed {config['seed']}, data seed {config['data']['shuffle_seed']}.",
+        "",
+        "## Data",
+        "",
+        "| file | documents | licence | SHA-256 |",
+        "|---|---:|---|---|",
+        *data,
+        "",
+        f"Licences of the documents: {', '.join(licences)}. Whoever publishes this model checks that they allow it.",
+        "",
+        "## Made with",
+        "",
+        *(f"- {key}: {value}" for key, value in environment.items()),
+        "",
+    ])  # fmt: skip
+
+
+def _options(options: dict[str, Any]) -> str:
+    """Options in brackets, or nothing."""
+    return f" ({', '.join(f'{key} {value}' for key, value in options.items())})" if options else ""

@@ -1,0 +1,83 @@
+"""The run folder, and what a run remembers of itself: configuration, data, tokenizer, code and versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import detour
+from detour.config.load import to_yaml
+from detour.config.schema import RunConfig
+from detour.data.manifest import ShardManifest
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its things: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``."""
+
+    path: Path
+
+    @staticmethod
+    def of(run: RunConfig) -> RunFolder:
+        return RunFolder(Path(run.folder) / run.name)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+
+def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
+    """What identifies a run, for its checkpoints and its card: configuration, data, tokenizer, code, versions."""
+    folders = [*run.data.train, *run.data.validation]
+    manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
+    return {
+        "config": json.loads(json.dumps(asdict(run))),
+        "tokenizer": tokenizer,
+        "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
+        "sources": [asdict(source) for s in run.data.train for source in manifests[s.path].sources],
+        "environment": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit. Nothing personal, no paths, no environment variables."""
+    packages = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = None  # installed without its repository
+    return {
+        "detour": detour.__version__,
+        "commit": commit,
+        "python": platform.python_version(),
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        **{package: version(package) for package in packages},
+    }
+
+
+def write_run_files(run: RunConfig) -> None:
+    """``config.yaml`` and ``environment.json`` in the run folder."""
+    folder = RunFolder.of(run).path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(to_yaml(run))
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")

@@ -1,0 +1,151 @@
+"""The whole road on a laptop: text, tokenizer, rows, MLM -> CLM -> MLM decay, export, a filled mask, a report.
+
+    python scripts/demo.py                               on synthetic clinical cases that it makes itself
+    python scripts/demo.py --corpus file.jsonl.zst       on real text
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Optional
+
+import torch
+import typer
+import zstandard
+from rich.console import Console
+from rich.table import Table
+
+from data_prep.pack import pack_corpus
+from data_prep.synthetic import facts, generate
+from detour.analysis.report import write_report
+from detour.build import train
+from detour.config.load import load
+from detour.data.text import Document, find_files, read_documents
+from detour.data.tokenizer import train_bpe
+from detour.export.run import export_run
+
+console = Console(highlight=False)
+
+
+def demo(
+    corpus: Annotated[Optional[list[Path]], typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,  # noqa: UP045
+    work: Annotated[Path, typer.Option(help="Folder for everything the demo makes; emptied first.")] = Path("work/demo"),
+    config: Annotated[Path, typer.Option(help="The run.")] = Path("yamls/smoke.yaml"),
+    documents: Annotated[int, typer.Option(help="Synthetic documents to make.")] = 20_000,
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to the run: key=value.")] = None,  # noqa: UP045
+) -> None:
+    """Runs all steps and says what each one made."""
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "text").mkdir(parents=True)
+
+    console.rule("1. text")
+    records = list(_records(corpus, documents))
+    texts = _split(records, work / "text")
+    console.rule("2. tokenizer")
+    tokenizer = train_bpe((document.text for document in records), vocab_size=4096)
+    tokenizer.save_pretrained(work / "tokenizer")
+    console.print(f"{len(tokenizer):,} tokens in {work / 'tokenizer'}")
+    console.rule("3. rows")
+    for name, path in texts.items():
+        manifest, _ = pack_corpus([path], tokenizer=work / "tokenizer", out=work / "rows" / name, row_tokens=256)
+        counts = manifest.counts
+        console.print(f"{name}: {counts.tokens:,} tokens in {counts.rows:,} rows, {manifest.utilisation:.2%} full")
+    console.rule("4. training")
+    run = load(config, [
+        f"folder={work / 'runs'}",
+        f"model.tokenizer={work / 'tokenizer'}",
+        f"data.train.0.path={work / 'rows' / 'train'}",
+        f"data.validation.0.path={work / 'rows' / 'validation'}",
+        *(overrides or []),
+    ])  # fmt: skip
+    train(run)
+    folder = Path(run.folder) / run.name
+    _show_flip(folder)
+    console.rule("5. export")
+    difference = export_run(folder, work / "encoder")
+    console.print(f"{work / 'encoder'}: logits in plain transformers differ by {difference:.1e}")
+    console.rule("6. a masked word, in plain transformers")
+    _fill(work / "encoder", _sentences(None if corpus is None else records))
+    console.rule("7. report")
+    console.print(f"open {write_report(folder)}")
+
+
+def _records(corpus: list[Path] | None, documents: int) -> Iterator[Document]:
+    if corpus is not None:
+        yield from read_documents(find_files(corpus))
+        return
+    for record in generate(documents=documents, seed=17):
+        yield Document(text=record["text"], id=record["id"], licence=record["license"], path="synthetic")
+
+
+def _split(records: list[Document], folder: Path) -> dict[str, Path]:
+    """One document in fifty is held out, by a seeded draw."""
+    rng, parts = random.Random(17), {"train": [], "validation": []}
+    for document in records:
+        parts["validation" if rng.random() < 0.02 else "train"].append(document)
+    paths = {}
+    for name, part in parts.items():
+        paths[name] = folder / f"{name}.jsonl.zst"
+        lines = "".join(json.dumps({"id": d.id, "text": d.text, "license": d.licence}) + "\n" for d in part)
+        paths[name].write_bytes(zstandard.compress(lines.encode()))
+        console.print(f"{name}: {len(part):,} documents, {sum(len(d.text) for d in part) / 1e6:.1f} M characters")
+    return paths
+
+
+def _show_flip(folder: Path) -> None:
+    """Held-out losses at the start of the run and at the end of each phase."""
+    rows: dict[int, dict[str, float]] = {}
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        found = {key.removeprefix("loss/eval/"): value for key, value in values.items() if key.startswith("loss/eval/")}
+        rows.setdefault(values["token"], {}).update(found)
+    rows = {token: losses for token, losses in rows.items() if losses}
+    names = sorted({name for losses in rows.values() for name in losses})
+    table = Table("tokens", *(f"held-out {name} loss" for name in names))
+    for token, losses in rows.items():
+        table.add_row(f"{token:,}", *(f"{losses[name]:.3f}" for name in names))
+    console.print(table)
+
+
+def _sentences(records: list[Document] | None) -> list[tuple[str, str]]:
+    """A few texts with one word to hide, and the word."""
+    rng = random.Random(17)
+    if records is None:
+        chosen = [rng.choice(facts(language)) for language in ("en", "fr")]  # type: ignore[arg-type]
+        documents = [
+            next(r["text"] for r in generate(documents=5000, seed=99, language=language) if fact.disease in r["text"])  # type: ignore[arg-type]
+            for language, fact in zip(("en", "fr"), chosen, strict=True)
+        ]
+    else:
+        documents = [rng.choice(records).text for _ in range(3)]
+    pairs = []
+    for text in documents:
+        words = text.split()[:80]
+        at = max(range(20, min(60, len(words))), key=lambda i: len(words[i]), default=0)
+        pairs.append((" ".join([*words[:at], "[MASK]", *words[at + 1 :]]), words[at]))
+    return pairs
+
+
+@torch.no_grad()
+def _fill(encoder: Path, sentences: list[tuple[str, str]]) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    for text, word in sentences:
+        text = text.replace("[MASK]", tokenizer.mask_token)
+        inputs = tokenizer(text, return_tensors="pt")
+        at = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()[0, 0]
+        best = model(**inputs).logits[0, at].softmax(0).topk(5)
+        guesses = ", ".join(
+            f"{tokenizer.decode([i]).strip()!r} {p:.2f}" for p, i in zip(*(x.tolist() for x in best), strict=True)
+        )
+        console.print(f"...{text[max(0, text.index(tokenizer.mask_token) - 80):][:140]}...")
+        console.print(f"   hidden: {word!r}; first piece guessed: {guesses}")
+
+
+if __name__ == "__main__":
+    typer.run(demo)

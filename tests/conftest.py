@@ -1,0 +1,116 @@
+"""A temporary folder for each test, and a tiny corpus with the runs that train on it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import zstandard
+
+from data_prep.pack import pack_corpus
+from data_prep.synthetic import generate
+from detour.config.load import from_mapping
+from detour.config.schema import RunConfig
+from detour.data.tokenizer import train_bpe
+
+
+@pytest.fixture(autouse=True)
+def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gives each test its own folder for file locks, and runs streaming's exit handlers when the test ends.
+
+    Otherwise shared memory piles up until the process ends, and since each new dataset opens all of it to find a free
+    name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs use.
+    """
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("streaming.base.shared.memory.atexit", SimpleNamespace(register=at_exit.append))
+    yield
+    if at_exit:
+        gc.collect()  # loaders first, with their workers
+    for clean_up in at_exit:
+        clean_up()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny tensors gain nothing from more, and lose much where cores are shared."""
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where the tiny corpus lies."""
+
+    tokenizer: Path
+    train: Path
+    validation: Path
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """60 synthetic cases as rows of 64 tokens, under a tokenizer of 600."""
+    root = tmp_path_factory.mktemp("corpus")
+    records = list(generate(documents=60, seed=3))
+    train_bpe((record["text"] for record in records), vocab_size=600).save_pretrained(root / "tokenizer")
+    for name, part in {"train": records[:50], "validation": records[50:]}.items():
+        lines = "".join(json.dumps(record) + "\n" for record in part)
+        (root / f"{name}.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
+        pack_corpus([root / f"{name}.jsonl.zst"], tokenizer=str(root / "tokenizer"), out=root / name, row_tokens=64)
+    return Corpus(tokenizer=root / "tokenizer", train=root / "train", validation=root / "validation")
+
+
+@pytest.fixture
+def tiny_run(corpus: Corpus, tmp_path: Path) -> Callable[..., RunConfig]:
+    """A function that gives a run of 12 steps, MLM -> CLM -> MLM, four steps each; keywords replace whole sections' keys.
+
+    ``tiny_run("name", data={"workers": 2}, phases=[...])``.
+    """
+
+    def make(name: str = "run", **sections) -> RunConfig:
+        values = {
+            "name": name,
+            "folder": str(tmp_path / "runs"),
+            "model": {
+                "size": "tiny",
+                "tokenizer": str(corpus.tokenizer),
+                "architecture": {
+                    "vocab_size": 600,
+                    "hidden_size": 32,
+                    "intermediate_size": 48,
+                    "num_hidden_layers": 3,
+                    "local_attention": 16,
+                },
+            },
+            "data": {
+                "train": [{"path": str(corpus.train)}],
+                "validation": [{"path": str(corpus.validation)}],
+                "row_tokens": 64,
+                "global_batch_rows": 4,
+                "micro_batch_rows": 2,
+                "workers": 0,
+            },
+            "phases": [
+                {"name": "before", "objective": "mlm", "tokens": 1000},
+                {"name": "detour", "objective": "clm", "tokens": 1000},
+                {"name": "decay", "objective": "mlm", "tokens": 1000, "options": {"rate": 0.15}},
+            ],
+            "schedule": {"peak_lr": 1e-3, "final_lr": 1e-4, "warmup_tokens": 500, "decay_phase": "decay"},
+            "checkpoint": {"interval_tokens": 1_000_000, "keep": 100},
+            "evaluation": {"interval_tokens": 1_000_000, "rows": 4},
+            "logging": {"progress_bar": False},
+        }
+        for section, changes in sections.items():
+            values[section] = {**values[section], **changes} if isinstance(changes, dict) else changes
+        return from_mapping(values)
+
+    return make
