@@ -110,7 +110,7 @@ def tiny_run(corpus: Corpus, tmp_path: Path) -> Callable[..., RunConfig]:
             "logging": {"progress_bar": False},
         }
         for section, changes in sections.items():
-            values[section] = {**values[section], **changes} if isinstance(changes, dict) else changes
+            values[section] = {**values.get(section, {}), **changes} if isinstance(changes, dict) else changes
         return from_mapping(values)
 
     return make

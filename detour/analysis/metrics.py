@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +64,27 @@ def read_metrics(path: Path) -> Metrics:
         for name, value in held_out.items():
             evaluations.setdefault(name, {})[int(line["token"])] = (line["batch"], value)
         if any(name.startswith(TRAIN) or name == "phase/index" for name in line):
-            while training and training[-1]["batch"] >= line["batch"]:
-                training.pop()
-                repeated += 1
-            for points in evaluations.values():
-                for token in [t for t, (batch, _) in points.items() if batch >= line["batch"]]:
-                    del points[token]
+            if training and training[-1]["batch"] >= line["batch"]:
+                repeated += _drop_from(line["batch"], training, evaluations)
             training.append(line)
     return Metrics(
         columns=_columns(training),
         evaluations={name: {t: p[t][1] for t in sorted(p)} for name, p in evaluations.items() if p},
         notes=_notes(unread, len(lines), repeated),
     )
+
+
+def _drop_from(
+    batch: float, training: list[dict[str, Any]], evaluations: dict[str, dict[int, tuple[float, float]]]
+) -> int:
+    """Removes what was recorded of a batch and of all after it; the number of training lines removed."""
+    before = len(training)
+    while training and training[-1]["batch"] >= batch:
+        training.pop()
+    for points in evaluations.values():
+        for token in [token for token, (at, _) in points.items() if at >= batch]:
+            del points[token]
+    return before - len(training)
 
 
 def _parse(text: str) -> dict[str, float] | None:
@@ -105,7 +115,9 @@ def _notes(unread: list[int], count: int, repeated: int) -> list[str]:
         unread = unread[:-1]
     if unread:
         where = ", ".join(map(str, unread[:5])) + (", ..." if len(unread) > 5 else "")
-        notes.append(f"Lines of metrics.jsonl that could not be read and were passed over: {len(unread)} (line {where}).")
+        notes.append(
+            f"Lines of metrics.jsonl that could not be read and were passed over: {len(unread)} (line {where})."
+        )
     if repeated:
         notes.append(f"Batches recorded twice in metrics.jsonl: {repeated}; the later record counts.")
     return notes
@@ -133,7 +145,7 @@ def thin(values_N: np.ndarray, limit: int) -> np.ndarray:
         return np.arange(count)
     chosen = {0, count - 1}
     edges = np.linspace(0, count, max(2, (limit - 2) // 2) + 1).astype(int)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         finite = low + np.flatnonzero(np.isfinite(values_N[low:high]))
         if len(finite):
             chosen |= {int(finite[values_N[finite].argmin()]), int(finite[values_N[finite].argmax()])}

@@ -145,7 +145,9 @@ def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes:
     counted, batch = list(phases), 0
     for checkpoint in reversed(listing(folder / "checkpoints")):
         if len(metrics) and checkpoint.tokens > metrics.tokens_seen:
-            notes.append(f"The checkpoint at token {checkpoint.tokens:,} lies past the last line of metrics.jsonl; not used.")
+            notes.append(
+                f"The checkpoint at token {checkpoint.tokens:,} lies past the last line of metrics.jsonl; not used."
+            )
             continue
         try:
             batch, entries = _ledger(checkpoint)
@@ -170,7 +172,9 @@ def _ledger(checkpoint: Checkpoint) -> tuple[int, list[dict[str, Any]]]:
     state = checkpoint.state()
     kinds = {"tokens": int, "supervised": int, "flops": float, "device_seconds": float, "steps": int}
     entries = state["callbacks"]["Ledger"]["entries"]
-    return int(state["timestamp"]["batch"]), [{key: kind(entry[key]) for key, kind in kinds.items()} for entry in entries]
+    return int(state["timestamp"]["batch"]), [
+        {key: kind(entry[key]) for key, kind in kinds.items()} for entry in entries
+    ]
 
 
 def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int) -> list[PhaseAccount]:
@@ -241,8 +245,12 @@ def _not_finite(metrics: Metrics) -> list[str]:
             bad = np.flatnonzero(~np.isfinite(metrics.column(name)))
             if len(bad):
                 first = int(metrics.column("before")[bad[0]])
-                notes.append(f"{len(bad):,} {label} are not finite numbers, the first at token {first:,}; drawn as gaps.")
+                notes.append(
+                    f"{len(bad):,} {label} are not finite numbers, the first at token {first:,}; drawn as gaps."
+                )
     for name, points in metrics.evaluations.items():
         if bad := [tokens for tokens, loss in points.items() if not math.isfinite(loss)]:
-            notes.append(f"{len(bad):,} held-out losses ({name}) are not finite numbers, the first at token {bad[0]:,}.")
+            notes.append(
+                f"{len(bad):,} held-out losses ({name}) are not finite numbers, the first at token {bad[0]:,}."
+            )
     return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -93,6 +93,7 @@ def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> No
         return
     hints = get_type_hints(cls)
     defaults = {f.name: f.default for f in fields(cls)}
+    leaves = {}
     for key in values:
         if key not in hints:
             problems.append(f"{_join(prefix, key)}: unknown key{suggestion(str(key), hints)}")
@@ -113,12 +114,27 @@ def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> No
             for index, item in enumerate(value):
                 _check_shape(get_args(hint)[0], item, f"{full}[{index}]", problems)
         else:
-            try:
-                OmegaConf.merge(OmegaConf.structured(cls), {key: value})
-            except OmegaConfBaseException as error:
-                problems.append(f"{full}: {_first_line(error)}")
-            except TypeError:  # a list where a mapping belongs, or the reverse
-                problems.append(f"{full}: {value!r}, expected a {getattr(get_origin(hint) or hint, '__name__', hint)}")
+            leaves[key] = value
+    problems += _misfits(cls, leaves, prefix)
+
+
+def _misfits(cls: type, leaves: dict[str, Any], prefix: str) -> Iterator[str]:
+    """A line for each value that does not have its field's type."""
+    schema = OmegaConf.structured(cls)
+
+    def misfit(part: dict[str, Any]) -> str | None:
+        try:
+            OmegaConf.merge(schema, part)
+        except OmegaConfBaseException as error:
+            return _first_line(error)
+        except TypeError:  # a list where a mapping belongs, or the reverse
+            return f"{next(iter(part.values()))!r} is of the wrong kind"
+        return None
+
+    if leaves and misfit(leaves):  # one by one only if there is something to find: each merge takes a millisecond
+        for key, value in leaves.items():
+            if line := misfit({key: value}):
+                yield f"{_join(prefix, key)}: {line}"
 
 
 def _join(prefix: str, key: object) -> str:

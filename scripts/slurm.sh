@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Trains a run under SLURM, on one node or on several: one task a node, which starts Composer's launcher.
+#
+#   sbatch --nodes 2 --gpus-per-node 4 scripts/slurm.sh yamls/base_clm_detour.yaml [key=value ...]
+#
+# Submit from the repository root, with the environment active (or set VENV below). Add your site's --account,
+# --partition and so on, on the command line or here.
+#
+# Two minutes before the time limit the job puts itself back in the queue, and SLURM does so after a node failure or a
+# preemption. Each start continues from the newest checkpoint, so at most checkpoint.interval_tokens are trained again.
+# A job that ends with an error is not requeued. Submitting the same command again continues too.
+#
+#SBATCH --job-name=detour
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=32
+#SBATCH --time=20:00:00
+#SBATCH --signal=B:USR1@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=slurm-%j.out
+set -euo pipefail
+
+if [[ $# -eq 0 ]]; then
+    echo "usage: sbatch [options] scripts/slurm.sh CONFIG [key=value ...]" >&2
+    exit 2
+fi
+
+cd "$SLURM_SUBMIT_DIR"
+if [[ -n ${VENV:-} ]]; then
+    # shellcheck disable=SC1091
+    source "$VENV/bin/activate"
+fi
+
+# a count such as 4, or a kind and a count such as h100:4
+gpus=${SLURM_GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}
+export GPUS=${gpus##*:}
+export WORLD_SIZE=$((SLURM_JOB_NUM_NODES * GPUS))
+MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export MASTER_ADDR
+export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000)) # two jobs that share a node need two ports
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export LOGS=logs/$SLURM_JOB_ID # the other processes' output; process 0 of each node writes to slurm-JOB.out
+mkdir -p "$LOGS"
+
+requeue() {
+    echo "time limit is near: requeueing job $SLURM_JOB_ID"
+    scontrol requeue "$SLURM_JOB_ID"
+}
+trap requeue USR1
+
+# SLURM_NODEID is known inside each task only, hence the inner shell
+# shellcheck disable=SC2016
+srun --kill-on-bad-exit=1 bash -c '
+    exec composer -n "$GPUS" --world_size "$WORLD_SIZE" --node_rank "$SLURM_NODEID" \
+        --master_addr "$MASTER_ADDR" --master_port "$MASTER_PORT" \
+        --stdout "$LOGS/rank{rank}.out" --stderr "$LOGS/rank{rank}.err" \
+        main.py "$@"' bash "$@" &
+wait $! # in the background, so that the trap runs while srun does

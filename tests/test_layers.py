@@ -1,0 +1,111 @@
+"""Which way imports run: a module knows only what lies below it, and each outside library has its place."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROWS = [  # lowest first; a module imports from lower rows, and from its own package
+    ["detour.errors", "detour.units"],
+    ["detour.registry"],
+    ["detour.batch", "detour.vocab"],
+    ["detour.data", "detour.objectives", "detour.model"],
+    ["detour.phases", "detour.flops", "detour.testing"],
+    ["detour.schedule"],
+    ["detour.config"],
+    ["detour.plan", "detour.record"],
+    ["detour.training"],
+    ["detour.export"],
+    ["detour.evaluation", "detour.analysis"],
+    ["detour.build"],
+    ["detour.cli"],
+]
+HOMES = {  # outside library -> modules that may import it
+    "composer": ["detour.training", "detour.build"],
+    "streaming": ["detour.data", "detour.training", "data_prep"],
+    "omegaconf": ["detour.config"],
+    "transformers": ["detour.data", "detour.export", "detour.evaluation", "detour.analysis"],
+    "wandb": ["detour.build"],
+    "data_prep": ["data_prep"],
+}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("detour", "data_prep")
+    for path in (ROOT / package).rglob("*.py")
+}
+
+
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """Every module that a file imports, at its top or inside functions; of `from a import b` also a.b if that is one."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= names or {str(node.module)}
+    return frozenset(found)
+
+
+def inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def row_of(module: str) -> tuple[int, str]:
+    (place,) = [(row, package) for row, packages in enumerate(ROWS) for package in packages if inside(module, package)]
+    return place
+
+
+OURS = sorted(module for module in MODULES if inside(module, "detour") and module != "detour")
+
+
+def test_the_modules_are_found():
+    assert {"detour.model.encoder", "detour.training.callbacks.ledger", "data_prep.pack"} <= MODULES.keys()
+    assert "composer.core" in imports_of("detour.training.phase")
+    assert "detour.build" in imports_of("detour.cli")  # inside a function
+
+
+@pytest.mark.parametrize("module", OURS)
+def test_a_module_imports_only_lower_rows(module):
+    row, package = row_of(module)
+    for imported in imports_of(module):
+        if inside(imported, "detour") and imported != "detour" and not inside(imported, package):
+            assert row_of(imported)[0] < row, f"{module} imports {imported}"
+
+
+def test_the_package_itself_imports_nothing_of_its_own():
+    assert not [imported for imported in imports_of("detour") if inside(imported, "detour")]
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_an_outside_library_is_imported_only_where_it_belongs(library):
+    users = [module for module in MODULES if any(inside(imported, library) for imported in imports_of(module))]
+    assert users, "no longer used: drop it from the list"
+    assert not [module for module in users if not any(inside(module, home) for home in HOMES[library])]
+
+
+def test_nothing_outside_training_and_build_loads_composer():
+    light = "detour, detour.cli, detour.phases, detour.schedule, detour.flops, detour.objectives, detour.testing"
+    light += ", detour.model.encoder, detour.config.load, detour.plan, detour.record, detour.training.checkpoint"
+    code = f"import sys, {light}\nprint([name for name in ('composer', 'streaming', 'wandb') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_the_command_line_loads_no_torch():
+    code = "import sys, detour.cli\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+
+
+def test_no_file_is_longer_than_350_lines():
+    lengths = {module: len(MODULES[module].read_text().splitlines()) for module in OURS}
+    assert not {module: length for module, length in lengths.items() if length > 350}
