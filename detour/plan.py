@@ -121,5 +121,5 @@ def show(run: RunConfig, *, document_tokens: float | None, peak_tflops: float, u
         "not a measurement.",
     ]
     console = Console()
-    console.width = max(console.width, 110)  # a table that wraps cannot be read
+    console.width = max(console.width, 160)  # a table that wraps cannot be read
     console.print(Group(table, *notes))

@@ -79,7 +79,7 @@ def _records(corpus: list[Path] | None, documents: int) -> Iterator[Document]:
         yield from read_documents(find_files(corpus))
         return
     for record in generate(documents=documents, seed=17):
-        yield Document(text=record["text"], id=record["id"], licence=record["license"], path="synthetic")
+        yield Document(text=record["text"], id=record["id"], licence=record["license"], path=Path("synthetic"))
 
 
 def _split(records: list[Document], folder: Path) -> dict[str, Path]:

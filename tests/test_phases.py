@@ -173,7 +173,9 @@ def test_a_begun_phase_may_not_vanish():
 
 
 def test_every_difference_has_its_line():
-    now = PhaseSchedule([replace(DETOUR.phases[0], name="x", lr_factor=2.0), replace(DETOUR.phases[1], objective="mlm")])
+    now = PhaseSchedule(
+        [replace(DETOUR.phases[0], name="x", lr_factor=2.0), replace(DETOUR.phases[1], objective="mlm")]
+    )
     assert [line.split(":")[0] for line in now.past_differs(DETOUR.describe(), 1500)] == [
         "phases[0].name",
         "phases[0].lr_factor",

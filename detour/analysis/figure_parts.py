@@ -57,7 +57,8 @@ def colour_of(run: RunRecord, objective: str) -> str:
 def prepare(axes: Axes, run: RunRecord, label: str, form: Callable[..., str] | None = None, *, ticks: int = 9) -> None:
     """The clock below, the phases behind."""
     last = run.seen or run.planned or 1
-    axes.set_xlim(-0.007 * last, 1.007 * last)  # room for the markers at both ends
+    room = 0.007 if ticks > 5 else 0.015  # for the markers at both ends
+    axes.set_xlim(-room * last, (1 + room) * last)
     axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(amount))
     axes.set_xlabel("tokens")
@@ -100,6 +101,7 @@ def finish(
         for line, height in zip(lines, [20, 8], strict=True):
             line.xyann = (middle, height + 27 * row)
     axes.set_title(title, pad=10 + 27 * len(rows))
+    figure.set_figheight(figure.get_figheight() + 27 / 72 * max(0, len(rows) - 1))
 
 
 def nothing_yet(axes: Axes) -> None:

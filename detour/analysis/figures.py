@@ -46,7 +46,7 @@ def save_figures(run: RunRecord, folder: Path) -> dict[str, str]:
         "gradient_norm": _gradient_norm,
     }
     svgs = {}
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
         for name, build in builders.items():
             figure = Figure(figsize=(10, 3.3), layout="constrained")
@@ -56,7 +56,7 @@ def save_figures(run: RunRecord, folder: Path) -> dict[str, str]:
             text = io.StringIO()
             figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
             svgs[name] = text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
-            (folder / f"{name}.svg").write_text(svgs[name])
+            (folder / f"{name}.svg").write_text(svgs[name], encoding="utf-8")
     return svgs
 
 
@@ -205,7 +205,7 @@ def _zoom(axes: Axes, run: RunRecord, name: str) -> bool:
     if len(own) < 2 or max(own) == min(own):
         return False
     low, high = min(own), float(np.quantile(own, 0.9))
-    if len(own) < 8 or max(own) - low <= 4 * (high - low):
+    if len(own) < 8 or high == low or max(own) - low <= 4 * (high - low):
         high = max(own)  # else the drop at its start hides all that follows
     first = next(iter(points.values()))
     for others, factor in [(points.values(), 2), ([first], 3)]:

@@ -50,7 +50,7 @@ def read_metrics(path: Path) -> Metrics:
     A batch that comes twice (a run continued without its later lines being dropped) counts the second time only, and
     whatever was recorded after its first time is dropped.
     """
-    lines = path.read_text(errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     training: list[dict[str, Any]] = []
     evaluations: dict[str, dict[int, tuple[float, float]]] = {}
     unread, repeated = [], 0
@@ -92,7 +92,8 @@ def _parse(text: str) -> dict[str, float] | None:
     try:
         values = json.loads(text)
         numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
-        int(numbers["batch"]), int(numbers["token"])
+        for name in ("batch", "token"):
+            int(numbers[name])  # present and finite
     except (ValueError, AttributeError, KeyError, OverflowError, RecursionError):
         return None
     return numbers

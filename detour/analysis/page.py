@@ -52,10 +52,12 @@ figcaption {{ color: var(--muted); font-size: .85rem; margin-top: .4rem; }}
 table {{ border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .42rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }}
 th {{ font-weight: 600; vertical-align: bottom; }}
-thead th {{ color: var(--muted); }} thead th[colspan] {{ text-align: center; border-bottom: 0; padding-bottom: 0; }}
+thead th {{ color: var(--muted); white-space: normal; }}
+thead th[colspan] {{ text-align: center; border-bottom: 0; padding-bottom: 0; }}
 tbody tr:last-child > *, tfoot tr:last-child > * {{ border-bottom: 0; }}
 tfoot {{ font-weight: 600; }} tfoot tr > * {{ border-top: 2px solid var(--grid); }}
-.text {{ text-align: left; }}
+.text {{ text-align: left; white-space: normal; overflow-wrap: anywhere; max-width: 15rem; }}
+.text:not(:empty) {{ min-width: 8rem; }}
 .dot {{ display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .45em;
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
 td small {{ display: block; color: var(--muted); font-size: .92em; line-height: 1.1; }}
@@ -65,10 +67,10 @@ td small {{ display: block; color: var(--muted); font-size: .92em; line-height: 
 ul {{ margin: 0; padding-left: 1.2rem; }}
 summary {{ cursor: pointer; font-weight: 600; }}
 pre {{ margin: .8rem 0 0; overflow-x: auto; font: .82rem/1.45 ui-monospace, "SF Mono", Consolas, "DejaVu Sans Mono", monospace; }}
-@page {{ size: A4 landscape; margin: 12mm; }}
+@page {{ size: A4; margin: 12mm; }}
 @media print {{
   body {{ background: none; font-size: 12px; }} main {{ max-width: none; padding: 0; }}
-  .card {{ border: 0; padding: 0; }} .scroll {{ overflow: visible; }} table {{ font-size: 9.5px; }}
+  h2 {{ break-after: avoid; }} .card {{ border: 0; padding: 0; }} .scroll {{ overflow: visible; }} table {{ font-size: 9.5px; }}
   th, td {{ padding: .25rem .35rem; }} pre {{ white-space: pre-wrap; }}
   details::details-content {{ content-visibility: visible; display: block; }}
 }}

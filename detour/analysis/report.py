@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 from detour.analysis.figure_parts import OBJECTIVE_COLOURS, amount, colour_of, scientific
 from detour.analysis.figures import save_figures, smoothing_span
 from detour.analysis.page import bullets, inline_svg, page, pairs, text
 from detour.analysis.run_record import HeldOut, PhaseAccount, RunRecord, read_run
+from detour.errors import DataError
 
 _NONE = '<span class="none">–</span>'
 
@@ -21,17 +21,20 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
 
     Args:
         run_folder: A run's folder (`detour.build.RunFolder`).
-        out: Where to write; null writes into ``report`` in the run folder. What is there is replaced.
+        out: Where to write; None writes into ``report`` in the run folder. What is there is replaced.
 
     Returns:
         The page.
 
     Raises:
-        DataError: ``run_folder`` is missing or is not that of a run.
+        DataError: ``run_folder`` is missing or is not that of a run, or ``out`` cannot be a folder.
     """
     run = read_run(run_folder)
     folder = out or run_folder / "report"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: no folder can be made there ({error.strerror})") from error
     figures = save_figures(run, folder)
     target = folder / "index.html"
     target.write_text(page(title=run.name, body=_body(run, figures)), encoding="utf-8")
@@ -42,7 +45,8 @@ def _body(run: RunRecord, figures: dict[str, str]) -> str:
     parts = [
         f"<header><h1>{text(run.name)}</h1>{_status(run)}{_bar(run)}</header>",
         "<h2>Phases</h2>",
-        f'<div class="card scroll">{_phase_table(run)}</div>',
+        f'<div class="card scroll">{_cost_table(run)}</div>',
+        f'<div class="card scroll">{_course_table(run)}</div>',
         "<h2>Figures</h2>",
         *(_figure(run, name, svg) for name, svg in figures.items()),
         "<h2>Configuration</h2>",
@@ -81,49 +85,57 @@ def _bar(run: RunRecord) -> str:
     return f'<div class="bar" aria-hidden="true">{"".join(stretches)}</div>'
 
 
-def _phase_table(run: RunRecord) -> str:
+def _cost_table(run: RunRecord) -> str:
+    """What each phase was to see, saw and cost."""
+    names = ["Phase", "Objective", "Tokens planned", "Tokens seen", "Supervised tokens", "Steps", "FLOPs"]
+    head = _row([*names, "Device-seconds", "Tokens/s"], tag="th")
+    rows = "".join(_row([*_named(run, phase), f"{phase.planned:,}", *_counts(phase)]) for phase in run.phases)
+    return f"<table><thead>{head}</thead><tbody>{rows}</tbody>{_total(run)}</table>"
+
+
+def _course_table(run: RunRecord) -> str:
+    """Where each phase began and ended: the learning rate, the held-out losses."""
     evaluated = [name for name in run.objectives if name in run.metrics.evaluations]
-    single = ["Supervised tokens", "Steps", "FLOPs", "Device-seconds", "Tokens/s"]
-    groups = ["Tokens", "Learning rate", *(f"Held-out {name}" for name in evaluated)]
-    halves = ["planned", "seen", *(["start", "end"] * (1 + len(evaluated)))]
+    groups = ["Learning rate", *(f"Held-out {name}" for name in evaluated)]
     head = (
         '<tr><th class="text" rowspan="2" scope="col">Phase</th><th class="text" rowspan="2" scope="col">Objective</th>'
-        f'<th colspan="2" scope="colgroup">{groups[0]}</th>'
-        + "".join(f'<th rowspan="2" scope="col">{name}</th>' for name in single)
-        + "".join(f'<th colspan="2" scope="colgroup">{text(name)}</th>' for name in groups[1:])
+        + "".join(f'<th colspan="2" scope="colgroup">{text(name)}</th>' for name in groups)
         + "</tr><tr>"
-        + "".join(f'<th scope="col">{name}</th>' for name in halves)
+        + "".join(f'<th scope="col">{name}</th>' for name in ["start", "end"] * len(groups))
         + "</tr>"
     )
-    rows = "".join(_phase_row(run, phase, evaluated) for phase in run.phases)
-    return f"<table><thead>{head}</thead><tbody>{rows}</tbody>{_total_row(run, len(evaluated))}</table>"
+    rows = []
+    for phase in run.phases:
+        cells = [_NONE, _NONE] if phase.lr is None else [scientific(rate) for rate in phase.lr]
+        for name in evaluated:
+            first, last = phase.held_out.get(name, (None, None))
+            cells += [_loss(first, expected=phase.start), _loss(last, expected=phase.end)]
+        rows.append(_row([*_named(run, phase), *cells]))
+    return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _phase_row(run: RunRecord, phase: PhaseAccount, evaluated: list[str]) -> str:
+def _row(cells: list[str], *, tag: str = "td") -> str:
+    """The first two cells, HTML like the rest, are a phase's name and objective."""
+    scope = "col" if tag == "th" else "row"
+    first = f'<th class="text" scope="{scope}">{cells[0]}</th><{tag} class="text">{cells[1]}</{tag}>'
+    return f"<tr>{first}" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells[2:]) + "</tr>"
+
+
+def _named(run: RunRecord, phase: PhaseAccount) -> list[str]:
     dot = f'<span class="dot" style="background:{_colour(run, phase.objective)}"></span>'
-    cells = [f"{phase.planned:,}", *_counts(phase, f"{phase.tokens_per_second:,.0f}")]
-    cells += [_NONE, _NONE] if phase.lr is None else [scientific(rate) for rate in phase.lr]
-    for name in evaluated:
-        first, last = phase.held_out.get(name, (None, None))
-        cells += [_loss(first, expected=phase.start), _loss(last, expected=phase.end)]
-    return (
-        f'<tr><th class="text" scope="row">{text(phase.name)}</th><td class="text">{dot}{text(phase.objective)}</td>'
-        + "".join(f"<td>{cell}</td>" for cell in cells)
-        + "</tr>"
-    )
+    return [text(phase.name), dot + text(phase.objective)]
 
 
-def _total_row(run: RunRecord, evaluated: int) -> str:
+def _total(run: RunRecord) -> str:
     if len(run.phases) < 2:
         return ""
-    total: Callable[[str], float] = lambda name: sum(getattr(phase, name) for phase in run.phases)  # noqa: E731
-    cells = [f"{run.planned:,}", f"{run.seen:,}", f"{total('supervised'):,}", f"{total('steps'):,}"]
-    cells += [_flops(total("flops")), f"{total('device_seconds'):,.1f}", *[""] * (3 + 2 * evaluated)]
-    row = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tfoot><tr><th class="text" scope="row" colspan="2">All</th>{row}</tr></tfoot>'
+    supervised, steps = sum(p.supervised for p in run.phases), sum(p.steps for p in run.phases)
+    flops, seconds = sum(p.flops for p in run.phases), sum(p.device_seconds for p in run.phases)
+    counts = [f"{run.planned:,}", f"{run.seen:,}", f"{supervised:,}", f"{steps:,}", _flops(flops), f"{seconds:,.1f}"]
+    return f"<tfoot>{_row(['All', '', *counts, ''])}</tfoot>"
 
 
-def _counts(phase: PhaseAccount, speed: str) -> list[str]:
+def _counts(phase: PhaseAccount) -> list[str]:
     if not phase.tokens:
         return ["0", *[_NONE] * 5]
     return [
@@ -132,7 +144,7 @@ def _counts(phase: PhaseAccount, speed: str) -> list[str]:
         f"{phase.steps:,}",
         _flops(phase.flops),
         f"{phase.device_seconds:,.1f}",
-        speed if math.isfinite(phase.tokens_per_second) else _NONE,
+        f"{phase.tokens_per_second:,.0f}" if math.isfinite(phase.tokens_per_second) else _NONE,
     ]
 
 
@@ -157,9 +169,12 @@ def _figure(run: RunRecord, name: str, svg: str) -> str:
     smoothed = (
         f"The thin line is each step, the thick one a moving average over about {span} steps, begun anew each phase."
     )
+    held_out = (
+        "Points are losses on the same held-out rows under each objective: filled where that "
+        "objective was training, hollow elsewhere. A panel marked close up is scaled to its filled points, less a steep start."
+    )
     captions = {
-        "loss": f"{smoothed} Points are losses on the same held-out rows under each objective: filled where that "
-        "objective was training, hollow elsewhere. A panel marked close up is scaled to its filled points, less a steep start.",
+        "loss": f"{smoothed} {held_out}" if run.metrics.evaluations else smoothed,
         "learning_rate": "As it was set for each step.",
         "throughput": "Tokens a second over all devices, each step, and the median of each phase.",
         "gradient_norm": smoothed,

@@ -112,7 +112,8 @@ def read_run(folder: Path) -> RunRecord:
     metrics = read_metrics(folder / "metrics.jsonl")
     notes = list(metrics.notes)
     phases = _accounts(phases, folder, metrics, notes)
-    clip_norm = (config.get("optimizer") or {}).get("clip_norm")
+    optimizer = config.get("optimizer")
+    clip_norm = optimizer.get("clip_norm") if isinstance(optimizer, dict) else None
     return RunRecord(
         name=str(config.get("name") or folder.resolve().name),
         config_text=config_text,
@@ -127,7 +128,7 @@ def read_run(folder: Path) -> RunRecord:
 def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseAccount]]:
     # not through detour.config.load: it refuses objectives that are not installed where the report is made
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
         phases = [
             PhaseAccount(name=str(p["name"]), objective=str(p["objective"]), planned=int(p["tokens"]))

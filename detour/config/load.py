@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -15,6 +15,8 @@ from detour.config.check import check
 from detour.config.schema import EvaluationConfig, RunConfig
 from detour.errors import ConfigError
 from detour.registry import suggestion
+
+C = TypeVar("C")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -27,6 +29,38 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key.
     """
+    return from_mapping(_layers(path, overrides), source=str(path))  # type: ignore[arg-type]
+
+
+def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
+    """A YAML file as any dataclass of omegaconf's kinds, with `load`'s ``extends``, overrides and checks of shape.
+
+    Raises:
+        ConfigError: Listing every unknown key, wrong type and missing value, each with its full key.
+    """
+    values = _checked(cls, _layers(path, overrides), str(path))
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
+
+
+def from_mapping(raw: DictConfig | dict[str, Any], *, source: str = "config") -> RunConfig:
+    """The same checks on values that are already in memory. Raises ConfigError."""
+    values = _checked(RunConfig, raw, source)
+    defaults = RunConfig()
+    if "objectives" in values.get("evaluation", {}):  # those that are named, not those beside the default ones
+        defaults = RunConfig(evaluation=EvaluationConfig(objectives={}))
+    run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(defaults), values))  # type: ignore[assignment]
+    if problems := check(run):
+        raise ConfigError(_listing(source, problems))
+    return run
+
+
+def to_yaml(run: RunConfig) -> str:
+    """The whole configuration, defaults included, as YAML that `load` takes back."""
+    return OmegaConf.to_yaml(OmegaConf.structured(run))
+
+
+def _layers(path: str | Path, overrides: Sequence[str]) -> DictConfig:
+    """The file over the one that it extends, and the overrides over both."""
     raw = _read(Path(path))
     try:
         parent = raw.pop("extends", None)
@@ -47,31 +81,20 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             OmegaConf.update(raw, key, OmegaConf.to_container(parsed)["value"], force_add=True)  # type: ignore[call-overload]
         except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError, TypeError) as error:
             raise ConfigError(f"override '{override}': {_first_line(error)}") from error
-    return from_mapping(raw, source=str(path))
+    return raw  # type: ignore[return-value]
 
 
-def from_mapping(raw: DictConfig | dict[str, Any], *, source: str = "config") -> RunConfig:
-    """The same checks on values that are already in memory. Raises ConfigError."""
+def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str) -> dict[str, Any]:
+    """The values, resolved, once their keys and types are those of the dataclass. Raises ConfigError."""
     try:
         values = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
         raise ConfigError(f"{source}: {_first_line(error)}") from error
     problems: list[str] = []
-    _check_shape(RunConfig, values, "", problems)
+    _check_shape(cls, values, "", problems)
     if problems:
         raise ConfigError(_listing(source, problems))
-    defaults = RunConfig()
-    if "objectives" in values.get("evaluation", {}):  # those that are named, not those beside the default ones
-        defaults = RunConfig(evaluation=EvaluationConfig(objectives={}))
-    run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(defaults), values))  # type: ignore[assignment]
-    if problems := check(run):
-        raise ConfigError(_listing(source, problems))
-    return run
-
-
-def to_yaml(run: RunConfig) -> str:
-    """The whole configuration, defaults included, as YAML that `load` takes back."""
-    return OmegaConf.to_yaml(OmegaConf.structured(run))
+    return values  # type: ignore[return-value]
 
 
 def _read(path: Path) -> DictConfig:

@@ -171,15 +171,18 @@ def expected_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
 
 def hf_config(arch: Architecture, tokenizer: PreTrainedTokenizerFast) -> ModernBertConfig:
     """The `ModernBertConfig` of an architecture, with the tokenizer's special ids."""
+    special: dict[str, Any] = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "cls_token_id": tokenizer.cls_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+    }
     return ModernBertConfig(
         **{key: getattr(arch, key) for key in _NAMES},
+        **special,
         global_rope_theta=arch.global_rope_theta,
         local_rope_theta=arch.local_rope_theta,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.cls_token_id,
-        eos_token_id=tokenizer.sep_token_id,
-        cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id,
         architectures=["ModernBertForMaskedLM"],
         torch_dtype="float32",
     )

@@ -119,6 +119,8 @@ def architecture(size: str, overrides: dict[str, Any] | None = None) -> Architec
     for key, value in (overrides or {}).items():
         if key not in known:
             raise ConfigError(f"model.architecture: unknown key '{key}'{suggestion(key, known)}")
+        if key == "causal_left_window" and value is None:
+            continue
         fits = isinstance(value, (int, float) if known[key] is float else known[key])
         if not fits or isinstance(value, bool) != (known[key] is bool):  # True is an int to Python
             raise ConfigError(f"model.architecture.{key}: {value!r}, expected {known[key].__name__}")

@@ -27,7 +27,7 @@ class LossSum(NamedTuple):
     """Summed loss (fp32 scalar) and the number of supervised positions it sums over (int64 scalar)."""
 
     total: Tensor
-    count: Tensor
+    supervised: Tensor
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,8 @@ class Encoder(nn.Module):
         wide = self.arch.initializer_range
         narrow = wide / math.sqrt(2.0 * self.arch.num_hidden_layers)
         for name, module in self.named_modules():
-            if (
-                isinstance(module, (nn.Linear, nn.Embedding)) and name != "decoder"
-            ):  # tied: the embedding's turn suffices
+            # the decoder is tied: the embedding's turn suffices
+            if isinstance(module, (nn.Linear, nn.Embedding)) and name != "decoder":
                 std = narrow if name.endswith(("Wo", "head.dense")) else wide
                 cut = self.arch.initializer_cutoff_factor * std
                 nn.init.trunc_normal_(module.weight, std=std, a=-cut, b=cut)
@@ -215,7 +214,7 @@ class Encoder(nn.Module):
         labels_N = labels_BT.flatten()
         at_M = (labels_N != IGNORE).nonzero().squeeze(1)
         loss = linear_cross_entropy(self.head(x_NC[at_M]), self.decoder.weight, self.decoder.bias, labels_N[at_M])
-        return LossSum(total=loss, count=torch.tensor(len(at_M), device=loss.device))
+        return LossSum(total=loss, supervised=torch.tensor(len(at_M), device=loss.device))
 
     def logits(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str) -> Tensor:
         """All logits [B, T, V], for inspection and export checks; training never builds them."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 # Logits held at once, in elements. Small chunks stay in a CPU's cache; a GPU wants large matrix products.
 CHUNK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
@@ -67,7 +67,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx | Any, grad_loss: Tensor):
+    def backward(ctx: Any, grad_loss: Tensor):  # type: ignore[override]
         grads = (
             None if grad is None else grad.mul_(grad_loss).to(dtype)
             for grad, dtype in zip(ctx.grads, ctx.dtypes, strict=True)

@@ -113,12 +113,17 @@ def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def prune(folder: Path, *, keep: int, boundaries: Sequence[int]) -> None:
-    """Removes all but the newest ``keep`` checkpoints and the first one at or past each phase boundary."""
+    """Removes all but the newest ``keep`` checkpoints and the first one at or past each phase boundary.
+
+    What an earlier process left half-written or half-deleted goes too.
+    """
     found = listing(folder)
     ends = {next((c.tokens for c in found if c.tokens >= boundary), None) for boundary in boundaries}
     for checkpoint in found[:-keep]:
         if checkpoint.tokens not in ends:
             _remove(checkpoint.path)
+    for left in folder.glob(".*-tokens-*"):
+        shutil.rmtree(left)
 
 
 def _remove(path: Path) -> None:

@@ -27,7 +27,7 @@ class TokenLoss(Metric):
 
     def update(self, outputs: LossSum) -> None:
         self.total += outputs.total.double()
-        self.count += outputs.count
+        self.count += outputs.supervised
 
     def compute(self) -> Tensor:
         return self.total / self.count
@@ -55,9 +55,9 @@ class DetourModel(ComposerModel):
         with torch.autocast(ids_BT.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return self.encoder(ids_BT, batch["doc_lengths"], batch["labels"], batch["attention"])  # type: ignore[typeddict-item]
 
-    def loss(self, outputs: LossSum, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: LossSum, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
         """Mean over the micro-batch's supervised tokens; Composer weights micro-batches by their token counts."""
-        mean = outputs.total / outputs.count.clamp(min=1)
+        mean = outputs.total / outputs.supervised.clamp(min=1)
         return {"total": mean, batch["objective"]: mean.detach().clone()}  # type: ignore[typeddict-item]
 
     def eval_forward(self, batch: Batch, outputs: Any = None) -> LossSum:

@@ -85,7 +85,7 @@ class PhaseSwitch(Algorithm):
         for parameter in self._frozen_parameters(phase):
             parameter.grad = None
         parameters = [p for p in self.encoder.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
         logger.log_metrics({"grad_norm": _whole(norm).item()})

@@ -44,10 +44,11 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
         return None
     weights = {name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name}
     del weights[TIED]
+    states: dict[str, dict[str, Any]] = optimizer["state"]  # type: ignore[assignment]
     moments = {
         f"{parameter}/{name}": value
-        for parameter, values in optimizer["state"].items()
-        for name, value in values.items()  # type: ignore[union-attr]
+        for parameter, values in states.items()
+        for name, value in values.items()
         if isinstance(value, Tensor)
     }
     rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
@@ -125,9 +126,9 @@ def _plain_timestamp(timestamp: Timestamp) -> dict[str, Any]:
 
 
 def _timestamp(plain: dict[str, Any]) -> Timestamp:
-    return Timestamp(**{
-        key: datetime.timedelta(seconds=value) if key.endswith("_wct") else value for key, value in plain.items()
-    })  # fmt: skip
+    counts = {key: value for key, value in plain.items() if not key.endswith("_wct")}
+    times = {key: datetime.timedelta(seconds=value) for key, value in plain.items() if key.endswith("_wct")}
+    return Timestamp(**counts, **times)  # type: ignore[arg-type]
 
 
 def _rng_state() -> dict[str, Any]:

@@ -205,12 +205,18 @@ NAN, INF = float("nan"), float("inf")
     ("changes", "message"),
     [
         ({"model__size": "tinny"}, "model.size: no 'tinny'; did you mean 'tiny'?"),
-        ({"model__architecture": {"num_attention_heads": 3}}, "architecture: hidden_size 128 over num_attention_heads 3"),
+        (
+            {"model__architecture": {"num_attention_heads": 3}},
+            "architecture: hidden_size 128 over num_attention_heads 3",
+        ),
         ({"model__architecture": {"num_attention_heads": 0}}, "architecture: num_attention_heads is 0"),
         ({"model__attention_backend": "flsh"}, "model.attention_backend: 'flsh'; did you mean 'flash'?"),
         ({"model__tokenizer": None}, "model.tokenizer: missing"),
         ({"data__train": []}, "data.train: empty"),
-        ({"data__train": [{"path": "a", "proportion": 1.0}, {"path": "b"}]}, "data.train: proportion is given for some"),
+        (
+            {"data__train": [{"path": "a", "proportion": 1.0}, {"path": "b"}]},
+            "data.train: proportion is given for some",
+        ),
         ({"data__train__0__proportion": 0.0}, "data.train: every proportion must be above 0"),
         ({"data__train__0__proportion": NAN}, "data.train: every proportion must be above 0"),
         ({"data__train__0__proportion": 0.9}, "data.train: proportions sum to 0.9, expected 1"),
@@ -420,7 +426,7 @@ def test_a_malformed_override_is_quoted_back(write, override):
     ],
 )
 def test_an_override_is_checked_like_the_file(write, override, message):
-    with pytest.raises(ConfigError, match="run.yaml: ") as caught:
+    with pytest.raises(ConfigError, match=r"run\.yaml: ") as caught:
         load(write(values()), [override])
     assert message in str(caught.value)
 

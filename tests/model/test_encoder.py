@@ -184,9 +184,9 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(encoder, attention):
         logits(model, batch, attention).flatten(0, 1), labels_N, ignore_index=IGNORE, reduction="sum"
     )
     torch.testing.assert_close(loss.total, dense, rtol=1e-6, atol=1e-5)
-    assert int(loss.count) == int((labels_N != IGNORE).sum()) > 30
+    assert int(loss.supervised) == int((labels_N != IGNORE).sum()) > 30
     assert loss.total.dtype == torch.float32
-    assert loss.total.ndim == loss.count.ndim == 0
+    assert loss.total.ndim == loss.supervised.ndim == 0
 
 
 def test_every_id_counts_as_a_label_the_first_and_the_last_too(encoder):
@@ -196,7 +196,7 @@ def test_every_id_counts_as_a_label_the_first_and_the_last_too(encoder):
     loss = model(batch["input_ids"], batch["doc_lengths"], labels_BT, "causal")
     dense = F.cross_entropy(logits(model, batch, "causal")[0], labels_BT[0], reduction="sum")
     torch.testing.assert_close(loss.total, dense, rtol=1e-6, atol=1e-5)
-    assert int(loss.count) == 3
+    assert int(loss.supervised) == 3
 
 
 @RULES
@@ -206,7 +206,7 @@ def test_a_batch_without_supervised_positions_has_loss_zero_and_finite_gradients
     loss = model(batch["input_ids"], batch["doc_lengths"], labels_BT, attention)
     loss.total.backward()
     assert loss.total == 0
-    assert loss.count == 0
+    assert loss.supervised == 0
     assert all(p.grad is not None and (p.grad == 0).all() for p in model.parameters())
 
 
@@ -274,7 +274,7 @@ def test_the_loss_in_bf16_autocast_is_near_that_in_fp32(encoder, attention):
         rough = loss_of(model, batch)
     assert rough.total.dtype == torch.float32
     assert not torch.equal(rough.total, exact.total)
-    torch.testing.assert_close(rough.total / rough.count, exact.total / exact.count, rtol=1e-2, atol=0)
+    torch.testing.assert_close(rough.total / rough.supervised, exact.total / exact.supervised, rtol=1e-2, atol=0)
     rough.total.backward()
     assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in model.parameters())
 

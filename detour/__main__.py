@@ -1,0 +1,5 @@
+"""`python -m detour`."""
+
+from detour.cli import main
+
+main()

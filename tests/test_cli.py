@@ -1,0 +1,150 @@
+"""The command line: one-line errors, and the road from rows to an encoder that plain transformers loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detour.cli import main
+from detour.config.load import to_yaml
+from detour.data.tokenizer import train_bpe
+from detour.record import RunFolder
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(run, name="run.yaml") -> str:
+        path = tmp_path / name
+        path.write_text(to_yaml(run))
+        return str(path)
+
+    return to_file
+
+
+def call(*arguments: str) -> int:
+    """The exit code of the command line."""
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    return int(exit.value.code or 0)
+
+
+def error_of(capsys, *arguments: str) -> str:
+    assert call(*arguments) == 1
+    text = capsys.readouterr().err
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in text
+    return line
+
+
+def test_an_unknown_key_is_one_line_with_the_nearest_name(tiny_run, write, capsys):
+    line = error_of(capsys, "train", write(tiny_run()), "schedule.warmup_token=3")
+    assert "schedule.warmup_token: unknown key; did you mean 'warmup_tokens'?" in line
+
+
+def test_a_missing_shard_is_one_line_with_its_path(tiny_run, write, corpus, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(corpus.train, broken)
+    shard = next(broken.glob("shard.*"))
+    shard.unlink()
+    line = error_of(capsys, "train", write(tiny_run(data={"train": [{"path": str(broken)}]})))
+    assert str(shard) in line
+
+
+def test_a_missing_folder_of_rows_is_one_line_with_its_path(tiny_run, write, capsys):
+    line = error_of(capsys, "train", write(tiny_run(data={"train": [{"path": "no/such/rows"}]})))
+    assert "no/such/rows" in line
+
+
+def test_a_tokenizer_with_other_ids_is_refused(tiny_run, write, tmp_path, capsys):
+    train_bpe(["another corpus altogether " * 20], vocab_size=400).save_pretrained(tmp_path / "other")
+    line = error_of(capsys, "train", write(tiny_run(model={"tokenizer": str(tmp_path / "other")})))
+    assert "tokenizer" in line
+
+
+def test_a_vocabulary_that_differs_from_the_initial_weights_is_refused(tiny_run, write, tmp_path, capsys):
+    run = tiny_run()
+    assert call("train", write(run)) == 0
+    assert call("export", str(RunFolder.of(run).path), "--out", str(tmp_path / "encoder")) == 0
+    architecture = {**run.model.architecture, "vocab_size": 700}
+    other = tiny_run("other", model={"init": str(tmp_path / "encoder"), "architecture": architecture})
+    line = error_of(capsys, "train", write(other, "other.yaml"))
+    assert "vocab_size is 600, configured 700" in line
+
+
+def test_a_vocabulary_that_differs_from_the_checkpoint_is_refused(tiny_run, write, capsys):
+    run = tiny_run()
+    assert call("train", write(run)) == 0
+    architecture = {**run.model.architecture, "vocab_size": 700}
+    assert call("train", write(tiny_run(model={"architecture": architecture}), "other.yaml")) == 1
+    assert "model.architecture: was" in capsys.readouterr().err
+
+
+def test_a_run_is_planned_without_data_or_network(write, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "detour", "plan", "yamls/base_clm_detour.yaml"],
+        cwd=REPOSITORY,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "10B" in done.stdout
+    assert "3,179" in done.stdout  # 10B tokens in steps of 384 x 8192
+
+
+def test_a_bad_configuration_is_not_planned(tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text("name: bad\nphases: [{name: a, objective: mlmm, tokens: -1}]\n")
+    assert call("plan", str(path)) == 1
+    assert "schedule.peak_lr: missing" in capsys.readouterr().err
+
+
+def test_an_exported_run_loads_in_transformers_with_equal_logits_and_continues_training(tiny_run, write, tmp_path, capsys):
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    from detour.build import build_encoder
+
+    run = tiny_run()
+    assert call("train", write(run)) == 0
+    encoder = tmp_path / "encoder"
+    assert call("export", str(RunFolder.of(run).path), "--out", str(encoder)) == 0
+    card = (encoder / "README.md").read_text()
+    assert "| detour | clm | 1,000 |" in card
+    assert "detour-synthetic" not in card
+
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    ids = tokenizer("The patient has a fever.", return_tensors="pt")["input_ids"]
+    again = tiny_run("again", model={"init": str(encoder)})
+    ours = build_encoder(again, None).eval()
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        found = ours.logits(ids, torch.tensor([[ids.shape[1]]]), "bidirectional")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert call("train", write(again, "again.yaml")) == 0
+
+
+def test_an_export_never_overwrites(tiny_run, write, tmp_path, capsys):
+    run = tiny_run()
+    assert call("train", write(run)) == 0
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("keep")
+    assert "is not empty" in error_of(capsys, "export", str(RunFolder.of(run).path), "--out", str(tmp_path / "full"))
+
+
+def test_a_tokenizer_is_trained_from_text(tmp_path, capsys):
+    from transformers import AutoTokenizer
+
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": f"case number {i} of many"}) + "\n" for i in range(50)))
+    assert call("tokenizer", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "tok"), "--vocab-size", "300") == 0
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "tok")
+    assert loaded.mask_token == "[MASK]"
+    assert loaded.decode(loaded("case number 3")["input_ids"], skip_special_tokens=True).strip() == "case number 3"
