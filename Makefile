@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast check lint types format bench clean
+.PHONY: demo test test-fast check lint types format bench docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## CPU benchmarks; ratios against peers in the same run
 	$(BIN)/python -m benchmarks.step
+
+docs: $(STAMP)  ## the pages of docs/ as a site in build/site
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf $(VENV) work build *.egg-info

@@ -112,7 +112,9 @@ def peer_model(arch: Architecture, objective: str) -> torch.nn.Module:
     if objective == "clm":
         config = ModernBertDecoderConfig(**shape, **special, attn_implementation="sdpa", reference_compile=False)
         return ModernBertDecoderForCausalLM(config)
-    return ModernBertForMaskedLM(ModernBertConfig(**shape, **special, attn_implementation="sdpa", reference_compile=False))
+    return ModernBertForMaskedLM(
+        ModernBertConfig(**shape, **special, attn_implementation="sdpa", reference_compile=False)
+    )
 
 
 def loss_difference(arch: Architecture, objective: str, batch: Batch) -> float:
@@ -168,7 +170,9 @@ def their_side(pipe: Connection, arch: Architecture, objective: str, batches: li
                 adam_beta2=0.98, adam_epsilon=1e-6, max_grad_norm=1.0, report_to=[], save_strategy="no",
                 logging_strategy="no", use_cpu=True, disable_tqdm=True, optim="adamw_torch_fused",
             )  # fmt: skip
-            Trainer(model=peer_model(arch, objective), args=arguments, train_dataset=examples, callbacks=[times]).train()
+            Trainer(
+                model=peer_model(arch, objective), args=arguments, train_dataset=examples, callbacks=[times]
+            ).train()
         pipe.send(tokens / statistics.median(np.diff(times.at)[1:]))
 
 
@@ -218,7 +222,9 @@ def compare(size: str, objective: str, row_tokens: int, rows: int, rounds: int, 
         their_pipe = _start(context, their_side, arch, objective, batches, rows)
         for turn in range(rounds + 1):  # the first warms both up and is not counted
             mine, theirs = _round(our_pipe), _round(their_pipe)
-            console.print(f"  round {turn}: {mine:,.0f} and {theirs:,.0f} tokens/s" + ("  (warm-up)" if not turn else ""))
+            console.print(
+                f"  round {turn}: {mine:,.0f} and {theirs:,.0f} tokens/s" + ("  (warm-up)" if not turn else "")
+            )
             if turn:
                 result.ours.append(mine)
                 result.theirs.append(theirs)

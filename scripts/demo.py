@@ -1,7 +1,7 @@
 """The whole road on a laptop: text, tokenizer, rows, MLM -> CLM -> MLM decay, export, a filled mask, a report.
 
-    python scripts/demo.py                               on synthetic clinical cases that it makes itself
-    python scripts/demo.py --corpus file.jsonl.zst       on real text
+python scripts/demo.py                               on synthetic clinical cases that it makes itself
+python scripts/demo.py --corpus file.jsonl.zst       on real text
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ console = Console(highlight=False)
 
 def demo(
     corpus: Annotated[Optional[list[Path]], typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,  # noqa: UP045
-    work: Annotated[Path, typer.Option(help="Folder for everything the demo makes; emptied first.")] = Path("work/demo"),
+    work: Annotated[Path, typer.Option(help="Folder for everything the demo makes; emptied first.")] = Path(
+        "work/demo"
+    ),
     config: Annotated[Path, typer.Option(help="The run.")] = Path("yamls/smoke.yaml"),
     documents: Annotated[int, typer.Option(help="Synthetic documents to make.")] = 20_000,
     overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to the run: key=value.")] = None,  # noqa: UP045
@@ -143,7 +145,7 @@ def _fill(encoder: Path, sentences: list[tuple[str, str]]) -> None:
         guesses = ", ".join(
             f"{tokenizer.decode([i]).strip()!r} {p:.2f}" for p, i in zip(*(x.tolist() for x in best), strict=True)
         )
-        console.print(f"...{text[max(0, text.index(tokenizer.mask_token) - 80):][:140]}...")
+        console.print(f"...{text[max(0, text.index(tokenizer.mask_token) - 80) :][:140]}...")
         console.print(f"   hidden: {word!r}; first piece guessed: {guesses}")
 
 

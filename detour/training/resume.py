@@ -44,17 +44,11 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
         return None
     weights = {name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name}
     del weights[TIED]
-    states: dict[str, dict[str, Any]] = optimizer["state"]  # type: ignore[assignment]
-    moments = {
-        f"{parameter}/{name}": value
-        for parameter, values in states.items()
-        for name, value in values.items()
-        if isinstance(value, Tensor)
-    }
+    moments, groups = _split_optimizer(optimizer)
     rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
     plain = {
         "timestamp": _plain_timestamp(state.timestamp),
-        "param_groups": optimizer["param_groups"],
+        "param_groups": groups,
         "rng": [r["plain"] for r in rng_states],
         "dataset": _dataset(state).state_dict(int(state.timestamp.sample_in_epoch), True),
         "callbacks": {type(item).__name__: item.state_dict() for item in stateful},
@@ -65,11 +59,7 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
 def restore(state: State, checkpoint: Checkpoint, stateful: Sequence[Stateful]) -> None:
     """Puts everything back but the weights (the encoder was built with them) and the RNG (see `RestoreRng`)."""
     plain = checkpoint.state()
-    moments: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in checkpoint.tensors("optimizer").items():
-        parameter, name = key.rsplit("/", 1)
-        moments.setdefault(parameter, {})[name] = tensor
-    optimizer = {"state": moments, "param_groups": plain["param_groups"]}
+    optimizer = _join_optimizer(checkpoint.tensors("optimizer"), plain["param_groups"])
     set_optimizer_state_dict(
         state.model,
         state.optimizers[0],
@@ -109,6 +99,28 @@ class RestoreRng(Callback):
             own = {key.split("/", 1)[1]: t for key, t in tensors.items() if key.startswith(f"{rank}/")}
             _set_rng_state({"plain": plain[rank], "tensors": own})
         self._checkpoint = None
+
+
+def _split_optimizer(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Tensors by "parameter/name" or "#group/name", and the groups' plain values."""
+    owners = {**optimizer["state"], **{f"#{i}": group for i, group in enumerate(optimizer["param_groups"])}}
+    tensors = {
+        f"{owner}/{k}": v for owner, values in owners.items() for k, v in values.items() if isinstance(v, Tensor)
+    }
+    groups = [{k: v for k, v in group.items() if not isinstance(v, Tensor)} for group in optimizer["param_groups"]]
+    return tensors, groups
+
+
+def _join_optimizer(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `_split_optimizer` took apart."""
+    optimizer: dict[str, Any] = {"state": {}, "param_groups": groups}
+    for key, tensor in tensors.items():
+        owner, name = key.rsplit("/", 1)
+        if owner.startswith("#"):
+            groups[int(owner[1:])][name] = tensor
+        else:
+            optimizer["state"].setdefault(owner, {})[name] = tensor
+    return optimizer
 
 
 def _dataset(state: State) -> StreamingDataset:

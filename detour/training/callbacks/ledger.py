@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,8 +76,7 @@ class Ledger(Callback):
             "throughput/tokens_per_second": (now - before) / seconds,
             "throughput/flops_per_second_per_device": sums[1].item() / seconds / dist.get_world_size(),
         })  # fmt: skip
-        if torch.cuda.is_available():
-            logger.log_metrics({"memory/peak_gigabytes": torch.cuda.max_memory_allocated() / 1e9})
+        logger.log_metrics({"memory/peak_gigabytes": _peak_bytes() / 1e9})
 
     def state_dict(self) -> dict[str, Any]:
         return {"entries": [asdict(entry) for entry in self.entries]}
@@ -85,3 +85,10 @@ class Ledger(Callback):
         # phases that were added since the checkpoint keep their empty entries
         for index, saved in enumerate(state["entries"][: len(self.entries)]):
             self.entries[index] = Entry(**saved)
+
+
+def _peak_bytes() -> int:
+    """Most memory that this process held: of its GPU, or without one its resident set."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

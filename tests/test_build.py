@@ -1,0 +1,99 @@
+"""A configuration's options reach the run they are for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from detour.build import build_trainer, train
+from detour.errors import CheckpointError, ConfigError
+from detour.record import RunFolder
+from detour.training import checkpoint as checkpoints
+
+
+def losses(run) -> list[float]:
+    train(run)
+    lines = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    return [line["loss/train/total"] for line in lines if "loss/train/total" in line]
+
+
+def test_bf16_trains_on_the_cpu_close_to_fp32_with_fp32_weights(tiny_run):
+    exact = losses(tiny_run("fp32"))
+    rough = losses(run := tiny_run("bf16", system={"precision": "bf16"}))
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=1e-2)
+    weights = checkpoints.listing(RunFolder.of(run).checkpoints)[-1].tensors("model")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_gradient_checkpointing_trains_to_the_same_bits(tiny_run):
+    assert losses(tiny_run("plain")) == losses(tiny_run("saving", model={"gradient_checkpointing": True}))
+
+
+def test_stable_adamw_trains_and_resumes(tiny_run):
+    whole = tiny_run("whole", optimizer={"name": "stableadamw"}, checkpoint={"interval_tokens": 1})
+    train(whole)
+    saved = checkpoints.listing(RunFolder.of(whole).checkpoints)
+    part = tiny_run("part", optimizer={"name": "stableadamw"}, checkpoint={"interval_tokens": 1})
+    folder = RunFolder.of(part).checkpoints
+    folder.mkdir(parents=True)
+    (folder / saved[5].path.name).symlink_to(saved[5].path)
+    train(part)
+    mine, theirs = checkpoints.listing(folder)[-1].tensors("model"), saved[-1].tensors("model")
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+
+
+def test_clipping_bounds_the_norm_and_the_logged_norm_is_the_unclipped_one(tiny_run):
+    run = tiny_run(optimizer={"clip_norm": 1e-3})
+    train(run)
+    lines = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    assert min(line["grad_norm"] for line in lines if "grad_norm" in line) > 1e-3
+
+
+def test_proportions_decide_the_mix(tiny_run, corpus):
+    streams = [{"path": str(corpus.train), "proportion": 0.75}, {"path": str(corpus.validation), "proportion": 0.25}]
+    trainer = build_trainer(tiny_run(data={"train": streams, "global_batch_rows": 20}))
+    first = trainer.state.train_dataloader.dataset.samples_per_stream[0]
+    ids = torch.cat([batch["sample_id"] for batch in trainer.state.train_dataloader])
+    trainer.close()
+    assert ((ids < first).float().mean() - 0.75).abs() < 0.02
+
+
+def test_weights_and_biases_logs_offline_without_a_key_and_never_the_environment(tiny_run, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("DETOUR_TEST_SECRET", "hf_thisisasecret")
+    run = tiny_run(logging={"wandb_project": "test"})
+    train(run)
+    written = [path for path in (RunFolder.of(run).path / "wandb").rglob("*.wandb")]
+    assert len(written) == 1
+    content = written[0].read_bytes()
+    for name in (b"loss/train/clm", b"loss/eval/mlm", b"phase/index", b"throughput/tokens_per_second", b"grad_norm"):
+        assert name in content
+    assert b"hf_thisisasecret" not in content
+
+
+def test_a_finished_folder_is_not_written_over_when_resuming_is_off(tiny_run):
+    train(tiny_run())
+    with pytest.raises(CheckpointError, match="choose another name"):
+        train(tiny_run(checkpoint={"resume": False}))
+
+
+def test_a_gpu_is_refused_where_there_is_none(tiny_run):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ConfigError, match="torch sees none"):
+        build_trainer(tiny_run(system={"device": "gpu"}))
+
+
+def test_the_run_folder_says_what_ran(tiny_run):
+    run = tiny_run()
+    train(run)
+    folder = RunFolder.of(run).path
+    from detour.config.load import load
+
+    assert load(folder / "config.yaml") == run
+    assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__.split("+")[0]
