@@ -180,7 +180,9 @@ def _checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint 
         log.warning("passing over a damaged checkpoint: %s", line)
     if newest is None:
         return None
-    changed = differences(newest.state()["run"], run, record, tokens=newest.tokens)
+    state = newest.state()
+    # what the last batch ran past a phase's end does not count as begun: other decays may branch off there
+    changed = differences(state["run"], run, record, tokens=state["last_batch_began"] + 1)
     if changed:
         raise CheckpointError(
             f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)
@@ -272,7 +274,7 @@ def _loggers(run: RunConfig, folder: RunFolder, *, batches_trained: int) -> list
                 entity=run.logging.wandb_entity,
                 name=run.name,
                 init_kwargs={
-                    "id": run.name,
+                    "id": folder.wandb_id(),
                     "resume": "allow",
                     "dir": str(folder.path),
                     "mode": os.environ.get("WANDB_MODE") or ("online" if online else "offline"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import secrets
 import subprocess
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -36,6 +37,13 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    def wandb_id(self) -> str:
+        """The run's id at Weights & Biases: drawn once, kept in the folder, so that a resume continues its curves."""
+        path = self.path / "wandb_id"
+        if not path.exists():
+            path.write_text(secrets.token_hex(4))
+        return path.read_text().strip()
 
 
 def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:

@@ -108,7 +108,9 @@ def test_a_bad_configuration_is_not_planned(tmp_path, capsys):
     assert "schedule.peak_lr: missing" in capsys.readouterr().err
 
 
-def test_an_exported_run_loads_in_transformers_with_equal_logits_and_continues_training(tiny_run, write, tmp_path, capsys):
+def test_an_exported_run_loads_in_transformers_with_equal_logits_and_continues_training(
+    tiny_run, write, tmp_path, capsys
+):
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     from detour.build import build_encoder
@@ -143,7 +145,9 @@ def test_an_export_never_overwrites(tiny_run, write, tmp_path, capsys):
 def test_a_tokenizer_is_trained_from_text(tmp_path, capsys):
     from transformers import AutoTokenizer
 
-    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": f"case number {i} of many"}) + "\n" for i in range(50)))
+    (tmp_path / "text.jsonl").write_text(
+        "".join(json.dumps({"text": f"case number {i} of many"}) + "\n" for i in range(50))
+    )
     assert call("tokenizer", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "tok"), "--vocab-size", "300") == 0
     loaded = AutoTokenizer.from_pretrained(tmp_path / "tok")
     assert loaded.mask_token == "[MASK]"

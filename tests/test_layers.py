@@ -25,6 +25,7 @@ ROWS = [  # lowest first; a module imports from lower rows, and from its own pac
     ["detour.evaluation", "detour.analysis"],
     ["detour.build"],
     ["detour.cli"],
+    ["detour.__main__"],
 ]
 HOMES = {  # outside library -> modules that may import it
     "composer": ["detour.training", "detour.build"],

@@ -64,6 +64,12 @@ def test_the_stable_part_is_exactly_the_peak_up_to_and_including_the_first_token
     assert wsd.lr_at(tokens, phases) == wsd.lr_at(start, phases) == wsd.peak_lr
 
 
+def test_the_peak_at_the_start_of_the_decay_is_not_rounded():
+    """7e-5 + (4e-4 - 7e-5) is less than 4e-4 in floating point."""
+    wsd = WSD(peak_lr=4e-4, final_lr=7e-5, warmup_tokens=0, decay_phase="only")
+    assert wsd.lr_at(0, one_phase(10)) == 4e-4
+
+
 @given(runs(), st.integers(0, 10**12))
 def test_the_decay_ends_exactly_at_the_floor_and_stays_there(run, beyond):
     wsd, phases = run

@@ -119,8 +119,9 @@ def _phases(run: RunConfig) -> Iterator[str]:
             except ConfigError as error:
                 yield f"{where}.{error}"
         yield from _one_of(f"{where}.optimizer_state", phase.optimizer_state, ["keep", "reset"])
-        if phase.tokens < 1:
-            yield f"{where}.tokens: {phase.tokens}, expected at least 1"
+        step = run.data.global_batch_rows * run.data.row_tokens
+        if phase.tokens < step:  # a shorter one could fall between two steps and never train
+            yield f"{where}.tokens: {phase.tokens:,}, expected at least one step of {step:,} tokens"
         if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):
             yield f"{where}.rewarm_tokens: {phase.rewarm_tokens}, expected 0 to the phase's {phase.tokens} tokens"
         yield from _at_least(0, **{f"{where}.lr_factor": phase.lr_factor})

@@ -46,8 +46,10 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
     del weights[TIED]
     moments, groups = _split_optimizer(optimizer)
     rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
+    assert state.previous_timestamp is not None
     plain = {
         "timestamp": _plain_timestamp(state.timestamp),
+        "last_batch_began": state.previous_timestamp.token.value,
         "param_groups": groups,
         "rng": [r["plain"] for r in rng_states],
         "dataset": _dataset(state).state_dict(int(state.timestamp.sample_in_epoch), True),

@@ -110,7 +110,7 @@ def test_what_no_batch_depended_on_is_free(change):
         {"phases__2__objective": "clm"},
         {"phases__2__lr_factor": 0.5},
         {"phases__1__tokens": 150_000},
-        {"phases": [*BASE["phases"], {"name": "more", "objective": "clm", "tokens": 5}]},
+        {"phases": [*BASE["phases"], {"name": "more", "objective": "clm", "tokens": 500}]},
         {"phases": BASE["phases"][:2], "schedule__decay_phase": None},
     ],
     ids=str,
@@ -138,7 +138,7 @@ def one_phase(tokens: int, *more: dict[str, Any], decay_phase: str | None = None
     return run_with(phases=phases, schedule__decay_phase=decay_phase)
 
 
-DECAY = {"name": "decay", "objective": "mlm", "tokens": 100}
+DECAY = {"name": "decay", "objective": "mlm", "tokens": 300}
 
 
 @pytest.mark.parametrize("overshoot", [0, 1, 37])

@@ -127,3 +127,14 @@ def test_damaged_checkpoints_are_passed_over_and_never_lead_to_a_silent_restart(
         (checkpoint.path / "manifest.json").unlink()
     with pytest.raises(checkpoints.CheckpointError, match="no checkpoint of this run is whole"):
         train(run)
+
+
+def test_other_decays_may_branch_off_the_end_of_a_phase(tiny_run):
+    trunk = [{"name": "detour", "objective": "clm", "tokens": 1000}]
+    decay = {"name": "decay", "objective": "mlm", "tokens": 500}
+    train(tiny_run(phases=[*trunk, decay]))
+    folder = RunFolder.of(tiny_run()).checkpoints
+    shutil.rmtree(checkpoints.listing(folder)[-1].path)  # back to the trunk's end, which lies a few tokens past it
+    other = tiny_run(phases=[*trunk, {**decay, "tokens": 900, "options": {"rate": 0.4}}], schedule={"shape": "linear"})
+    train(other)
+    assert checkpoints.listing(folder)[-1].tokens >= 1900
