@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -179,7 +178,7 @@ def their_side(pipe: Connection, arch: Architecture, objective: str, batches: li
 def _be_quiet() -> None:
     warnings.simplefilter("ignore")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    sys.stdout = open(os.devnull, "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _start(context: Any, side: Callable[..., None], *arguments: Any) -> Connection:

@@ -68,7 +68,7 @@ def test_weights_and_biases_logs_offline_without_a_key_and_never_the_environment
     monkeypatch.setenv("DETOUR_TEST_SECRET", "hf_thisisasecret")
     run = tiny_run(logging={"wandb_project": "test"})
     train(run)
-    written = [path for path in (RunFolder.of(run).path / "wandb").rglob("*.wandb")]
+    written = list((RunFolder.of(run).path / "wandb").rglob("*.wandb"))
     assert len(written) == 1
     content = written[0].read_bytes()
     for name in (b"loss/train/clm", b"loss/eval/mlm", b"phase/index", b"throughput/tokens_per_second", b"grad_norm"):
