@@ -1,12 +1,15 @@
-"""Text files -> packed rows: ``python -m data_prep.pack corpus.jsonl.zst --tokenizer DIR --out DIR --row-tokens 1024``.
+"""Text files -> one folder of packed rows.
+
+``python -m data_prep.pack corpus.jsonl.zst --tokenizer DIR --out DIR --row-tokens 1024``
 
 Each document is tokenised with the tokenizer's own template ([CLS] text [SEP]), cut where it is longer than a row, and
-packed with others into rows. Another row length is another run of this command.
+packed with others into rows. Another row length is another run of this command. Cleaning, deduplication, splits and
+several sources: `data_prep.prepare`.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -17,21 +20,20 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from data_prep.tokenise import Tokeniser, cut
 from detour.data.manifest import ShardManifest, Source
-from detour.data.mds import RowWriter, ids_dtype
-from detour.data.packing import pack_rows, split_document
-from detour.data.text import Document, ReadReport, find_files, read_documents
-from detour.data.tokenizer import encoder_of, load_tokenizer, tokenizer_info
+from detour.data.mds import RowWriter
+from detour.data.packing import pack_rows
+from detour.data.text import Document, ReadReport, find_files, read_documents, sha256_of
 from detour.errors import DataError, DetourError
-
-BATCH_CHARACTERS = 1 << 22  # tokenised at once: enough to keep every thread busy
 
 
 class _Tally:
     """Counts and sources, noted while the documents stream by."""
 
     def __init__(self) -> None:
-        self.documents = self.without_tokens = self.documents_split = 0
+        self.without_tokens = 0
+        self.lengths: Counter[int] = Counter()
         self.per_file: dict[Path, int] = {}
         self.licences: dict[Path, set[str]] = {}
 
@@ -44,7 +46,7 @@ class _Tally:
         return [
             Source(
                 path=path.as_posix(),
-                sha256=_sha256_of(path),
+                sha256=sha256_of(path),
                 bytes=path.stat().st_size,
                 documents=self.per_file.get(path, 0),
                 licence=", ".join(sorted(self.licences.get(path, ()))) or None,
@@ -88,58 +90,34 @@ def pack_corpus(
     """
     if row_tokens < 8:
         raise DataError(f"--row-tokens is {row_tokens}, expected 8 or more")
-    files, loaded, report, tally = find_files(inputs), load_tokenizer(tokenizer), ReadReport(), _Tally()
-    info = tokenizer_info(loaded)
-    encode = encoder_of(loaded, dtype=ids_dtype(info.vocab_size))
-    template_tokens = loaded.num_special_tokens_to_add(pair=False)
+    files, tokeniser, report, tally = find_files(inputs), Tokeniser(tokenizer), ReadReport(), _Tally()
+
+    def documents() -> Iterator[Document]:
+        for document in read_documents(files, text_column=text_column, strict=strict, report=report):
+            on_read(report.bytes_read)
+            tally.see(document)
+            yield document
 
     def pieces() -> Iterator[np.ndarray]:
-        documents = read_documents(files, text_column=text_column, strict=strict, report=report)
-        for batch in _batches(documents, tally):
-            on_read(report.bytes_read)
-            for ids in encode(batch):
-                if len(ids) <= template_tokens:
-                    tally.without_tokens += 1
-                    continue
-                tally.documents += 1
-                lengths = split_document(len(ids), row_tokens)
-                tally.documents_split += len(lengths) > 1
-                yield from np.split(ids, np.cumsum(lengths)[:-1]) if len(lengths) > 1 else (ids,)
+        for _, ids in tokeniser(documents()):
+            if ids is None:
+                tally.without_tokens += 1
+                continue
+            tally.lengths[len(ids)] += 1
+            yield from cut(ids, row_tokens)
 
-    with RowWriter(out, row_tokens=row_tokens, tokenizer=info, seed=seed, overwrite=overwrite) as writer:
+    with RowWriter(out, row_tokens=row_tokens, tokenizer=tokeniser.info, seed=seed, overwrite=overwrite) as writer:
         for row in pack_rows(pieces(), row_tokens=row_tokens, seed=seed):
             writer.write(row)
         manifest = writer.finish(
             sources=tally.sources(files),
-            documents=tally.documents,
+            documents=sum(tally.lengths.values()),
             empty_skipped=report.skipped["empty text"] + tally.without_tokens,
-            documents_split=tally.documents_split,
+            documents_split=sum(n for length, n in tally.lengths.items() if length > row_tokens),
+            document_lengths=tally.lengths,
         )
     on_read(report.bytes_read)
     return manifest, report
-
-
-def _batches(documents: Iterable[Document], tally: _Tally) -> Iterator[list[str]]:
-    """Texts in lists of about BATCH_CHARACTERS."""
-    batch: list[str] = []
-    characters = 0
-    for document in documents:
-        tally.see(document)
-        batch.append(document.text)
-        characters += len(document.text)
-        if characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def main(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,13 +19,18 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerInfo:
-    """Which tokenizer made the ids. ``sha256`` is `tokenizer.fingerprint`, ``vocab_size`` the largest id + 1."""
+    """Which tokenizer made the ids. ``sha256`` is `tokenizer.fingerprint`, ``vocab_size`` the largest id + 1.
+
+    ``separation`` is what stands around each document, such as "[CLS] document [SEP]"; empty in folders written before
+    it was recorded.
+    """
 
     name: str
     sha256: str
     vocab_size: int
     mask_id: int
     pad_id: int
+    separation: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +124,9 @@ def read_json(path: Path) -> Any:
 def _build(cls: type[R], record: Any, where: str) -> R:
     """A dataclass from parsed JSON, exact in keys and types, so that a damaged file cannot pass for a good one."""
     expected = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    if isinstance(record, dict):  # what was added to the format later
+        added = {f.name: f.default for f in fields(cls) if f.default is not MISSING}  # type: ignore[arg-type]
+        record = {**added, **record}
     if not isinstance(record, dict) or set(record) != set(expected):
         found = sorted(record) if isinstance(record, dict) else record
         raise DataError(f"{where}: found {found}, expected the keys {sorted(expected)}")

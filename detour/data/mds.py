@@ -3,6 +3,8 @@
 Columns of a row of T tokens, in MDS shards (mosaicml-streaming, format version 2):
     input_ids    uint16 [T] where the vocabulary has at most 65,536 ids, else uint32 [T]; the tail is pad_id
     doc_lengths  uint32 [documents in the row]: tokens of each document or piece, in order; sum <= T
+
+Beside them, for `detour data inspect`: ``lengths.npy``, int64 [n, 2], how many documents have how many tokens uncut.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
@@ -24,6 +26,7 @@ from detour.data.manifest import FORMAT, MANIFEST, Counts, ShardFile, ShardManif
 from detour.errors import DataError
 
 INDEX = "index.json"
+LENGTHS = "lengths.npy"
 SHARD_BYTES = 1 << 26
 HASHES = ["sha256", "xxh64"]
 
@@ -95,9 +98,22 @@ class RowWriter:
         self.rows, self.pieces, self.tokens = self.rows + 1, self.pieces + len(row), self.tokens + filled
 
     def finish(
-        self, *, sources: Sequence[Source], documents: int, empty_skipped: int, documents_split: int
+        self,
+        *,
+        sources: Sequence[Source],
+        documents: int,
+        empty_skipped: int,
+        documents_split: int,
+        document_lengths: Mapping[int, int] | None = None,
     ) -> ShardManifest:
         """Writes index and manifest and moves the folder into place.
+
+        Args:
+            sources: For the manifest, as the next three.
+            documents: As above.
+            empty_skipped: As above.
+            documents_split: As above.
+            document_lengths: Documents by their number of tokens, before they were cut; goes into ``lengths.npy``.
 
         Raises:
             DataError: No row was written.
@@ -123,6 +139,8 @@ class RowWriter:
             sources=tuple(sources),
             shards=tuple(_shard_file(shard["raw_data"]) for shard in self._mds.shards),
         )
+        if document_lengths is not None:
+            np.save(self.partial / LENGTHS, np.array(sorted(document_lengths.items()), np.int64))
         manifest.save(self.partial)
         if self.out.exists():
             shutil.rmtree(self.out)  # empty, or a dataset to overwrite: checked at the start

@@ -7,13 +7,14 @@ A ``.jsonl`` file holds one JSON object a line; a ``.txt`` file is one document.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import zstandard
 
@@ -22,16 +23,63 @@ from detour.errors import DataError
 FORMATS = (".jsonl", ".txt")
 CHUNK_BYTES = 1 << 18
 ZSTD_WINDOW_BYTES = 1 << 27  # what `zstd --long` writes; a reader refuses over 8 MiB unless told
+MAX_RECORD_BYTES = 1 << 25  # a longer line, file or field is no document of a healthy corpus, and costs 30x in memory
 EXAMPLES_KEPT = 5
+HARMLESS = ("empty text", "empty file")  # counted, but no reason for a strict read to stop
 
 
 class Document(NamedTuple):
-    """One document: its text, its name (the ``id`` column, or ``file:line``), its licence if known, its file."""
+    """One document: its text, its name (the ``id`` column, or ``file:line``), its licence if known, its file.
+
+    ``metadata`` holds the further columns that were asked for, as they were read; ``repeats`` says how many copies of
+    it go into the training rows.
+    """
 
     text: str
     id: str
     licence: str | None
     path: Path
+    language: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    repeats: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a record hold what; a column that is absent from a record is passed over, except the text's."""
+
+    text: str = "text"
+    id: str = "id"
+    language: str = "language"
+    licence: tuple[str, ...] = ("licence", "license")
+    metadata: tuple[str, ...] = ()
+
+    def document(self, record: Any, *, name: str, path: Path) -> Document:
+        """The record as a document; ``name`` is its id if it has none. Raises UnusableRecordError."""
+        if not isinstance(record, Mapping) or self.text not in record:
+            raise UnusableRecordError(f"no '{self.text}' column")
+        text = record[self.text]
+        if not isinstance(text, str):
+            raise UnusableRecordError(f"'{self.text}' is not a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # JSON may spell half a surrogate pair, which no tokenizer takes
+            raise UnusableRecordError(f"'{self.text}' holds a lone surrogate") from None
+        given = record.get(self.id)
+        licence = next((record[key] for key in self.licence if record.get(key) is not None), None)
+        language = record.get(self.language)
+        return Document(
+            text=text,
+            id=name if given is None else str(given),
+            licence=None if licence is None else str(licence),
+            path=path,
+            language=None if language is None else str(language),
+            metadata={key: record[key] for key in self.metadata if key in record} or None,
+        )
+
+
+class UnusableRecordError(Exception):
+    """Why a line, row or file was not used, in words that group well."""
 
 
 @dataclass
@@ -43,15 +91,23 @@ class ReadReport:
         bytes_read: Bytes taken from the disk (compressed, where the file is), for progress bars.
         skipped: Lines not handed out, counted by reason.
         examples: ``file:line`` of the first few lines skipped, by reason.
+        strict: Whether the first unusable line is an error.
     """
 
     documents: int = 0
     bytes_read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    strict: bool = False
 
     def skip(self, reason: str, where: str) -> None:
-        """Counts a line that was not used, and keeps its place if it is among the first with this reason."""
+        """Counts a line that was not used, and keeps its place if it is among the first with this reason.
+
+        Raises:
+            DataError: The read is strict and the reason is a fault of the line.
+        """
+        if self.strict and reason not in HARMLESS:
+            raise DataError(f"{where}: {reason}")
         self.skipped[reason] += 1
         if self.skipped[reason] <= EXAMPLES_KEPT:
             self.examples.setdefault(reason, []).append(where)
@@ -67,13 +123,13 @@ def find_files(inputs: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, inputs):
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and _format_of(p))
+            found = sorted(p for p in path.rglob("*") if p.is_file() and format_of(p) in FORMATS)
             if not found:
                 raise DataError(f"{path}: no {' or '.join(FORMATS)} file (also .gz, .zst) in this folder")
             files += found
         elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        elif not _format_of(path):
+        elif format_of(path) not in FORMATS:
             raise DataError(f"{path}: unknown format, expected {' or '.join(FORMATS)}, also with .gz or .zst")
         else:
             files.append(path)
@@ -101,13 +157,16 @@ def read_documents(
         DataError: A file cannot be opened, is cut short or damaged as a whole, or (strict) holds an unusable line.
     """
     report = ReadReport() if report is None else report
+    report.strict = report.strict or strict
+    columns = Columns(text=text_column)
     for path in map(Path, paths):
-        for where, data in _records(path, report):
+        for where, data in raw_records(path, report):
             try:
-                document = _parse(data, where, path, text_column)
-            except _UnusableLineError as problem:
-                if strict:
-                    raise DataError(f"{where}: {problem}") from None
+                if format_of(path) == ".txt":
+                    document = Document(decoded(data), path.name, None, path)
+                else:
+                    document = columns.document(parsed(data), name=where, path=path)
+            except UnusableRecordError as problem:
                 report.skip(str(problem), where)
                 continue
             if not document.text.strip():
@@ -117,47 +176,49 @@ def read_documents(
             yield document
 
 
-class _UnusableLineError(Exception):
-    """Why a line was not used, in words that group well."""
-
-
-def _parse(data: bytes, where: str, path: Path, text_column: str) -> Document:
+def decoded(data: bytes) -> str:
+    """The bytes as UTF-8 text. Raises UnusableRecordError."""
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise _UnusableLineError("not valid UTF-8") from None
-    if _format_of(path) == ".txt":
-        return Document(text, path.name, None, path)
+        raise UnusableRecordError("not valid UTF-8") from None
+
+
+def parsed(data: bytes) -> Any:
+    """The bytes as JSON. Raises UnusableRecordError."""
     try:
-        record = json.loads(text)
+        return json.loads(decoded(data))
     except (json.JSONDecodeError, RecursionError):
-        raise _UnusableLineError("not valid JSON") from None
-    if not isinstance(record, dict) or text_column not in record:
-        raise _UnusableLineError(f"no '{text_column}' column")
-    if not isinstance(record[text_column], str):
-        raise _UnusableLineError(f"'{text_column}' is not a string")
-    try:
-        record[text_column].encode()
-    except UnicodeEncodeError:  # JSON may spell half a surrogate pair, which no tokenizer takes
-        raise _UnusableLineError(f"'{text_column}' holds a lone surrogate") from None
-    licence = record.get("licence", record.get("license"))
-    licence = None if licence is None else str(licence)
-    return Document(record[text_column], str(record.get("id", where)), licence, path)
+        raise UnusableRecordError("not valid JSON") from None
 
 
-def _records(path: Path, report: ReadReport) -> Iterator[tuple[str, bytes]]:
-    """(``file`` or ``file:line``, bytes) of each record; blank lines are passed over."""
+def raw_records(path: Path, report: ReadReport) -> Iterator[tuple[str, bytes]]:
+    """(``file`` or ``file:line``, bytes) of each record: a line, or a whole ``.txt``; blank lines are passed over.
+
+    A line of more than MAX_RECORD_BYTES is counted as skipped, and never held in memory.
+    """
+    lines = _lines(read_chunks(path, report)) if format_of(path) != ".txt" else _whole(read_chunks(path, report))
+    number = 0
+    for number, line in enumerate(lines, start=1):
+        where = str(path) if format_of(path) == ".txt" else f"{path}:{number}"
+        if line is None:
+            report.skip(f"longer than {MAX_RECORD_BYTES >> 20} MiB", where)
+        elif line.strip() or format_of(path) == ".txt":
+            yield where, line
+    if not number:
+        report.skip("empty file", str(path))
+
+
+def read_chunks(path: Path, report: ReadReport) -> Iterator[bytes]:
+    """The file's content, decompressed. Raises DataError if it cannot be opened, is cut short or damaged."""
+    lines = 0
     try:
         with path.open("rb") as raw:
-            chunks = _count_bytes(_chunks(raw, path.suffix), raw, report)
-            if _format_of(path) == ".txt":
-                yield str(path), b"".join(chunks)
-                return
-            for number, line in enumerate(_lines(chunks), start=1):
-                if line.strip():
-                    yield f"{path}:{number}", line
+            for chunk in _count_bytes(_chunks(raw, path.suffix), raw, report):
+                lines += chunk.count(b"\n")
+                yield chunk
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        raise DataError(f"{path}: cannot be read after line {lines}: {error}") from error
 
 
 def _count_bytes(chunks: Iterator[bytes], raw: BinaryIO, report: ReadReport) -> Iterator[bytes]:
@@ -191,17 +252,42 @@ def _zstd_chunks(raw: BinaryIO) -> Iterator[bytes]:
         raise EOFError("the file ends in the middle of a zstd frame")
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    rest = b""
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
+    """Lines, and None for one that is too long."""
+    parts: list[bytes] = []  # of a line that goes on; joined once, so that a long one costs its length
+    size = 0
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from whole
-    if rest:
-        yield rest
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            yield None if size + len(end) > MAX_RECORD_BYTES else b"".join([*parts, end])
+            parts, size = [], 0
+        size += len(rest)
+        parts = [*parts, rest] if size <= MAX_RECORD_BYTES else []
+    if size:
+        yield None if size > MAX_RECORD_BYTES else b"".join(parts)
 
 
-def _format_of(path: Path) -> str | None:
+def _whole(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
+    parts, size = [], 0
+    for chunk in chunks:
+        size += len(chunk)
+        parts = [*parts, chunk] if size <= MAX_RECORD_BYTES else []
+    if size:
+        yield None if size > MAX_RECORD_BYTES else b"".join(parts)
+
+
+def sha256_of(path: Path) -> str:
+    """Of the file's bytes, as they are on the disk."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def format_of(path: Path) -> str:
+    """The last suffix but that of a compression, in small letters: ``.jsonl`` of ``a.jsonl.gz``; may be empty."""
     suffixes = path.suffixes[-2:]
     if suffixes and suffixes[-1] in (".gz", ".zst"):
         suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else None
+    return suffixes[-1].lower() if suffixes else ""

@@ -75,7 +75,18 @@ def tokenizer_info(tokenizer: PreTrainedTokenizerFast) -> TokenizerInfo:
         vocab_size=_smallest_size(tokenizer),
         mask_id=int(tokenizer.mask_token_id),  # type: ignore[arg-type]
         pad_id=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
+        separation=separation_of(tokenizer),
     )
+
+
+def separation_of(tokenizer: PreTrainedTokenizerFast) -> str:
+    """What the tokenizer's template puts around a document: "[CLS] document [SEP]", "document <eos>", "document"."""
+    encoded = tokenizer.backend_tokenizer.encode("a")
+    marks = [
+        token if special else "document"
+        for token, special in zip(encoded.tokens, encoded.special_tokens_mask, strict=True)
+    ]
+    return " ".join(mark for i, mark in enumerate(marks) if mark != "document" or "document" not in marks[:i])
 
 
 def vocab_of(tokenizer: PreTrainedTokenizerFast, size: int | None = None) -> Vocab:

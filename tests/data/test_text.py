@@ -57,7 +57,7 @@ def test_a_file_cut_short_or_damaged_is_an_error_even_if_not_strict(tmp_path, su
     path = tmp_path / f"a.jsonl{suffix}"
     WRITE[suffix](path, LINES * 50)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=f"a.jsonl{suffix}: cannot be read"):
+    with pytest.raises(DataError, match=f"a.jsonl{suffix}: cannot be read after line"):
         texts(path)
 
 

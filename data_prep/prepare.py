@@ -1,0 +1,239 @@
+"""Corpora -> packed rows for training: ``python -m data_prep.prepare CONFIG [key=value ...]``.
+
+Killed at any moment, the same command goes on from the parts that are finished; when all is done, it does nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_prep import sources
+from data_prep.barrier import decide
+from data_prep.config import PrepareConfig, SourceConfig, load
+from data_prep.parts import load_json, save_json, whole_file
+from data_prep.passes import Job, parts_of, process_part, read_unit
+from data_prep.record import RECORD, SIDES, differences, identity_of, record_of, streams_yaml, write_lists
+from data_prep.rows import write_rows
+from data_prep.sources import Unit
+from data_prep.tokenise import tokeniser_of
+from data_prep.workers import Workers
+from detour.data.text import sha256_of
+from detour.errors import ConfigError, DataError, DetourError
+
+WORK = ".work"
+Say = Callable[[str], None]
+
+
+def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[str, Any], bool]:
+    """Runs a preparation to its end, from wherever an earlier one was stopped.
+
+    Args:
+        config: What to do.
+        say: Told what is being done.
+
+    Returns:
+        What ``prepared.json`` holds, and whether anything had to be done.
+
+    Raises:
+        DataError: Something cannot be read or written, ``out`` holds another preparation, or (strict) a line is unusable.
+
+    Cost: memory of each process a part's documents and one batch of the tokenizer; of this one about 100 bytes a
+    document where corpora are compared. Disk: besides the rows, the text compressed and the tokens, until the end.
+    """
+    out = Path(config.out)
+    units = tuple(_units_of(source) for source in config.sources)
+    job = Job(config=config, units=units, work=out / WORK)
+    inputs = _inputs(job)
+    identity = identity_of(config, inputs)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        if (record := _finished(out, identity, inputs)) is not None:
+            shutil.rmtree(job.work, ignore_errors=True)
+            return record, False
+        _claim(job, identity)
+        with Workers(config.processes) as workers:
+            prepared = _run(job, workers, say)
+        tokeniser_of(config.tokenizer).tokenizer.save_pretrained(out / "tokenizer")
+        write_lists(job, out)
+        record = record_of(job, identity | {"sha256": _hashes(inputs)}, prepared)
+        if not any("train" in source["folders"] for source in record["sources"].values()):
+            raise DataError(f"{out}: no document is left to train on; see the counts of the steps in {job.work}")
+        with whole_file(out / "streams.yaml") as file:
+            file.write(streams_yaml(config, record).encode())
+        save_json(out / RECORD, record)  # last: its presence says that all is done
+        shutil.rmtree(job.work)
+    return record, True
+
+
+def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
+    """All passes and the packing; returns what the steps' preparation told."""
+    prepared = []
+    for i, step in enumerate(job.steps):
+        done = job.step_folder(i) / "prepared.json"
+        if not done.exists():
+            job.step_folder(i).mkdir(parents=True, exist_ok=True)
+            save_json(done, step.prepare(job.step_folder(i)))
+        prepared.append(load_json(done))
+
+    def run(what: str, task: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None:
+        ticks = iter(range(1, len(arguments) + 1))
+        workers.run(task, arguments, lambda: say(f"{what}: {next(ticks)} of {len(arguments)}"))
+
+    unread = [
+        (s, u) for s, units in enumerate(job.units) for u in range(len(units)) if not job.unit_file(s, u).exists()
+    ]
+    run("reading files", read_unit, [(job, s, u) for s, u in unread])
+    parts = parts_of(job)
+    for k in range(1, len(job.passes) + 1):
+        todo = [part for part in parts if not job.file(k, part, "json").exists()]
+        last = k == len(job.passes)
+        run("tokenising parts" if last else "cleaning parts", process_part, [(job, k, part) for part in todo])
+        for part in parts:
+            job.file(k - 1, part, "docs").unlink(missing_ok=True)
+        if not last and not (job.work / str(k) / "decision.json").exists():
+            say("comparing documents")
+            decide(job, k, parts)
+    for side in SIDES:
+        for leftover in (Path(job.config.out) / side).glob(".*.partial"):
+            shutil.rmtree(leftover)
+    run("packing rows", write_rows, [(job, s, side) for s in range(len(job.units)) for side in SIDES])
+    return prepared
+
+
+def _units_of(source: SourceConfig) -> tuple[tuple[Unit, bool], ...]:
+    """The source's units; True marks those that are held out as they are."""
+    kind = sources.build(source.kind, source.options)
+    held_out = kind.units(source.validation_paths) if source.validation_paths else []
+    return tuple(
+        (unit, side) for side, units in ((False, kind.units(source.paths)), (True, held_out)) for unit in units
+    )
+
+
+def _inputs(job: Job) -> dict[str, Path]:
+    """Everything that is read, by a name without folders of this machine."""
+    inputs = {}
+    for source, units in zip(job.config.sources, job.units, strict=True):
+        for unit, held_out in units:
+            name = f"{source.name}/{'held out/' if held_out else ''}{unit.name}"
+            if name in inputs:
+                raise DataError(
+                    f"{unit.path}: source '{source.name}' has two files named {unit.name}; give their folder"
+                )
+            inputs[name] = unit.path
+    for i, step in enumerate(job.steps):
+        inputs |= {f"step {i}/{path.parent.parent.name}/{path.parent.name}/{path.name}": path for path in step.inputs()}
+    return inputs
+
+
+def _hashes(inputs: dict[str, Path]) -> dict[str, str]:
+    return {name: sha256_of(path) for name, path in inputs.items() if path.is_file()}
+
+
+def _finished(out: Path, identity: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any] | None:
+    """The record of a finished preparation of the same; None if there is none. Raises DataError if it is of another."""
+    path = out / RECORD
+    if not path.exists():
+        return None
+    record = load_json(path)
+    known = dict(record["identity"])
+    hashes = known.pop("sha256")
+    differing = differences(known, identity)
+    made = path.stat().st_mtime  # only what was written since is read again
+    changed = {name: file for name, file in inputs.items() if file.is_file() and file.stat().st_mtime > made}
+    differing += [name for name, found in _hashes(changed).items() if hashes.get(name) != found]
+    if differing:
+        raise DataError(
+            f"{out}: holds a finished preparation that differs in {', '.join(differing[:5])}; "
+            "choose another out, or delete this one"
+        )
+    return record
+
+
+def _claim(job: Job, identity: dict[str, Any]) -> None:
+    """Makes the work folder this preparation's. Raises DataError if it is another's, or ``out`` is in use."""
+    plan = job.work / "plan.json"
+    identity = {**identity, "part_megabytes": job.config.part_megabytes}
+    if plan.exists():
+        if differing := differences(load_json(plan), identity):
+            raise DataError(
+                f"{job.work}: an unfinished preparation that differs in {', '.join(differing[:5])}; "
+                "finish it with its own config, or delete that folder and what stands beside it"
+            )
+        return
+    taken = [path.name for path in Path(job.config.out).iterdir() if path.name != WORK]
+    if taken:
+        raise DataError(f"{job.config.out}: holds {', '.join(sorted(taken)[:3])}, expected an empty folder or none")
+    save_json(plan, identity)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuses a second preparation of the same folder while one runs; the system drops the lock with the process."""
+    lock = out.with_name(f".{out.name}.lock")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(f"{out}: is being prepared by another process") from None
+        yield
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="A preparation's YAML.", metavar="CONFIG")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value.")] = None,  # noqa: UP045
+    strict: Annotated[bool, typer.Option(help="Stop at the first line, row or file that cannot be used.")] = False,
+) -> None:
+    """Clean, deduplicate, split, tokenise and pack corpora into shards of fixed-length rows."""
+    console = Console(stderr=True)
+    try:
+        settings = load(config, [*(overrides or []), *(["strict=true"] if strict else [])])
+        with console.status("looking at the files") as status:
+            record, worked = prepare(settings, status.update)
+    except DetourError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+    if not worked:
+        print(f"{settings.out}: prepared already, nothing to do")
+    show(record, settings.out)
+
+
+def show(record: dict[str, Any], out: str) -> None:
+    """Prints what was read, what each step did, what was written, and what could not be used."""
+    console = Console(soft_wrap=True)
+    table = Table("source", "read", "train", "validation", "tokens", "utilisation", title=out)
+    for name, source in record["sources"].items():
+        folders = [source["folders"].get(side, {}) for side in SIDES]
+        numbers = [source["documents_read"], *[folder.get("documents", 0) for folder in folders]]
+        tokens = sum(folder.get("tokens", 0) for folder in folders)
+        table.add_row(name, *[f"{n:,}" for n in numbers], f"{tokens:,}", f"{folders[0].get('utilisation', 0):.1%}")
+    console.print(table)
+    steps = Table("step", "documents", "stay", "changed", "why they went")
+    for step in record["steps"]:
+        counts = step["by_source"].values()
+        dropped = sum((Counter(each["dropped"]) for each in counts), Counter())
+        numbers = [sum(each[key] for each in counts) for key in ("documents_in", "documents_out", "changed")]
+        why = ", ".join(f"{reason}: {n:,}" for reason, n in dropped.most_common(4))
+        steps.add_row(step["kind"], *[f"{n:,}" for n in numbers], why)
+    if record["steps"]:
+        console.print(steps)
+    for name, source in record["sources"].items():
+        for reason, n in source["skipped"].items():
+            places = ", ".join(source["first_skipped"].get(reason, []))
+            console.print(f"{name}: skipped {n:,}, {reason}; first at {places}", style="yellow", markup=False)
+        for file in source["files"]:
+            if "damage" in file:
+                console.print(f"{name}: damaged file, read in part: {file['damage']}", style="yellow", markup=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

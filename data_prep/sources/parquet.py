@@ -1,0 +1,48 @@
+"""Parquet tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.sources.base import Source, Unit, documents_of, register
+from detour.data.text import Columns, Document, ReadReport
+from detour.errors import DataError
+
+
+@register("parquet")
+@dataclass(frozen=True, kw_only=True)
+class Parquet(Source):
+    """``.parquet`` files. Only the columns that are named are read. Memory: a batch of rows, not a row group.
+
+    Attributes:
+        batch_rows: Rows read at a time.
+    """
+
+    suffixes = (".parquet",)
+    compressed = False
+    batch_rows: int = 256
+
+    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        yield from documents_of(self._rows(unit, columns, report), unit, columns, report)
+
+    def _rows(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[tuple[str, dict[str, object]]]:
+        try:
+            if not unit.path.stat().st_size:
+                report.skip("empty file", str(unit.path))
+                return
+            with pq.ParquetFile(unit.path) as table:
+                names = table.schema_arrow.names
+                if columns.text not in names:
+                    raise DataError(f"{unit.path}: no '{columns.text}' column, found {', '.join(names[:8])}")
+                wanted = {columns.text, columns.id, columns.language, *columns.licence, *columns.metadata}
+                number = 0
+                for batch in table.iter_batches(self.batch_rows, columns=[name for name in names if name in wanted]):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield str(number), row
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{unit.path}: cannot be read: {' '.join(str(error).split())}") from error
