@@ -141,7 +141,7 @@ def loss_difference(arch: Architecture, objective: str, batch: Batch) -> float:
 
 def our_side(pipe: Connection, run: Any, steps: int) -> None:
     """A process that trains one round for each message and answers tokens a second, the first two steps left out."""
-    _be_quiet()
+    _settle()
     while pipe.recv():
         trainer = build_trainer(run)
         times = StepTimes()
@@ -153,7 +153,7 @@ def our_side(pipe: Connection, run: Any, steps: int) -> None:
 
 def their_side(pipe: Connection, arch: Architecture, objective: str, batches: list[Batch], rows: int) -> None:
     """The same through `Trainer`, on the same corrupted rows."""
-    _be_quiet()
+    _settle()
     examples = [
         # the decoder class shifts by itself: it gets the inputs as labels
         {"input_ids": ids, "labels": ids if objective == "clm" else labels, "attention_mask": torch.ones_like(ids)}
@@ -175,10 +175,13 @@ def their_side(pipe: Connection, arch: Architecture, objective: str, batches: li
         pipe.send(tokens / statistics.median(np.diff(times.at)[1:]))
 
 
-def _be_quiet() -> None:
+def _settle() -> None:
+    """Silent, and with nothing left of the process group that the parent's environment speaks of."""
     warnings.simplefilter("ignore")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(key, None)
 
 
 def _start(context: Any, side: Callable[..., None], *arguments: Any) -> Connection:
@@ -239,9 +242,9 @@ def _corrupted(run: Any, objective: str, options: dict, arch: Architecture, step
     worker = objectives.build(objective, options)
     loader = iter(trainer.state.train_dataloader)  # type: ignore[arg-type]
     batches = []
-    for _ in range(steps):
+    for step in range(steps):
         batch = next(loader)
-        batches.append(worker(batch, vocab, RowRandom(seed=run.seed, epoch=0, sample_id_B=batch["sample_id"])))
+        batches.append(worker(batch, vocab, RowRandom(seed=run.seed, step=step, sample_id_B=batch["sample_id"])))
     trainer.close()
     return batches
 

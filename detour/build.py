@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +25,10 @@ from detour.config.check import arch, phase_schedule, wsd
 from detour.config.schema import RunConfig, StreamConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
-from detour.errors import CheckpointError, ConfigError, ModelError
+from detour.errors import CheckpointError, ConfigError, DataError, ModelError
 from detour.export import hf
 from detour.model.backends import select
-from detour.model.encoder import Encoder
+from detour.model.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
 from detour.record import RunFolder, run_record, write_run_files
 from detour.training import checkpoint as checkpoints
@@ -74,7 +77,7 @@ def build_trainer(run: RunConfig) -> Trainer:
         boundaries=boundaries,
         keep=run.checkpoint.keep,
         record=record,
-        stateful=[ledger],
+        stateful=[ledger, switch],
     )
     callbacks: list[Callback] = [ledger, EvalLoss(), checkpointer]
     if resumed:
@@ -97,7 +100,7 @@ def build_trainer(run: RunConfig) -> Trainer:
         progress_bar=False,
         device=device,
         precision="amp_bf16" if run.system.precision == "bf16" and device == "gpu" else "fp32",
-        parallelism_config={"fsdp": FSDP2Config(state_dict_type="full")} if sharded else None,
+        parallelism_config={"fsdp": FSDP2Config(state_dict_type="full", mixed_precision="FULL")} if sharded else None,
         device_train_microbatch_size=min(run.data.micro_batch_rows, device_rows),
         accumulate_train_batch_on_tokens=True,  # else micro-batches weigh by rows, and MLM's loss is wrong
         spin_dataloaders=False,  # the stream resumes by itself; spinning would read the past again
@@ -108,8 +111,10 @@ def build_trainer(run: RunConfig) -> Trainer:
     )
     if sharded and not trainer.state.fsdp_enabled:
         raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
+    if trainer.state.dataloader_len == 0:  # Composer would turn empty epochs for ever
+        raise DataError(f"data.train: fewer rows than one batch (data.global_batch_rows: {run.data.global_batch_rows})")
     if resumed:
-        restore(trainer.state, resumed, [ledger])
+        restore(trainer.state, resumed, [ledger, switch])
         log.warning(
             "resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}"
         )
@@ -118,13 +123,18 @@ def build_trainer(run: RunConfig) -> Trainer:
 
 def train(run: RunConfig) -> None:
     """The whole run: from the start or the newest checkpoint to the last token."""
+    with RunFolder.of(run).lock() if dist.get_global_rank() == 0 else nullcontext():
+        _train(run)
+
+
+def _train(run: RunConfig) -> None:
     trainer = build_trainer(run)
-    if dist.get_global_rank() == 0:
-        write_run_files(run)
     done = trainer.state.timestamp.token.value
     if done >= phase_schedule(run).total_tokens:
         log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
     else:
+        if dist.get_global_rank() == 0:
+            write_run_files(run)
         if done == 0 and trainer.state.evaluators:
             trainer.eval()
         trainer.fit()
@@ -148,9 +158,14 @@ def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "
         source = hf.fetch(run.model.init)
         found = hf.read_architecture(source)
         _check_architecture(run.model.init, asdict(found), asdict(wanted))
+        if found.causal_left != wanted.causal_left:
+            log.warning(
+                "%s: causal layers saw %d keys to the left, this run sees %d (model.architecture.causal_left_window)",
+                run.model.init, found.causal_left, wanted.causal_left,
+            )  # fmt: skip
         weights = hf.read_weights(source, wanted)
     if weights is not None:
-        encoder.load_state_dict({**weights, hf.TIED: weights["model.embeddings.tok_embeddings.weight"]})
+        encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
     if run.model.compile:
         encoder.compile_regions()
     return encoder
@@ -175,9 +190,7 @@ def _checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint 
         if checkpoints.listing(folder):
             raise CheckpointError(f"{folder}: holds checkpoints, and checkpoint.resume is false; choose another name")
         return None
-    newest, passed_over = checkpoints.newest_valid(folder)
-    for line in passed_over:
-        log.warning("passing over a damaged checkpoint: %s", line)
+    newest = _agree(partial(_newest, folder))
     if newest is None:
         return None
     state = newest.state()
@@ -188,6 +201,31 @@ def _checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint 
             f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)
         )
     return newest
+
+
+def _newest(folder: Path) -> Checkpoint | None:
+    newest, passed_over = checkpoints.newest_valid(folder)
+    for line in passed_over:
+        log.warning("passing over a damaged checkpoint: %s", line)
+    return newest
+
+
+def _agree(choose: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+    """Process 0's choice, on every process; its error too, so that none waits for it."""
+    answer: list[Any] = [None, None]
+    if dist.get_global_rank() == 0:
+        try:
+            answer = [choose(), None]
+        except CheckpointError as error:
+            answer = [None, str(error)]
+    dist.broadcast_object_list(answer, src=0)
+    if answer[1]:
+        raise CheckpointError(answer[1])
+    if answer[0] is not None and not answer[0].path.is_dir():
+        raise CheckpointError(
+            f"{answer[0].path}: process 0 sees it and this one does not; the run folder must be shared"
+        )
+    return answer[0]
 
 
 def _batches_of(resumed: Checkpoint | None) -> int:
@@ -233,8 +271,8 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
 
 
 def _corrupt_for_evaluation(batch: Batch, *, objective: Objective, vocab: Vocab, seed: int) -> Batch:
-    # epoch 0 every time: the same masks at each evaluation, so that the curve moves with the model alone
-    return objective(batch, vocab, RowRandom(seed=seed, epoch=0, sample_id_B=batch["sample_id"]))
+    # step 0 every time: the same masks at each evaluation, so that the curve moves with the model alone
+    return objective(batch, vocab, RowRandom(seed=seed, step=0, sample_id_B=batch["sample_id"]))
 
 
 def _evaluators(run: RunConfig, vocab: Vocab, identity: str, boundaries: list[int]) -> list[Evaluator]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +17,8 @@ class Freeze:
 
     Attributes:
         layers: Layer indices as "0-7", "0,3,8-14", or "" for none; both ends belong to a range.
-        embeddings: Token embeddings and their norm; the vocabulary projection is tied to them and stays too.
+        embeddings: Token embeddings and their norm; the weights of the vocabulary projection are tied to them and stay too
+            (its bias trains on).
     """
 
     layers: str = ""
@@ -135,7 +134,3 @@ class PhaseSchedule:
                     continue
                 lines.append(f"phases[{index}].{key}: was {value!r}, now {mine[index][key]!r}")
         return lines
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the phases, hexadecimal."""
-        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()

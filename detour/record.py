@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import secrets
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +21,7 @@ import detour
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
+from detour.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,21 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the folder for this process; a second run in it would write over the first one's files.
+
+        Raises:
+            CheckpointError: Another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(f"{self.path}: another process is training in this run folder") from error
+            yield
 
     def wandb_id(self) -> str:
         """The run's id at Weights & Biases: drawn once, kept in the folder, so that a resume continues its curves."""

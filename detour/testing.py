@@ -133,11 +133,11 @@ class _Trial:
     seed: int
 
     def run(
-        self, batch: Mapping[str, object] | None = None, *, seed: int | None = None, epoch: int = 0
+        self, batch: Mapping[str, object] | None = None, *, seed: int | None = None, step: int = 0
     ) -> dict[str, Any]:
         """The objective's result for a private copy of the batch."""
         own = _copy(self.batch if batch is None else batch)
-        rng = RowRandom(seed=self.seed if seed is None else seed, epoch=epoch, sample_id_B=own["sample_id"])
+        rng = RowRandom(seed=self.seed if seed is None else seed, step=step, sample_id_B=own["sample_id"])
         return {**self.objective(own, self.vocab, rng)}
 
     def require(self, condition: object, message: str) -> None:
@@ -189,7 +189,7 @@ def _check_form(trial: _Trial) -> None:
 
 def _check_input_untouched(trial: _Trial) -> None:
     batch = _copy(trial.batch)
-    trial.objective(batch, trial.vocab, RowRandom(seed=trial.seed, epoch=0, sample_id_B=batch["sample_id"]))
+    trial.objective(batch, trial.vocab, RowRandom(seed=trial.seed, step=0, sample_id_B=batch["sample_id"]))
     trial.require(set(batch) == set(trial.batch), "the input batch gained or lost keys")
     for name in ("input_ids", "doc_lengths", "sample_id"):
         trial.require(torch.equal(batch[name], trial.batch[name]), f"the input batch's '{name}' was changed in place")
@@ -197,7 +197,7 @@ def _check_input_untouched(trial: _Trial) -> None:
 
 def _check_deterministic(trial: _Trial) -> None:
     first = trial.run()
-    trial.require_same(trial.run(), first, "not deterministic: a second call with the same seed, epoch and samples")
+    trial.require_same(trial.run(), first, "not deterministic: a second call with the same seed, step and samples")
 
 
 def _check_rows_independent(trial: _Trial) -> None:
@@ -213,12 +213,12 @@ def _check_rows_independent(trial: _Trial) -> None:
 
 
 def _check_randomness(trial: _Trial) -> None:
-    """What depends on one of seed, epoch and sample must depend on each."""
+    """What depends on one of seed, step and sample must depend on each."""
     base = trial.run()
     other_samples = {**trial.batch, "sample_id": trial.batch["sample_id"] + 1000}
     variants = {
         "seed": trial.run(seed=trial.seed + 1),
-        "epoch": trial.run(epoch=1),
+        "step": trial.run(step=1),
         "sample_id": trial.run(other_samples),
     }
     moved = {
@@ -268,8 +268,8 @@ def _check_each_row_supervised(trial: _Trial) -> None:
     ordinary_BT = ~trial.vocab.is_special_V[trial.batch["input_ids"]]
     doc_BT, D = doc_ids_of(trial.batch), trial.batch["doc_lengths"].shape[1]
     counts_BD = torch.stack([(ordinary_BT & (doc_BT == document)).sum(1) for document in range(D)], 1)
-    for epoch in range(5):
-        unlabelled_B = (trial.run(epoch=epoch)["labels"] == IGNORE).all(1)
+    for step in range(5):
+        unlabelled_B = (trial.run(step=step)["labels"] == IGNORE).all(1)
         wrong = (unlabelled_B & (counts_BD >= ENOUGH_TOKENS).any(1)).nonzero().flatten().tolist()
         trial.require(
             not wrong, f"no label in rows {wrong}, though they hold a document of {ENOUGH_TOKENS} ordinary tokens"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
+from composer.core import Callback
+from safetensors import SafetensorError
 
 from detour.build import build_trainer, train
-from detour.errors import CheckpointError, ConfigError
+from detour.errors import CheckpointError, ConfigError, DataError
 from detour.record import RunFolder
 from detour.training import checkpoint as checkpoints
 
@@ -54,7 +57,7 @@ def test_clipping_bounds_the_norm_and_the_logged_norm_is_the_unclipped_one(tiny_
 
 def test_proportions_decide_the_mix(tiny_run, corpus):
     streams = [{"path": str(corpus.train), "proportion": 0.75}, {"path": str(corpus.validation), "proportion": 0.25}]
-    trainer = build_trainer(tiny_run(data={"train": streams, "global_batch_rows": 20}))
+    trainer = build_trainer(tiny_run(data={"train": streams, "global_batch_rows": 15}))
     first = trainer.state.train_dataloader.dataset.samples_per_stream[0]
     ids = torch.cat([batch["sample_id"] for batch in trainer.state.train_dataloader])
     trainer.close()
@@ -97,3 +100,71 @@ def test_the_run_folder_says_what_ran(tiny_run):
 
     assert load(folder / "config.yaml") == run
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__.split("+")[0]
+
+
+def test_fewer_rows_than_a_batch_are_refused(tiny_run):
+    phases = [{"name": "only", "objective": "mlm", "tokens": 1_000_000}]
+    run = tiny_run(data={"global_batch_rows": 5000}, phases=phases, schedule={"decay_phase": None})
+    with pytest.raises(DataError, match=r"fewer rows than one batch \(data.global_batch_rows: 5000\)"):
+        build_trainer(run)
+
+
+def test_a_row_that_returns_is_masked_differently(tiny_run, corpus):
+    # two folders in equal shares, one of them small: its rows come several times an epoch
+    streams = [{"path": str(corpus.train), "proportion": 0.5}, {"path": str(corpus.validation), "proportion": 0.5}]
+    trainer = build_trainer(tiny_run(data={"train": streams}, phases=[{"name": "m", "objective": "mlm", "tokens": 20_000}],
+                                     schedule={"decay_phase": None}))  # fmt: skip
+    seen: dict[int, list[torch.Tensor]] = {}
+
+    class Watch(Callback):
+        def before_train_batch(self, state, logger) -> None:
+            for sample, labels in zip(state.batch["sample_id"].tolist(), state.batch["labels"], strict=True):
+                seen.setdefault(sample, []).append(labels)
+
+    trainer.state.callbacks.append(Watch())
+    trainer.fit()
+    trainer.close()
+    returned = [labels for labels in seen.values() if len(labels) > 1]
+    assert len(returned) > 10
+    assert not any(torch.equal(labels[0], labels[1]) for labels in returned)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tiny_run):
+    run = tiny_run()
+    with (
+        RunFolder.of(run).lock(),
+        pytest.raises(CheckpointError, match="another process is training in this run folder"),
+    ):
+        train(run)
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_one_error_and_the_old_checkpoint(tiny_run, monkeypatch):
+    run = tiny_run(checkpoint={"interval_tokens": 1})
+    real, calls = checkpoints.save_file, []
+
+    def full_disk(*arguments, **options):
+        calls.append(1)
+        if len(calls) > 7:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(checkpoints, "save_file", full_disk)
+    with pytest.raises(CheckpointError, match=r"cannot write a checkpoint.*No space left"):
+        train(run)
+    kept = checkpoints.listing(RunFolder.of(run).checkpoints)
+    assert len(kept) == 2
+    assert all(checkpoint.problem() is None for checkpoint in kept)
+
+
+def test_saving_is_left_out_of_the_ledgers_device_seconds(tiny_run, monkeypatch):
+    real = checkpoints.write
+
+    def slow(*arguments, **options):
+        time.sleep(0.5)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(checkpoints, "write", slow)
+    run = tiny_run(checkpoint={"interval_tokens": 1})
+    train(run)
+    entries = checkpoints.listing(RunFolder.of(run).checkpoints)[-1].state()["callbacks"]["Ledger"]["entries"]
+    assert sum(entry["device_seconds"] for entry in entries) < 12 * 0.5

@@ -181,33 +181,3 @@ def test_every_difference_has_its_line():
         "phases[0].lr_factor",
         "phases[1].objective",
     ]
-
-
-# --- fingerprint ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"name": "x"},
-        {"objective": "mlm"},
-        {"tokens": 2001},
-        {"options": {"rate": 0.2}},
-        {"freeze": Freeze(layers="0-4")},
-        {"freeze": Freeze(layers="0-3", embeddings=True)},
-        {"lr_factor": 0.99},
-        {"rewarm_tokens": 1},
-        {"optimizer_state": "reset"},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_the_fingerprint_changes_with_any_field(change):
-    assert changed(1, **change).fingerprint() != DETOUR.fingerprint()
-
-
-def test_the_fingerprint_knows_the_order_of_phases_and_not_that_of_options():
-    def one(options):
-        return PhaseSchedule([Phase(name="a", objective="mlm", tokens=1, options=options)]).fingerprint()
-
-    assert PhaseSchedule(DETOUR.phases[::-1]).fingerprint() != DETOUR.fingerprint()
-    assert one({"rate": 0.3, "words": True}) == one({"words": True, "rate": 0.3})

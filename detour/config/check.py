@@ -65,7 +65,9 @@ def _at_least(low: float, **values: float | None) -> Iterator[str]:
 
 def _model(run: RunConfig) -> Iterator[str]:
     try:
-        arch(run)
+        limit = arch(run).max_position_embeddings
+        if run.data.row_tokens > limit:
+            yield f"data.row_tokens: {run.data.row_tokens}, expected at most the model's max_position_embeddings, {limit}"
     except ConfigError as error:
         yield str(error)
     yield from _one_of("model.attention_backend", run.model.attention_backend, ["auto", *BACKENDS])
@@ -77,15 +79,16 @@ def _data(run: RunConfig) -> Iterator[str]:
     data = run.data
     if not data.train:
         yield "data.train: empty, expected at least one folder of rows"
-    for key in ("train", "validation"):
-        given = [stream.proportion for stream in getattr(data, key)]
-        if any(p is not None for p in given):
-            if any(p is None for p in given):
-                yield f"data.{key}: proportion is given for some streams and not for others"
-            elif not all(p > 0 for p in given):  # type: ignore[operator]
-                yield f"data.{key}: every proportion must be above 0"
-            elif abs(sum(given) - 1) > 1e-6:  # type: ignore[arg-type]
-                yield f"data.{key}: proportions sum to {sum(given):g}, expected 1"  # type: ignore[arg-type]
+    given = [stream.proportion for stream in data.train]
+    shares = [p for p in given if p is not None]
+    if shares and len(shares) < len(given):
+        yield "data.train: proportion is given for some streams and not for others"
+    elif not all(p > 0 for p in shares):
+        yield "data.train: every proportion must be above 0"
+    elif shares and abs(sum(shares) - 1) > 1e-6:
+        yield f"data.train: proportions sum to {sum(shares):g}, expected 1"
+    if any(stream.proportion is not None for stream in data.validation):
+        yield "data.validation: proportions would draw other rows at each evaluation; leave them out"
     yield from _at_least(8, data__row_tokens=data.row_tokens)
     yield from _at_least(
         1,

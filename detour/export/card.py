@@ -29,13 +29,15 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         for source in sources
     ]
     schedule, optimizer = config["schedule"], config["optimizer"]
-    start = config["model"]["init"] or "random weights"
+    init = config["model"]["init"]
+    base = init if init and not Path(init).exists() else None  # a local folder means nothing to a reader
+    start = base or ("a local folder" if init else "random weights")
     return "\n".join([
         "---",
         "library_name: transformers",
         "pipeline_tag: fill-mask",
         "tags: [modernbert, fill-mask, causal-detour]",
-        *([f"base_model: {config['model']['init']}"] if config["model"]["init"] else []),
+        *([f"base_model: {base}"] if base else []),
         "---",
         "",
         f"# {name}",

@@ -16,10 +16,10 @@ from transformers import ModernBertConfig, PreTrainedTokenizerFast
 
 from detour.errors import ConfigError, ModelError
 from detour.model.architecture import Architecture
+from detour.model.encoder import TIED, Encoder
 
 log = logging.getLogger(__name__)
 
-TIED = "decoder.weight"  # the embedding under a second name; one copy is stored
 _TYPES = ("modernbert", "modernbert-decoder")
 _NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _NAMES = (  # fields of Architecture that the config calls the same
@@ -162,8 +162,6 @@ def _as_encoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def expected_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     """Name and shape of every stored weight of an architecture."""
-    from detour.model.encoder import Encoder
-
     with torch.device("meta"):
         encoder = Encoder(arch)
     return {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items() if name != TIED}
@@ -208,14 +206,13 @@ def write_folder(
 
 @torch.no_grad()
 def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tensor]) -> float:
-    """Largest difference of logits between the exported folder in plain transformers and our own model.
+    """Largest difference of logits between the exported folder in plain transformers and our own model, as a share of
+    the largest logit (but never of less than 1).
 
     Two documents of different length, the shorter one padded for transformers: bidirectional attention, masking and
     the head are all exercised. Loading fails on any missing or unexpected weight.
     """
     from transformers import AutoModelForMaskedLM
-
-    from detour.model.encoder import Encoder
 
     theirs, info = AutoModelForMaskedLM.from_pretrained(
         out, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
@@ -232,4 +229,4 @@ def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tenso
     real_BT = torch.arange(long) < torch.tensor([[long], [short]])
     expected = theirs.eval()(input_ids=ids_BT, attention_mask=real_BT.long()).logits
     got = ours.logits(ids_BT, torch.tensor([[long], [short]]), "bidirectional")
-    return (got - expected)[real_BT].abs().max().item()
+    return ((got - expected)[real_BT].abs().max() / expected[real_BT].abs().max().clamp(min=1)).item()

@@ -166,7 +166,7 @@ def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
     on_gpu, half = device == "cuda", dtype in (torch.float16, torch.bfloat16)
     if name == "flash":
         if importlib.util.find_spec("flash_attn") is None:
-            return "needs the package flash-attn (pip install 'detour[gpu]')"
+            return "needs the package flash-attn (pip install -e '.[gpu]')"
         return None if on_gpu and half else "needs a GPU and bf16 precision"
     if name == "varlen":
         if importlib.util.find_spec("torch.nn.attention.varlen") is None:

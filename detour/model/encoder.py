@@ -22,6 +22,8 @@ from detour.model.loss import linear_cross_entropy
 from detour.model.packing import Packing
 from detour.model.rope import rotary_table, rotate
 
+TIED = "decoder.weight"  # the embedding under a second name; one copy is stored
+
 
 class LossSum(NamedTuple):
     """Summed loss (fp32 scalar) and the number of supervised positions it sums over (int64 scalar)."""

@@ -1,4 +1,4 @@
-"""Randomness without state: each row's numbers depend on (seed, epoch, sample index) and on nothing else."""
+"""Randomness without state: each row's numbers depend on (seed, step, sample index) and on nothing else."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from torch import Tensor
 class RowRandom:
     """One independent random stream for each row of a batch.
 
-    A row draws the same numbers whatever rank, worker, batch or restart it comes up in, so a resume needs no saved
-    masks and two arms of a comparison with the same rows see the same masks. Successive calls draw successive
+    A row draws the same numbers whatever rank, worker, micro-batch or restart it comes up in, so a resume needs no
+    saved masks and two arms of a comparison with the same rows see the same masks. Successive calls draw successive
     numbers: an objective must make the same calls in the same order for every batch.
 
     Args:
         seed: The run's seed.
-        epoch: Pass over the data, so that a row is masked differently each time it returns.
+        step: The optimizer step it is drawn for, so that a row is masked differently each time it returns, in a later
+            epoch or, where its folder is upsampled, in the same one.
         sample_id_B: int64 [B], the rows' global indices.
 
     Cost: about 15 microseconds a row to set up, then numpy's Philox speed.
     """
 
-    def __init__(self, *, seed: int, epoch: int, sample_id_B: Tensor) -> None:
+    def __init__(self, *, seed: int, step: int, sample_id_B: Tensor) -> None:
         # SeedSequence hashes the triple: neighbouring seeds and samples give unrelated streams
         self._rows = [
-            np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, sample])))
+            np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step, sample])))
             for sample in sample_id_B.tolist()
         ]
 

@@ -112,12 +112,15 @@ def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, []
 
 
-def prune(folder: Path, *, keep: int, boundaries: Sequence[int]) -> None:
+def prune(folder: Path, *, keep: int, boundaries: Sequence[int], newest: int) -> None:
     """Removes all but the newest ``keep`` checkpoints and the first one at or past each phase boundary.
 
     What an earlier process left half-written or half-deleted goes too.
     """
-    found = listing(folder)
+    everything = listing(folder)
+    found = [c for c in everything if c.tokens <= newest]
+    for abandoned in everything[len(found) :]:  # damaged ones that a resume passed over
+        _remove(abandoned.path)
     ends = {next((c.tokens for c in found if c.tokens >= boundary), None) for boundary in boundaries}
     for checkpoint in found[:-keep]:
         if checkpoint.tokens not in ends:

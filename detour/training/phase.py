@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
+from typing import Any
 
 import torch
 from composer.core import Algorithm, Event, State
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class PhaseSwitch(Algorithm):
-    """Carries out the phases of a run. All of it is a function of the tokens seen, so it has no state to restore.
+    """Carries out the phases of a run: a function of the tokens seen, but for one number, the phase of the last batch.
 
     - After the loader: the phase's objective turns the clean batch into a supervised one. Prefetched batches are
       clean, so the flip falls exactly on the first batch whose first token lies past the boundary.
@@ -49,6 +50,12 @@ class PhaseSwitch(Algorithm):
         self.objectives: list[Objective] = [objectives.build(p.objective, p.options) for p in schedule.phases]
         self._phase_of_last_batch: int | None = None
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"phase_of_last_batch": self._phase_of_last_batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._phase_of_last_batch = state["phase_of_last_batch"]
+
     def match(self, event: Event, state: State) -> bool:
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)
 
@@ -62,19 +69,20 @@ class PhaseSwitch(Algorithm):
             self._finish_gradients(state, place.phase, logger)
 
     def _corrupt(self, state: State, place: Place) -> None:
-        rng = RowRandom(seed=self.seed, epoch=state.timestamp.epoch.value, sample_id_B=state.batch["sample_id"])
+        rng = RowRandom(seed=self.seed, step=state.timestamp.batch.value, sample_id_B=state.batch["sample_id"])
         state.batch = self.objectives[place.index](state.batch, self.vocab, rng)
 
     def _begin_batch(self, state: State, place: Place, logger: Logger) -> None:
         tokens = state.timestamp.token.value
         rate = self.wsd.lr_at(tokens, self.schedule)
-        begins = self._phase_of_last_batch is not None and place.index != self._phase_of_last_batch
-        if self._phase_of_last_batch is None or begins:
+        last = self._phase_of_last_batch
+        entered = [] if last is None else self.schedule.phases[last + 1 : place.index + 1]  # a short one may be skipped
+        if last is None or entered:
             log.info(
                 "phase %d '%s': %s from token %s", place.index, place.phase.name, place.phase.objective, f"{tokens:,}"
             )
         for optimizer in state.optimizers:
-            if begins and place.phase.optimizer_state == "reset":
+            if any(phase.optimizer_state == "reset" for phase in entered):
                 optimizer.state.clear()
             for group in optimizer.param_groups:
                 group["lr"] = rate

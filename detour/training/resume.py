@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,10 +23,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from detour.errors import CheckpointError
+from detour.model.encoder import TIED
 from detour.training.checkpoint import Checkpoint
 
+log = logging.getLogger(__name__)
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-TIED = "decoder.weight"  # the embedding under a second name
 
 
 class Stateful(Protocol):
@@ -62,12 +64,19 @@ def restore(state: State, checkpoint: Checkpoint, stateful: Sequence[Stateful]) 
     """Puts everything back but the weights (the encoder was built with them) and the RNG (see `RestoreRng`)."""
     plain = checkpoint.state()
     optimizer = _join_optimizer(checkpoint.tensors("optimizer"), plain["param_groups"])
-    set_optimizer_state_dict(
-        state.model,
-        state.optimizers[0],
-        optimizer,
-        options=StateDictOptions(full_state_dict=True),  # type: ignore[arg-type]
-    )
+    untouched = _without_moments(state.model, optimizer["state"])
+    for parameter in untouched:  # torch asks for the moments of every parameter that takes gradients
+        parameter.requires_grad_(False)
+    try:
+        set_optimizer_state_dict(
+            state.model,
+            state.optimizers[0],
+            optimizer,
+            options=StateDictOptions(full_state_dict=True),  # type: ignore[arg-type]
+        )
+    finally:
+        for parameter in untouched:
+            parameter.requires_grad_(True)
     dataset, position = _dataset(state), plain["dataset"]
     timestamp = _timestamp(plain["timestamp"])
     assert state.dataloader_len is not None
@@ -80,6 +89,14 @@ def restore(state: State, checkpoint: Checkpoint, stateful: Sequence[Stateful]) 
     for name, values in plain["callbacks"].items():
         if name in known:
             known[name].load_state_dict(values)
+
+
+def _without_moments(model: torch.nn.Module, moments: Mapping[str, Any]) -> list[torch.nn.Parameter]:
+    """Parameters that no step has touched yet: frozen since the first token."""
+    names: dict[torch.nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):  # the tied one has two
+        names.setdefault(parameter, []).append(name.removeprefix("module."))
+    return [parameter for parameter, known in names.items() if not any(name in moments for name in known)]
 
 
 class RestoreRng(Callback):
@@ -100,6 +117,8 @@ class RestoreRng(Callback):
         if len(plain) == dist.get_world_size():
             own = {key.split("/", 1)[1]: t for key, t in tensors.items() if key.startswith(f"{rank}/")}
             _set_rng_state({"plain": plain[rank], "tensors": own})
+        else:
+            log.warning("%d processes instead of %d: dropout draws other numbers", dist.get_world_size(), len(plain))
         self._checkpoint = None
 
 

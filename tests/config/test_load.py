@@ -220,7 +220,10 @@ NAN, INF = float("nan"), float("inf")
         ({"data__train__0__proportion": 0.0}, "data.train: every proportion must be above 0"),
         ({"data__train__0__proportion": NAN}, "data.train: every proportion must be above 0"),
         ({"data__train__0__proportion": 0.9}, "data.train: proportions sum to 0.9, expected 1"),
-        ({"data__validation__0__proportion": 2.0}, "data.validation: proportions sum to 2, expected 1"),
+        (
+            {"data__validation__0__proportion": 2.0},
+            "data.validation: proportions would draw other rows at each evaluation",
+        ),
         ({"data__row_tokens": 7}, "data.row_tokens: 7, expected at least 8"),
         ({"data__global_batch_rows": 0}, "data.global_batch_rows: 0, expected at least 1"),
         ({"data__micro_batch_rows": 0}, "data.micro_batch_rows: 0, expected at least 1"),

@@ -25,7 +25,7 @@ def logits(model, batch, attention):
 
 def supervised(batch, attention) -> Batch:
     objective = CLM() if attention == "causal" else MLM(rate=0.3)
-    return objective(batch, VOCAB, RowRandom(seed=0, epoch=0, sample_id_B=batch["sample_id"]))
+    return objective(batch, VOCAB, RowRandom(seed=0, step=0, sample_id_B=batch["sample_id"]))
 
 
 def loss_of(model, batch):

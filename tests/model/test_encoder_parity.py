@@ -137,7 +137,7 @@ def test_the_causal_window_differs_from_the_decoder_class_by_default(encoder):
 @pytest.mark.parametrize("shape", ["window 20, 4 heads, biases", "window 1, 1 head, no bias"], indirect=True)
 def test_parameter_gradients_equal_hugging_face_s(encoder, shape, backend, objective):
     model, batch = encoder(backend=backend, **causal_shape(shape)), batch_of()
-    batch = objective(batch, make_vocab(83), RowRandom(seed=0, epoch=0, sample_id_B=batch["sample_id"]))
+    batch = objective(batch, make_vocab(83), RowRandom(seed=0, step=0, sample_id_B=batch["sample_id"]))
     loss = model(batch["input_ids"], batch["doc_lengths"], batch["labels"], objective.attention)
     (loss.total / loss.supervised).backward()
     ours = {name: parameter.grad for name, parameter in model.named_parameters()}

@@ -108,7 +108,7 @@ def test_registering_the_same_class_again_is_harmless(forget):
 
 def test_a_call_adds_the_attention_rule_and_the_registered_name(probe):
     batch = make_batch([[5]])
-    out = build("probe", {"needed": 1})(batch, make_vocab(), RowRandom(seed=0, epoch=0, sample_id_B=batch["sample_id"]))
+    out = build("probe", {"needed": 1})(batch, make_vocab(), RowRandom(seed=0, step=0, sample_id_B=batch["sample_id"]))
     assert out["attention"] == "causal"
     assert out["objective"] == "probe"
 

@@ -12,7 +12,7 @@ LENGTHS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size
 
 
 def corrupt(batch):
-    return CLM()(batch, make_vocab(), RowRandom(seed=0, epoch=0, sample_id_B=batch["sample_id"]))
+    return CLM()(batch, make_vocab(), RowRandom(seed=0, step=0, sample_id_B=batch["sample_id"]))
 
 
 @given(rows=LENGTHS, tail=st.integers(0, 5))

@@ -137,13 +137,13 @@ class GlobalRandomness(Broken):
 
 class ForgetsTheEpoch(Broken):
     def corrupt(self, batch, vocab, rng):
-        own = RowRandom(seed=0, epoch=0, sample_id_B=batch["sample_id"])
+        own = RowRandom(seed=0, step=0, sample_id_B=batch["sample_id"])
         return MLM().corrupt(batch, vocab, own)
 
 
 class DependsOnThePlaceInTheBatch(Broken):
     def corrupt(self, batch, vocab, rng):
-        own = RowRandom(seed=0, epoch=0, sample_id_B=torch.arange(len(batch["sample_id"])))
+        own = RowRandom(seed=0, step=0, sample_id_B=torch.arange(len(batch["sample_id"])))
         return MLM().corrupt(batch, vocab, own)
 
 
@@ -224,7 +224,7 @@ CAUGHT = {
     LabelsOfAnotherType: "int32, expected int64",
     UnknownAttention: "attention is 'sideways'",
     GlobalRandomness: "not deterministic",
-    ForgetsTheEpoch: "another seed or epoch gives the same",
+    ForgetsTheEpoch: "another seed or step gives the same",
     DependsOnThePlaceInTheBatch: "run alone",
     DependsOnTheLongestDocumentList: "zero-length documents appended",
     LabelsPadding: "label at padding",

@@ -12,8 +12,8 @@ from detour.testing import make_batch, make_vocab
 SIGMAS = 5
 
 
-def corrupt(batch, vocab, *, seed=0, epoch=0, **options):
-    return MLM(**options)(batch, vocab, RowRandom(seed=seed, epoch=epoch, sample_id_B=batch["sample_id"]))
+def corrupt(batch, vocab, *, seed=0, step=0, **options):
+    return MLM(**options)(batch, vocab, RowRandom(seed=seed, step=step, sample_id_B=batch["sample_id"]))
 
 
 def assert_share(count, total, p):

@@ -3,8 +3,8 @@ import torch
 from detour.objectives import RowRandom
 
 
-def draw(seed=3, epoch=1, samples=(4, 5, 10**12), n=1000):
-    rng = RowRandom(seed=seed, epoch=epoch, sample_id_B=torch.tensor(samples))
+def draw(seed=3, step=1, samples=(4, 5, 10**12), n=1000):
+    rng = RowRandom(seed=seed, step=step, sample_id_B=torch.tensor(samples))
     return rng.uniform(n), rng.integers(7, n)
 
 
@@ -16,14 +16,14 @@ def test_the_same_key_gives_the_same_numbers_in_any_batch():
 
 def test_seed_epoch_and_sample_each_give_another_stream():
     base, _ = draw(samples=(4,))
-    streams = [base, draw(seed=4, samples=(4,))[0], draw(epoch=2, samples=(4,))[0], draw(samples=(5,))[0]]
+    streams = [base, draw(seed=4, samples=(4,))[0], draw(step=2, samples=(4,))[0], draw(samples=(5,))[0]]
     correlation = torch.corrcoef(torch.cat(streams)).fill_diagonal_(0).abs()
     assert correlation.max() < 0.15  # 5 sigma of 1000 independent draws
 
 
 def test_seed_and_sample_do_not_trade_places():
-    assert not torch.equal(draw(seed=4, epoch=1, samples=(5,))[0], draw(seed=5, epoch=1, samples=(4,))[0])
-    assert not torch.equal(draw(seed=4, epoch=1, samples=(5,))[0], draw(seed=1, epoch=4, samples=(5,))[0])
+    assert not torch.equal(draw(seed=4, step=1, samples=(5,))[0], draw(seed=5, step=1, samples=(4,))[0])
+    assert not torch.equal(draw(seed=4, step=1, samples=(5,))[0], draw(seed=1, step=4, samples=(5,))[0])
 
 
 def test_draws_have_the_promised_type_and_range():
@@ -38,7 +38,7 @@ def test_draws_have_the_promised_type_and_range():
 
 
 def test_successive_calls_draw_successive_numbers():
-    rng = RowRandom(seed=3, epoch=1, sample_id_B=torch.tensor([4]))
+    rng = RowRandom(seed=3, step=1, sample_id_B=torch.tensor([4]))
     first, second = rng.uniform(500), rng.uniform(500)
     assert not torch.equal(first, second)
     assert torch.equal(torch.cat([first, second], 1), draw(samples=(4,))[0])

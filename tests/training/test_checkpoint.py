@@ -167,10 +167,10 @@ def test_a_checkpoint_is_never_seen_half_deleted(folder, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", dies_half_way)
     with pytest.raises(KeyboardInterrupt):
-        prune(folder, keep=1, boundaries=[])
+        prune(folder, keep=1, boundaries=[], newest=10**9)
     assert [checkpoint.problem() for checkpoint in listing(folder)] == [None] * 2
     monkeypatch.setattr(shutil, "rmtree", removed)
-    prune(folder, keep=1, boundaries=[])
+    prune(folder, keep=1, boundaries=[], newest=10**9)
     assert [path.name for path in folder.iterdir()] == [f"tokens-{3:015d}"]
 
 
@@ -299,7 +299,7 @@ def test_without_checkpoints_there_is_none_and_no_error(tmp_path, name):
 def test_the_newest_and_the_ends_of_phases_stay(folder, keep, boundaries, left):
     for tokens in range(10, 70, 10):
         save(folder, tokens)
-    prune(folder, keep=keep, boundaries=boundaries)
+    prune(folder, keep=keep, boundaries=boundaries, newest=10**9)
     assert tokens_of(folder) == left
     assert not list(folder.glob(".*"))
 
@@ -309,7 +309,7 @@ def test_pruning_clears_what_a_killed_process_left(folder):
     for name in (".writing-tokens-000000000000007", ".removing-tokens-000000000000003"):
         (folder / name).mkdir()
         (folder / name / "model.safetensors").write_bytes(b"half")
-    prune(folder, keep=1, boundaries=[])
+    prune(folder, keep=1, boundaries=[], newest=10**9)
     assert [path.name for path in folder.iterdir()] == [f"tokens-{1:015d}"]
 
 
@@ -317,5 +317,12 @@ def test_pruning_leaves_other_folders_alone(folder):
     (folder / "notes").mkdir(parents=True)
     save(folder, 1)
     save(folder, 2)
-    prune(folder, keep=1, boundaries=[])
+    prune(folder, keep=1, boundaries=[], newest=10**9)
     assert sorted(path.name for path in folder.iterdir()) == ["notes", f"tokens-{2:015d}"]
+
+
+def test_pruning_after_a_fallback_removes_the_damaged_and_keeps_the_whole(tmp_path):
+    for tokens in (10, 15, 20, 30):  # 20 and 30 were damaged; the run resumed from 10 and has just written 15
+        write(tmp_path, tokens=tokens, tensors={"model": {"w": torch.zeros(1)}}, state={})
+    prune(tmp_path, keep=2, boundaries=[], newest=15)
+    assert [checkpoint.tokens for checkpoint in listing(tmp_path)] == [10, 15]

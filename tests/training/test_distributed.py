@@ -49,6 +49,27 @@ def test_two_processes_train_what_one_trains(tiny_run, tmp_path, parallelism):
     assert largest_difference(one, two, "optimizer") < 1e-6
 
 
+@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
+def test_freezing_clipping_and_a_resume_are_the_same_on_two_processes(tiny_run, tmp_path, parallelism):
+    sections = {
+        "phases": [
+            {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0", "embeddings": True}},
+            {"name": "decay", "objective": "mlm", "tokens": 1000},
+        ],
+        "optimizer": {"clip_norm": 0.5},
+    }
+    alone = tiny_run("alone", **sections)
+    train(alone)
+    one = checkpoints.listing(RunFolder.of(alone).checkpoints)
+    run = tiny_run(parallelism, system={"parallelism": parallelism}, **sections)
+    folder = RunFolder.of(run).checkpoints
+    folder.mkdir(parents=True)
+    os.symlink(one[0].path, folder / one[0].path.name)  # from the end of the frozen phase
+    two = launch(run, 2, tmp_path)
+    assert two.tokens == one[-1].tokens
+    assert largest_difference(one[-1], two, "model") < 1e-5
+
+
 def test_the_number_of_processes_may_change_at_a_resume(tiny_run, tmp_path):
     alone = tiny_run("alone", checkpoint={"interval_tokens": 1})
     train(alone)

@@ -23,7 +23,9 @@ def with_dropout(run_maker, name, **sections):
 
 def metrics_of(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if not key.startswith("throughput/")} for line in lines]
+    return [
+        {key: value for key, value in line.items() if not key.startswith(("throughput/", "memory/"))} for line in lines
+    ]
 
 
 def assert_bitwise_equal(first: checkpoints.Checkpoint, second: checkpoints.Checkpoint) -> None:
@@ -138,3 +140,20 @@ def test_other_decays_may_branch_off_the_end_of_a_phase(tiny_run):
     other = tiny_run(phases=[*trunk, {**decay, "tokens": 900, "options": {"rate": 0.4}}], schedule={"shape": "linear"})
     train(other)
     assert checkpoints.listing(folder)[-1].tokens >= 1900
+
+
+FROZEN = {"layers": "0-1", "embeddings": True}
+
+
+@pytest.mark.parametrize(
+    "detour",
+    [{"freeze": FROZEN}, {"optimizer_state": "reset"}, {"freeze": FROZEN, "optimizer_state": "reset"}],
+    ids=["frozen", "reset", "both"],
+)
+def test_a_resume_at_the_edge_of_a_phase_that_freezes_or_resets_is_bitwise_equal(tiny_run, detour):
+    phases = [
+        {"name": "first", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}},  # frozen from the first token
+        {"name": "detour", "objective": "clm", "tokens": 1000, **detour},
+        {"name": "decay", "objective": "mlm", "tokens": 1000},
+    ]
+    resume_from_each(tiny_run, lambda saved: (1, 3, 5), phases=phases)

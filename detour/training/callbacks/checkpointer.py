@@ -10,6 +10,7 @@ from typing import Any
 from composer.core import Callback, Event, State
 from composer.loggers import Logger
 from composer.utils import dist
+from safetensors import SafetensorError
 
 from detour.errors import CheckpointError
 from detour.training import checkpoint
@@ -62,9 +63,9 @@ class Checkpointer(Callback):
                     tensors=tensors,
                     state={**plain, "run": self.record},
                 )
-                checkpoint.prune(self.folder, keep=self.keep, boundaries=self.boundaries)
+                checkpoint.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=saved.tokens)
                 log.info("saved %s", saved.path)
-            except OSError as error:
+            except (OSError, SafetensorError) as error:
                 problem = f"{self.folder}: cannot write a checkpoint: {error}"
         problem = dist.all_gather_object(problem)[0]
         if problem:

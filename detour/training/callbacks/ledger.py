@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +53,16 @@ class Ledger(Callback):
     def __init__(self, *, arch: Architecture, schedule: PhaseSchedule) -> None:
         self.arch, self.schedule = arch, schedule
         self.entries = [Entry(phase=p.name, objective=p.objective) for p in schedule.phases]
+        self._saving_since: float | None = None
+        self._saving_seconds = 0.0
+
+    def batch_checkpoint(self, state: State, logger: Logger) -> None:
+        self._saving_since = time.perf_counter()  # this callback comes before the one that saves
+
+    def before_dataloader(self, state: State, logger: Logger) -> None:
+        if self._saving_since is not None:
+            self._saving_seconds = time.perf_counter() - self._saving_since
+            self._saving_since = None
 
     def batch_end(self, state: State, logger: Logger) -> None:
         batch = state.batch
@@ -63,7 +74,9 @@ class Ledger(Callback):
 
         assert state.previous_timestamp is not None
         before, now = state.previous_timestamp.token.value, state.timestamp.token.value
-        seconds = state.timestamp.batch_wct.total_seconds()
+        # Composer's batch time begins before the checkpoint of the batch before
+        seconds = max(state.timestamp.batch_wct.total_seconds() - self._saving_seconds, 1e-9)
+        self._saving_seconds = 0.0
         entry = self.entries[self.schedule.at(before).index]
         entry.tokens += now - before
         entry.supervised += round(sums[0].item())
