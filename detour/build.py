@@ -42,7 +42,7 @@ from detour.training.composer_model import DetourModel
 from detour.training.intervals import EveryTokens
 from detour.training.optim import build_optimizer
 from detour.training.past import differences
-from detour.training.phase import GlooShardMean, PhaseSwitch
+from detour.training.phase import PhaseSwitch, gloo_sums_gradients
 from detour.training.resume import RestoreRng, restore
 from detour.vocab import Vocab
 
@@ -66,8 +66,15 @@ def build_trainer(run: RunConfig) -> Trainer:
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device)
+    sharded = run.system.parallelism == "fsdp" and dist.get_world_size() > 1
     switch = PhaseSwitch(
-        encoder=encoder, schedule=schedule, wsd=wsd(run), vocab=vocab, seed=run.seed, clip_norm=run.optimizer.clip_norm
+        encoder=encoder,
+        schedule=schedule,
+        wsd=wsd(run),
+        vocab=vocab,
+        seed=run.seed,
+        clip_norm=run.optimizer.clip_norm,
+        gradient_scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
     )
     ledger = Ledger(arch=encoder.arch, schedule=schedule)
     boundaries = schedule.boundaries[1:]
@@ -86,15 +93,13 @@ def build_trainer(run: RunConfig) -> Trainer:
         callbacks.append(ProgressBar(schedule))
 
     model = DetourModel(encoder, bf16=run.system.precision == "bf16")
-    sharded = run.system.parallelism == "fsdp" and dist.get_world_size() > 1
-    gradient_fix = [GlooShardMean()] if GlooShardMean.is_needed(sharded=sharded) else []
     trainer = Trainer(
         model=model,
         optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
         train_dataloader=_data_spec(_loader(run, run.data.train, device_rows, identity, training=True)),
         eval_dataloader=_evaluators(run, vocab, identity, boundaries),
         max_duration=f"{schedule.total_tokens}tok",
-        algorithms=[*gradient_fix, switch],
+        algorithms=[switch],
         callbacks=callbacks,
         loggers=_loggers(run, folder, batches_trained=_batches_of(resumed)),
         progress_bar=False,

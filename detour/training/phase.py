@@ -40,13 +40,23 @@ class PhaseSwitch(Algorithm):
         vocab: The tokenizer's ids.
         seed: Seed of the corruption.
         clip_norm: Largest norm of the gradient, or None.
+        gradient_scale: Factor on the gradients before anything else, for `gloo_sums_gradients`. It is here and not in
+            an algorithm of its own because Composer runs algorithms in reverse order after an event.
     """
 
     def __init__(
-        self, *, encoder: Encoder, schedule: PhaseSchedule, wsd: WSD, vocab: Vocab, seed: int, clip_norm: float | None
+        self,
+        *,
+        encoder: Encoder,
+        schedule: PhaseSchedule,
+        wsd: WSD,
+        vocab: Vocab,
+        seed: int,
+        clip_norm: float | None,
+        gradient_scale: float = 1.0,
     ) -> None:
         self.encoder, self.schedule, self.wsd, self.vocab, self.seed = encoder, schedule, wsd, vocab, seed
-        self.clip_norm = clip_norm
+        self.clip_norm, self.gradient_scale = clip_norm, gradient_scale
         self.objectives: list[Objective] = [objectives.build(p.objective, p.options) for p in schedule.phases]
         self._phase_of_last_batch: int | None = None
 
@@ -93,7 +103,11 @@ class PhaseSwitch(Algorithm):
         for parameter in self._frozen_parameters(phase):
             parameter.grad = None
         parameters = [p for p in self.encoder.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.gradient_scale != 1:
+            for gradient in gradients:
+                gradient.mul_(self.gradient_scale)
+        norm = nn.utils.get_total_norm(gradients)
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
         logger.log_metrics({"grad_norm": _whole(norm).item()})
@@ -114,23 +128,10 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor.detach()  # type: ignore[operator]
 
 
-class GlooShardMean(Algorithm):
-    """Divides gradients by the number of processes where torch 2.7's FSDP2 on gloo sums instead of averaging them.
+def gloo_sums_gradients(*, sharded: bool) -> bool:
+    """Whether FSDP2 here sums gradients over the processes instead of averaging them: torch 2.7 on gloo does.
 
-    Only for that combination (the CPU): Adam and clipping hide the fault, plain comparisons with one process do not.
+    Adam hides the fault, plain comparisons with one process do not.
     """
-
-    def match(self, event: Event, state: State) -> bool:
-        return event == Event.AFTER_TRAIN_BATCH
-
-    def apply(self, event: Event, state: State, logger: Logger) -> None:
-        world = torch.distributed.get_world_size()
-        for parameter in state.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.div_(world)
-
-    @staticmethod
-    def is_needed(*, sharded: bool) -> bool:
-        """Whether this process is in the combination."""
-        old = tuple(int(x) for x in torch.__version__.split("+")[0].split(".")[:2]) < (2, 8)
-        return sharded and old and torch.distributed.get_backend() == "gloo"
+    old = tuple(int(x) for x in torch.__version__.split("+")[0].split(".")[:2]) < (2, 8)
+    return sharded and old and torch.distributed.get_backend() == "gloo"

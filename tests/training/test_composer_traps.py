@@ -18,7 +18,7 @@ from streaming import StreamingDataset
 import detour
 from detour.build import build_trainer
 from detour.config.check import phase_schedule, wsd
-from detour.training.phase import GlooShardMean
+from detour.training.phase import gloo_sums_gradients
 
 
 def test_trap_1_random_state_is_not_restored_in_mid_epoch():
@@ -55,13 +55,13 @@ def test_trap_4_the_key_fsdp2_is_silently_ignored(tiny_run):
 def test_trap_5_the_gradient_fix_is_for_old_torch_on_gloo_alone(monkeypatch):
     monkeypatch.setattr(torch.distributed, "get_backend", lambda: "gloo")
     monkeypatch.setattr(torch, "__version__", "2.7.0+cu126")
-    assert GlooShardMean.is_needed(sharded=True)
-    assert not GlooShardMean.is_needed(sharded=False)
+    assert gloo_sums_gradients(sharded=True)
+    assert not gloo_sums_gradients(sharded=False)
     monkeypatch.setattr(torch, "__version__", "2.11.0")
-    assert not GlooShardMean.is_needed(sharded=True)
+    assert not gloo_sums_gradients(sharded=True)
     monkeypatch.setattr(torch, "__version__", "2.7.0")
     monkeypatch.setattr(torch.distributed, "get_backend", lambda: "nccl")
-    assert not GlooShardMean.is_needed(sharded=True)
+    assert not gloo_sums_gradients(sharded=True)
 
 
 def test_trap_6_no_scheduler_of_composers_sets_the_rate(tiny_run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -37,16 +38,23 @@ def largest_difference(first: checkpoints.Checkpoint, second: checkpoints.Checkp
     return max((tensor - two[name]).abs().max().item() for name, tensor in one.items())
 
 
+def norms(run) -> list[float]:
+    lines = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    return [line["grad_norm"] for line in lines if "grad_norm" in line]
+
+
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_trains(tiny_run, tmp_path, parallelism):
-    # gradients that were summed instead of averaged would show in the second moments, though not in Adam's weights
+    # gradients that were summed instead of averaged would show in their norms, though not in Adam's weights
     alone = tiny_run("alone")
     train(alone)
     one = checkpoints.listing(RunFolder.of(alone).checkpoints)[-1]
-    two = launch(tiny_run(parallelism, system={"parallelism": parallelism}), 2, tmp_path)
+    other = tiny_run(parallelism, system={"parallelism": parallelism})
+    two = launch(other, 2, tmp_path)
     assert two.tokens == one.tokens
     assert largest_difference(one, two, "model") < 1e-5
     assert largest_difference(one, two, "optimizer") < 1e-6
+    assert norms(alone) == pytest.approx(norms(other), rel=1e-4)
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
