@@ -19,7 +19,12 @@ pytestmark = [
 def test_compiled_regions_give_the_same_loss_and_survive_the_flip_without_recompiling():
     torch._dynamo.reset()
     arch = Architecture(
-        vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=2, local_attention=8
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        local_attention=8,
     )
     torch.manual_seed(0)
     eager = Encoder(arch)
@@ -30,17 +35,23 @@ def test_compiled_regions_give_the_same_loss_and_survive_the_flip_without_recomp
     lengths_BD = torch.tensor([[20, 28], [40, 3]])
 
     def step(model: Encoder, attention: str, share: float) -> torch.Tensor:
-        labels_BT = ids_BT.masked_fill(torch.rand(ids_BT.shape, generator=torch.Generator().manual_seed(1)) > share, IGNORE)
+        labels_BT = ids_BT.masked_fill(
+            torch.rand(ids_BT.shape, generator=torch.Generator().manual_seed(1)) > share, IGNORE
+        )
         model.zero_grad()
         loss = model(ids_BT, lengths_BD, labels_BT, attention).total
         loss.backward()
         return torch.cat([loss.detach()[None], *(p.grad.flatten() for p in model.parameters())])
 
     for attention, share in (("bidirectional", 0.3), ("bidirectional", 0.4)):
-        torch.testing.assert_close(step(compiled, attention, share), step(eager, attention, share), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            step(compiled, attention, share), step(eager, attention, share), atol=1e-4, rtol=1e-4
+        )
     before = counters["stats"]["unique_graphs"]
     for attention, share in (("causal", 0.9), ("bidirectional", 0.15), ("causal", 0.8)):
-        torch.testing.assert_close(step(compiled, attention, share), step(eager, attention, share), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            step(compiled, attention, share), step(eager, attention, share), atol=1e-4, rtol=1e-4
+        )
     assert before > 0
     assert counters["stats"]["unique_graphs"] == before
     assert not counters["graph_break"]
