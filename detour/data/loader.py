@@ -12,7 +12,9 @@ import torch
 from streaming import Stream, StreamingDataLoader
 
 from detour.batch import Batch
+from detour.data.manifest import ShardManifest
 from detour.data.mds import verify_rows
+from detour.data.remote import RemoteStream, fetch_metadata
 from detour.data.stream import RowDataset
 from detour.errors import DataError
 
@@ -22,12 +24,14 @@ class StreamSpec:
     """One folder of packed rows and its share of the mix.
 
     Attributes:
-        path: Local folder, as `RowWriter` left it.
+        path: Local folder, as `RowWriter` left it; with ``remote``, where its shards are cached.
         proportion: Share of an epoch's rows, relative to the other folders'; None for all folders or for none.
+        remote: Where the folder really lies: s3://, gs://, hf://datasets/, http(s)://, or another path.
     """
 
     path: str
     proportion: float | None = None
+    remote: str | None = None
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> Batch:
@@ -57,6 +61,7 @@ def build_loader(
     verify_hashes: bool = True,
     vocab_fingerprint: str | None = None,
     row_tokens: int | None = None,
+    cache_bytes: int | None = None,
 ) -> StreamingDataLoader:
     """A loader of clean batches, mixed from several folders, that resumes exactly by `state_dict` / `load_state_dict`.
 
@@ -75,25 +80,38 @@ def build_loader(
         verify_hashes: Read all shards once before the start, on each machine's first rank.
         vocab_fingerprint: `fingerprint` of the run's tokenizer.
         row_tokens: The run's T.
+        cache_bytes: Most that the cached shards of remote folders may take together; at least four shards.
 
     Raises:
-        DataError: A folder is missing, damaged or does not fit, or the proportions are not all given or all left out.
+        DataError: A folder is missing, damaged or does not fit, the proportions are not all given or all left out, or
+            the cache has a limit and one of the folders is local: its shards are no copies that may be deleted.
     """
     _check_proportions(streams)
+    if cache_bytes is not None and (local := [spec.path for spec in streams if spec.remote is None]):
+        raise DataError(f"streams: the cache has a limit, but {local[0]} has no remote to fetch its shards from again")
     verify_hashes = verify_hashes and os.environ.get("LOCAL_RANK", "0") == "0"
+    sources: list[Stream] = []
     for spec in streams:
+        if spec.remote is not None:
+            fetch_metadata(spec.remote, spec.path, timeout_s=timeout_s)
         manifest = verify_rows(
-            spec.path, hashes=verify_hashes, row_tokens=row_tokens, vocab_fingerprint=vocab_fingerprint
+            spec.path,
+            hashes=verify_hashes,
+            row_tokens=row_tokens,
+            vocab_fingerprint=vocab_fingerprint,
+            is_cache=spec.remote is not None,
         )
+        sources.append(_stream_of(spec, manifest, timeout_s))
         row_tokens, vocab_fingerprint = manifest.row_tokens, manifest.tokenizer.sha256  # the next must fit the first
     assert row_tokens is not None  # there is at least one stream
     dataset = RowDataset(
-        streams=[Stream(local=os.path.abspath(spec.path), proportion=spec.proportion) for spec in streams],
+        streams=sources,
         row_tokens=row_tokens,
         device_batch_rows=device_batch_rows,
         shuffle=shuffle,
         shuffle_seed=shuffle_seed,
         canonical_nodes=canonical_nodes,
+        cache_bytes=cache_bytes,
     )
     return StreamingDataLoader(
         dataset,
@@ -107,6 +125,15 @@ def build_loader(
         timeout=timeout_s if workers else 0,
         # an iterator draws a seed when it starts: from here, so that loading never moves the run's own random numbers
         generator=torch.Generator().manual_seed(shuffle_seed),
+    )
+
+
+def _stream_of(spec: StreamSpec, manifest: ShardManifest, timeout_s: float) -> Stream:
+    local = os.path.abspath(spec.path)
+    if spec.remote is None:
+        return Stream(local=local, proportion=spec.proportion)
+    return RemoteStream(
+        remote=spec.remote, local=local, proportion=spec.proportion, manifest=manifest, timeout_s=timeout_s
     )
 
 

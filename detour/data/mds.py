@@ -9,6 +9,7 @@ Beside them, for `detour data inspect`: ``lengths.npy``, int64 [n, 2], how many 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import struct
@@ -24,6 +25,8 @@ from streaming import MDSWriter
 import detour
 from detour.data.manifest import FORMAT, MANIFEST, Counts, ShardFile, ShardManifest, Source, TokenizerInfo, read_json
 from detour.errors import DataError
+
+log = logging.getLogger(__name__)
 
 INDEX = "index.json"
 LENGTHS = "lengths.npy"
@@ -149,7 +152,12 @@ class RowWriter:
 
 
 def verify_rows(
-    folder: str | Path, *, hashes: bool, row_tokens: int | None = None, vocab_fingerprint: str | None = None
+    folder: str | Path,
+    *,
+    hashes: bool,
+    row_tokens: int | None = None,
+    vocab_fingerprint: str | None = None,
+    is_cache: bool = False,
 ) -> ShardManifest:
     """Checks a folder of packed rows against its manifest and against what the run expects.
 
@@ -158,6 +166,8 @@ def verify_rows(
         hashes: Also read every shard and compare its xxh64. Cost: the disk's speed; without, a few file-system calls.
         row_tokens: The run's T, if it must fit.
         vocab_fingerprint: `fingerprint` of the run's tokenizer, if it must fit.
+        is_cache: Shards may be absent, and a copy that is damaged is deleted, to be fetched again; the rest is no
+            different.
 
     Raises:
         DataError: Something is missing, damaged, of another layout, made with another tokenizer, or points out of the
@@ -174,14 +184,28 @@ def verify_rows(
         raise DataError(
             f"{folder}: made with tokenizer '{found.name}' ({found.sha256[:12]}), not {str(vocab_fingerprint)[:12]}"
         )
-    _check_index(folder, manifest)
-    if hashes:
-        for shard in manifest.shards:
-            _check_hash(folder / shard.file, shard)
+    for shard, samples in zip(manifest.shards, _check_index(folder, manifest), strict=True):
+        if is_cache and not (folder / shard.file).exists():
+            continue
+        try:
+            check_shard(folder, shard, samples, hashes=hashes)
+        except DataError as problem:
+            if not is_cache:
+                raise
+            log.warning("%s; the cached copy is deleted", problem)
+            (folder / shard.file).unlink(missing_ok=True)
     return manifest
 
 
-def _check_index(folder: Path, manifest: ShardManifest) -> None:
+def check_shard(folder: Path, shard: ShardFile, samples: int, *, hashes: bool) -> None:
+    """Raises DataError unless the shard is there, of its size and number of rows, and (``hashes``) of its xxh64."""
+    _check_file(folder / shard.file, samples, shard)
+    if hashes:
+        _check_hash(folder / shard.file, shard)
+
+
+def _check_index(folder: Path, manifest: ShardManifest) -> list[int]:
+    """Rows of each shard, once the index is found to agree with the manifest."""
     path = folder / INDEX
     index = read_json(path)
     try:
@@ -197,9 +221,9 @@ def _check_index(folder: Path, manifest: ShardManifest) -> None:
         raise DataError(f"{path}: version {version} with shards {names[:3]}..., expected version 2 with {known[:3]}...")
     if rows != manifest.counts.rows:
         raise DataError(f"{path}: {rows} rows, expected {manifest.counts.rows} as in {MANIFEST}")
-    for shard, expected in zip(shards, manifest.shards, strict=True):
+    for shard in shards:
         _check_columns(path, shard, manifest)
-        _check_file(folder / expected.file, shard["samples"], expected)
+    return [shard["samples"] for shard in shards]
 
 
 def _check_inside(folder: Path, name: Any) -> None:

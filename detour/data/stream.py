@@ -1,19 +1,23 @@
-"""Rows from local shards, in streaming's elastic order, with every failure raised."""
+"""Rows from shards, in streaming's elastic order, with every failure raised."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
 from streaming import Stream, StreamingDataset
+from streaming.base.constant import TICK
 
 from detour.errors import DataError
 
+REMOTE, LOCAL = 1, 3  # streaming's private marks of a shard that is not in the cache, and of one that is
+
 
 class RowDataset(StreamingDataset):
-    """`StreamingDataset` over local folders of packed rows: adds ``sample_id`` and never ends early without an error.
+    """`StreamingDataset` over folders of packed rows: adds ``sample_id`` and never ends early without an error.
 
     The order of rows is a function of (seed, epoch, canonical nodes, batch of all ranks), not of ranks or workers, and
     a position in it is one number: that is what makes a resume exact and instant.
@@ -26,6 +30,7 @@ class RowDataset(StreamingDataset):
         shuffle_seed: Seeds the order and, where a folder is drawn in part, the choice of rows.
         canonical_nodes: Independent paths through the rows. Part of the order, so keep it for the whole run; a
             multiple or divisor of the number of machines.
+        cache_bytes: Most that cached shards may take; the ones longest unused are deleted to make room.
 
     Raises:
         DataError: A shard is missing at open, or later, or a row cannot be read or breaks the column contract.
@@ -40,8 +45,10 @@ class RowDataset(StreamingDataset):
         shuffle: bool,
         shuffle_seed: int,
         canonical_nodes: int,
+        cache_bytes: int | None = None,
     ) -> None:
         self.row_tokens = row_tokens
+        self._failure: DataError | None = None
         super().__init__(
             streams=streams,
             batch_size=device_batch_rows,
@@ -49,18 +56,32 @@ class RowDataset(StreamingDataset):
             shuffle_seed=shuffle_seed,
             num_canonical_nodes=canonical_nodes,
             allow_unsafe_types=False,
+            cache_limit=cache_bytes,
         )
-        for shard_id in range(self.num_shards):
-            self.prepare_shard(shard_id)
+        self._check_shards()
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
-        """Raises DataError if the shard is gone. Shards are local and stay, so there is nothing to fetch or evict.
+        """Fetches the shard if it is remote and not in the cache. Raises DataError if that fails, or it is gone.
 
         The parent's version marks a shard as being fetched before it fails, and the other workers then wait for ever.
+        Here it is marked as absent again, and a worker that waited tries for itself. None passes over a shard that
+        another one fetches, as the parent's read-ahead does: its own reader would wait for it unwatched.
         """
-        path = self._path_of(shard_id)
-        if not path.is_file():
-            raise DataError(f"{path}: this shard is missing")
+        if not self._is_remote(shard_id):
+            path = self._path_of(shard_id)
+            if not path.is_file():
+                raise DataError(f"{path}: this shard is missing")
+            return
+        try:
+            super().prepare_shard(shard_id)
+            if self._shard_states[shard_id] == REMOTE:
+                super().prepare_shard(shard_id)
+        except Exception as error:
+            if self._cache_filelock.is_locked:
+                self._cache_filelock.release()
+            self._shard_states[shard_id] = REMOTE
+            self._failure = error if isinstance(error, DataError) else DataError(f"{self._path_of(shard_id)}: {error}")
+            raise self._failure from error
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
         """Row ``sample_id``: ``input_ids`` [T], ``doc_lengths`` [D] and ``sample_id``, its index over all folders."""
@@ -89,6 +110,24 @@ class RowDataset(StreamingDataset):
             self._check_shards()
             raise DataError(f"{self._path_of(0).parent}: the stream's background thread failed; see its traceback")
 
+    def _ready_thread(self, it: Any) -> None:
+        """Marks the next rows as ready once their shards are here; one of each worker's two background threads.
+
+        The parent's version waits for ever where a shard arrives and is deleted again to make room before it looks.
+        """
+        try:
+            while not (it.should_exit() or it.ready_index == it.total or self._event.is_set()):
+                if self.predownload is not None and self.predownload < it.ready_index - it.yield_index:
+                    sleep(TICK)
+                    continue
+                if (sample_id := it.sample_ids[it.ready_index]) != -1:  # -1 fills up the shares of the ranks
+                    shard_id = self.spanner[sample_id][0]
+                    if self._shard_states[shard_id] != LOCAL:
+                        self.prepare_shard(shard_id)
+                it.ready_index += 1
+        finally:
+            it.on_exit()  # the epoch's end waits for two of its three threads, and the other one may have failed too
+
     def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
         """The position. When an epoch has just ended, Composer asks with 0 samples, meaning the beginning of the next.
 
@@ -100,8 +139,15 @@ class RowDataset(StreamingDataset):
         return state
 
     def _check_shards(self) -> None:
+        """Raises what went wrong in a background thread, or DataError for a local shard that is gone."""
+        if self._failure is not None:
+            raise self._failure
         for shard_id in range(self.num_shards):
-            RowDataset.prepare_shard(self, shard_id)
+            if not self._is_remote(shard_id):
+                RowDataset.prepare_shard(self, shard_id)
+
+    def _is_remote(self, shard_id: int) -> bool:
+        return self.streams[self.stream_per_shard[shard_id]].remote is not None
 
     def _path_of(self, shard_id: int) -> Path:
         stream = self.streams[self.stream_per_shard[shard_id]]
