@@ -1,0 +1,83 @@
+"""``detour data``: looking at prepared rows. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(name="data", help="Look at prepared rows, and check them.", no_args_is_help=True)
+Root = Annotated[Path, typer.Argument(help="A folder of rows, or one that holds several.", metavar="DIR")]
+
+
+@app.command()
+def inspect(
+    root: Root,
+    tokenizer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="To decode samples; left out, the one that lies beside the rows."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Documents to show of each folder.", min=0)] = 1,
+    picture: Annotated[Optional[Path], typer.Option(help="Where to draw; left out, DIR/lengths.png.")] = None,  # noqa: UP045
+    hashes: Annotated[bool, typer.Option(help="Also hash every shard.")] = True,
+) -> None:
+    """Show counts, shares, document lengths, packing at several row lengths, and samples; exit code 1 on damage."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from detour.data import inspect as rows
+
+    folders = rows.find_folders(root)
+    console = Console(soft_wrap=True)
+    total = sum(folder.manifest.counts.tokens for folder in folders)
+    columns = ("documents", "split", "tokens", "share", "rows", "filled", "median", "90%", "longest")
+    table = Table("folder", *columns, title=str(root))
+    for folder in folders:
+        counts = folder.manifest.counts
+        table.add_row(
+            folder.name, f"{counts.documents:,}", f"{counts.documents_split:,}", f"{counts.tokens:,}",
+            f"{counts.tokens / total:.1%}", f"{counts.rows:,} x {folder.manifest.row_tokens}",
+            f"{folder.manifest.utilisation:.2%}", *[f"{n:,}" for n in rows.quantiles(folder.lengths, (0.5, 0.9, 1.0))],
+        )  # fmt: skip
+    console.print(table)
+    packing = Table("folder", *[f"filled at {n}" for n in rows.ROW_TOKENS], title="packed into rows of another length")
+    for folder in folders:
+        limits = [n for n in rows.ROW_TOKENS if folder.uncut or n <= folder.manifest.row_tokens]
+        packing.add_row(folder.name, *[f"{rows.utilisation(folder.lengths, n):.2%}" for n in limits])
+    console.print(packing)
+    print(f"document lengths: {rows.draw_lengths(folders, picture or root / 'lengths.png')}")
+    _tell_of(folders, Path(tokenizer) if tokenizer else rows.tokenizer_of(root), samples)
+    if hashes:
+        verify(root)
+
+
+@app.command()
+def verify(root: Root) -> None:
+    """Hash every shard again and compare with the manifests; exit code 1 on damage."""
+    from detour.data.inspect import damaged_shards, find_folders
+
+    damaged = 0
+    for folder in find_folders(root):
+        problems = damaged_shards(folder)
+        damaged += len(problems)
+        shards = len(folder.manifest.shards)
+        print(f"{folder.name}: {shards - len(problems)} of {shards} shards as in the manifest")
+        for problem in problems:
+            print(f"  {problem}")
+    if damaged:
+        raise typer.Exit(1)
+
+
+def _tell_of(folders: list, tokenizer: Path | None, samples: int) -> None:
+    from detour.data.inspect import sample_texts
+
+    for folder in folders:
+        info = folder.manifest.tokenizer
+        print(
+            f"\n{folder.name}: tokenizer {info.name} ({info.sha256[:12]}), documents as {info.separation or 'unrecorded'}"
+        )
+        licences = sorted({source.licence or "not stated" for source in folder.manifest.sources})
+        print(f"  {len(folder.manifest.sources)} source files; licences: {', '.join(licences)[:200]}")
+        for text in sample_texts(folder, tokenizer, samples) if samples else []:
+            print(f"  | {' '.join(text.split())}")

@@ -1,0 +1,170 @@
+"""What prepared rows hold: counts, shares, document lengths, how well they would pack, and samples to read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from streaming.base.format import reader_from_json
+
+from detour.data.manifest import MANIFEST, ShardManifest
+from detour.data.mds import INDEX, LENGTHS, check_shard, verify_rows
+from detour.data.packing import pack_rows, split_document
+from detour.data.text import sha256_of
+from detour.data.tokenizer import fingerprint, load_tokenizer
+from detour.errors import DataError
+
+ROW_TOKENS = (512, 1024, 8192)
+SIMULATED_TOKENS = 1 << 26  # enough for four decimals of the utilisation
+SAMPLE_CHARACTERS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """One folder of rows.
+
+    Attributes:
+        name: Its path below the folder that was asked for.
+        path: Where it lies.
+        manifest: What it says of itself.
+        lengths: Documents by their number of tokens, uncut; pieces instead where the folder does not record them.
+        uncut: Whether ``lengths`` are of whole documents.
+    """
+
+    name: str
+    path: Path
+    manifest: ShardManifest
+    lengths: Mapping[int, int]
+    uncut: bool
+
+
+def find_folders(root: Path) -> list[Folder]:
+    """The folders of rows at or under ``root``, checked but not hashed.
+
+    Raises:
+        DataError: There is none, or one is damaged.
+    """
+    paths = sorted(path.parent for path in root.rglob(MANIFEST) if (path.parent / INDEX).exists())
+    if not paths:
+        raise DataError(f"{root}: no folder of packed rows there, expected {MANIFEST} and {INDEX}")
+    folders = []
+    for path in paths:
+        manifest = verify_rows(path, hashes=False)
+        recorded = (path / LENGTHS).exists()
+        lengths = _recorded_lengths(path, manifest) if recorded else _piece_lengths(path)
+        name = path.relative_to(root).as_posix() if path != root else root.name
+        folders.append(Folder(name=name, path=path, manifest=manifest, lengths=lengths, uncut=recorded))
+    return folders
+
+
+def damaged_shards(folder: Folder) -> list[str]:
+    """A line for each shard that is not what the manifest says, by size, xxh64 and sha256. Cost: reads all twice."""
+    index = json.loads((folder.path / INDEX).read_text(encoding="utf-8"))
+    problems = []
+    for shard, samples in zip(folder.manifest.shards, (s["samples"] for s in index["shards"]), strict=True):
+        try:
+            check_shard(folder.path, shard, samples, hashes=True)
+            if (found := sha256_of(folder.path / shard.file)) != shard.sha256:
+                problems.append(f"{folder.path / shard.file}: sha256 {found}, expected {shard.sha256}")
+        except DataError as problem:
+            problems.append(str(problem))
+    return problems
+
+
+def utilisation(lengths: Mapping[int, int], row_tokens: int) -> float:
+    """Share of positions filled if these documents were packed into such rows; a large corpus is drawn from.
+
+    Cost: seconds.
+    """
+    total = sum(length * n for length, n in lengths.items())
+    rng = Random(0)
+    documents = list(lengths)
+    if total <= SIMULATED_TOKENS:
+        drawn = [length for length in documents for _ in range(lengths[length])]
+    else:
+        drawn = rng.choices(
+            documents, [lengths[d] for d in documents], k=SIMULATED_TOKENS * sum(lengths.values()) // total
+        )
+    rng.shuffle(drawn)
+    pieces = [range(n) for length in drawn for n in split_document(length, row_tokens)]
+    rows = sum(1 for _ in pack_rows(pieces, row_tokens=row_tokens, seed=0))
+    return sum(drawn) / (rows * row_tokens)
+
+
+def quantiles(lengths: Mapping[int, int], shares: tuple[float, ...]) -> list[int]:
+    """Lengths that these shares of the documents do not exceed."""
+    ordered = sorted(lengths)
+    ends = np.cumsum([lengths[n] for n in ordered])
+    return [ordered[min(int(np.searchsorted(ends, share * ends[-1])), len(ordered) - 1)] for share in shares]
+
+
+def draw_lengths(folders: list[Folder], out: Path) -> Path:
+    """``lengths.png``: share of tokens by document length, on a logarithmic scale, one line a folder."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    edges = np.logspace(0, np.log10(max(max(folder.lengths) for folder in folders) + 1), 60)
+    for folder in folders:
+        lengths = np.array(list(folder.lengths))
+        tokens = lengths * np.array(list(folder.lengths.values()))
+        counts, _ = np.histogram(lengths, edges, weights=tokens)
+        axes.stairs(counts / tokens.sum(), edges, label=folder.name)
+    for row_tokens in ROW_TOKENS:
+        axes.axvline(row_tokens, color="0.8", linewidth=1, zorder=0)
+    axes.set_xscale("log")
+    axes.set_xlabel("tokens of a document")
+    axes.set_ylabel("share of the folder's tokens")
+    axes.legend(fontsize="small", ncols=1 + len(folders) // 12)
+    figure.savefig(out, dpi=150, metadata={"Software": None})
+    return out
+
+
+def sample_texts(folder: Folder, tokenizer: Path | None, count: int) -> list[str]:
+    """Beginnings of documents, decoded; as ids where no tokenizer is at hand. Raises DataError: it is another one."""
+    pieces = _first_pieces(folder, count)
+    if tokenizer is None:
+        return [" ".join(map(str, ids[:40])) for ids in pieces]
+    loaded = load_tokenizer(tokenizer)
+    verify_rows(folder.path, hashes=False, vocab_fingerprint=fingerprint(loaded))
+    return [loaded.decode(ids[:SAMPLE_CHARACTERS])[:SAMPLE_CHARACTERS] for ids in pieces]
+
+
+def tokenizer_of(root: Path) -> Path | None:
+    """The ``tokenizer`` folder that a preparation leaves beside its rows, or above them."""
+    return next((p / "tokenizer" for p in (root, *root.resolve().parents[:2]) if (p / "tokenizer").is_dir()), None)
+
+
+def _first_pieces(folder: Folder, count: int) -> list[list[int]]:
+    """The first document of rows spread over the first shard."""
+    index = json.loads((folder.path / INDEX).read_text(encoding="utf-8"))
+    shard = reader_from_json(str(folder.path), "", index["shards"][0])
+    rows = [shard[i * len(shard) // count] for i in range(min(count, len(shard)))]
+    return [row["input_ids"][: row["doc_lengths"][0]].tolist() for row in rows]
+
+
+def _recorded_lengths(path: Path, manifest: ShardManifest) -> dict[int, int]:
+    try:
+        lengths = {int(length): int(n) for length, n in np.load(path / LENGTHS, allow_pickle=False)}
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path / LENGTHS}: cannot be read: {error}") from error
+    tokens = sum(length * n for length, n in lengths.items())
+    if (sum(lengths.values()), tokens) != (manifest.counts.documents, manifest.counts.tokens):
+        raise DataError(f"{path / LENGTHS}: {tokens} tokens, expected {manifest.counts.tokens} as in {MANIFEST}")
+    return lengths
+
+
+def _piece_lengths(path: Path) -> dict[int, int]:
+    index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+    lengths: Counter[int] = Counter()
+    for info in index["shards"]:
+        shard = reader_from_json(str(path), "", info)
+        for i in range(len(shard)):
+            lengths.update(shard[i]["doc_lengths"].tolist())
+    return dict(lengths)
