@@ -24,6 +24,7 @@ class ColumnsConfig:
 
     Attributes:
         text: The text. A record without it is reported.
+        more_text: Columns that follow it as paragraphs, where they hold any: the answers to instructions.
         id: The document's name, from which its split is drawn.
         language: Its language.
         licence: Its licence; null takes "licence" or "license", whichever is there.
@@ -31,6 +32,7 @@ class ColumnsConfig:
     """
 
     text: str = "text"
+    more_text: list[str] = field(default_factory=list)
     id: str = "id"
     language: str = "language"
     licence: Optional[str] = None

@@ -237,6 +237,7 @@ def _columns(job: Job, source: int) -> Columns:
     wanted = [column for i, step in enumerate(job.steps) if job.applies(i, source) for column in step.columns()]
     return Columns(
         text=given.text,
+        more_text=tuple(given.more_text),
         id=given.id,
         language=given.language,
         licence=(given.licence,) if given.licence else ("licence", "license"),

@@ -38,7 +38,14 @@ class Parquet(Source):
                 names = table.schema_arrow.names
                 if columns.text not in names:
                     raise DataError(f"{unit.path}: no '{columns.text}' column, found {', '.join(names[:8])}")
-                wanted = {columns.text, columns.id, columns.language, *columns.licence, *columns.metadata}
+                wanted = {
+                    columns.text,
+                    *columns.more_text,
+                    columns.id,
+                    columns.language,
+                    *columns.licence,
+                    *columns.metadata,
+                }
                 number = 0
                 for batch in table.iter_batches(self.batch_rows, columns=[name for name in names if name in wanted]):
                     for row in batch.to_pylist():

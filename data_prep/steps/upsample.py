@@ -15,7 +15,7 @@ class Upsample(DocumentStep):
     """Gives documents several copies in the training rows: the paper's clinical cases count 100 times.
 
     Copies are spread evenly over the source and packed anew each time, among other documents. Held-out documents are
-    never repeated. Several such steps multiply. To repeat a whole source, give it a larger proportion: that costs no
+    never repeated. Of several such steps the largest number counts. To repeat a whole source, give it a larger proportion: that costs no
     disk.
 
     Attributes:
@@ -39,4 +39,4 @@ class Upsample(DocumentStep):
             value = value_of(document, self.column)
             n = next((n for condition, n in times.items() if matches(value, condition)), 1)
             report.changed += n > 1
-            yield document._replace(repeats=document.repeats * n)
+            yield document._replace(repeats=max(document.repeats, n))

@@ -46,9 +46,13 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which columns of a record hold what; a column that is absent from a record is passed over, except the text's."""
+    """Which columns of a record hold what; a column that is absent from a record is passed over, except the text's.
+
+    ``more_text`` columns follow the text as paragraphs of their own, where they hold any: an instruction's answer.
+    """
 
     text: str = "text"
+    more_text: tuple[str, ...] = ()
     id: str = "id"
     language: str = "language"
     licence: tuple[str, ...] = ("licence", "license")
@@ -61,6 +65,8 @@ class Columns:
         text = record[self.text]
         if not isinstance(text, str):
             raise UnusableRecordError(f"'{self.text}' is not a string")
+        further = [record[key] for key in self.more_text if isinstance(record.get(key), str) and record[key].strip()]
+        text = "\n\n".join([text, *further])
         try:
             text.encode()
         except UnicodeEncodeError:  # JSON may spell half a surrogate pair, which no tokenizer takes

@@ -41,6 +41,15 @@ def test_json_lines_carry_id_licence_language_and_named_metadata(tmp_path, packi
     assert second.metadata is None
 
 
+def test_further_text_columns_follow_as_paragraphs(tmp_path):
+    records = [{"instruction": "Q", "input": "", "output": "A"}, {"instruction": "Q2", "output": None}]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "a.parquet")
+    columns = Columns(text="instruction", more_text=("input", "output"))
+    for kind in ("jsonl", "parquet"):
+        assert [d.text for d in read(kind, tmp_path / f"a.{kind}", columns=columns)] == ["Q\n\nA", "Q2"]
+
+
 def test_names_of_unnamed_documents_hold_no_folder_of_the_machine(tmp_path):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "deep" / "a.jsonl").write_text('{"text": "x"}')

@@ -79,11 +79,11 @@ def test_the_score_filter_keeps_what_fits():
     assert texts(apply("score", *documents, column="score", keep=["0", "4"], without="keep")) == ["0", "4", "none"]
 
 
-def test_upsampling_takes_the_first_rule_that_fits_and_multiplies():
+def test_upsampling_takes_the_first_rule_that_fits_and_the_most_of_several_steps():
     kinds = ["clinical_case", "other", None]
     documents = [doc("x", metadata={"type": kind} if kind else None, repeats=2) for kind in kinds]
     result, report = apply("upsample", *documents, column="type", times={"clinical_case": 100, "other": 10})
-    assert [d.repeats for d in result] == [200, 20, 2]
+    assert [d.repeats for d in result] == [100, 10, 2]
     assert report.changed == 2
     with pytest.raises(ConfigError, match="copies of at least 1"):
         steps.build("upsample", {"column": "type", "times": {"a": 0}})
