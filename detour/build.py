@@ -96,7 +96,7 @@ def build_trainer(run: RunConfig) -> Trainer:
     trainer = Trainer(
         model=model,
         optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
-        train_dataloader=_data_spec(_loader(run, run.data.train, device_rows, identity, training=True)),
+        train_dataloader=_data_spec(_loader(run, run.data.train, device_rows, identity, training=True), ledger.see),
         eval_dataloader=_evaluators(run, vocab, identity, boundaries),
         max_duration=f"{schedule.total_tokens}tok",
         algorithms=[switch],

@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from detour.data.cli import app as data_commands
 from detour.errors import DetourError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_commands)
 Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
 Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]  # noqa: UP045
 
@@ -63,6 +65,22 @@ def report(
     from detour.analysis.report import write_report
 
     print(write_report(run, out))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder.", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="Another one's.", metavar="B")],
+) -> None:
+    """Say whether two runs consumed the same rows in the same order; exit code 2 if they did not."""
+    from detour.data.fingerprint import compare as compare_rows
+    from detour.export.run import choose_checkpoint
+
+    states = [choose_checkpoint(run / "checkpoints").state()["callbacks"]["Ledger"] for run in (first, second)]
+    result = compare_rows(*(state["fingerprint"] for state in states))
+    print(result.text)
+    if not result.same:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -31,7 +31,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     """
     if out.exists() and any(out.iterdir()):
         raise ModelError(f"{out}: exists and is not empty")
-    checkpoint = _choose(run_folder / "checkpoints", tokens)
+    checkpoint = choose_checkpoint(run_folder / "checkpoints", tokens)
     state = checkpoint.state()
     record = state["run"]
     model = record["config"]["model"]
@@ -67,7 +67,8 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     return difference
 
 
-def _choose(folder: Path, tokens: int | None) -> checkpoints.Checkpoint:
+def choose_checkpoint(folder: Path, tokens: int | None = None) -> checkpoints.Checkpoint:
+    """The checkpoint at a token count, or the newest whole one. Raises CheckpointError if there is none or it is damaged."""
     if tokens is None:
         newest, passed_over = checkpoints.newest_valid(folder)
         for line in passed_over:

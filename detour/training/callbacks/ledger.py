@@ -12,7 +12,8 @@ from composer.core import Callback, State
 from composer.loggers import Logger
 from composer.utils import dist
 
-from detour.batch import count_tokens
+from detour.batch import Batch, count_tokens
+from detour.data.fingerprint import Fingerprint, hash_rows
 from detour.flops import training_flops
 from detour.model.architecture import Architecture
 from detour.phases import PhaseSchedule
@@ -43,7 +44,7 @@ class Entry:
 
 
 class Ledger(Callback):
-    """Keeps an `Entry` a phase, logs running totals each step, and travels in checkpoints.
+    """Keeps an `Entry` a phase and a `Fingerprint` of the rows, logs running totals each step, travels in checkpoints.
 
     Args:
         arch: The model, for the FLOPs.
@@ -53,8 +54,15 @@ class Ledger(Callback):
     def __init__(self, *, arch: Architecture, schedule: PhaseSchedule) -> None:
         self.arch, self.schedule = arch, schedule
         self.entries = [Entry(phase=p.name, objective=p.objective) for p in schedule.phases]
+        self.fingerprint = Fingerprint()
+        self._rows: torch.Tensor | None = None
         self._saving_since: float | None = None
         self._saving_seconds = 0.0
+
+    def see(self, batch: Batch) -> Batch:
+        """Takes note of a clean batch on its way to the objective, and hands it on."""
+        self._rows = hash_rows(batch)
+        return batch
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
         self._saving_since = time.perf_counter()  # this callback comes before the one that saves
@@ -71,6 +79,10 @@ class Ledger(Callback):
         flops = training_flops(self.arch, lengths, attention=batch["attention"], supervised=supervised)
         sums = state.device.tensor_to_device(torch.tensor([supervised, flops], dtype=torch.float64))
         dist.all_reduce(sums)
+        assert self._rows is not None
+        rows = state.device.tensor_to_device(self._rows)
+        dist.all_reduce(rows)
+        self.fingerprint.add(rows)
 
         assert state.previous_timestamp is not None
         before, now = state.previous_timestamp.token.value, state.timestamp.token.value
@@ -92,9 +104,11 @@ class Ledger(Callback):
         logger.log_metrics({"memory/peak_gigabytes": _peak_bytes() / 1e9})
 
     def state_dict(self) -> dict[str, Any]:
-        return {"entries": [asdict(entry) for entry in self.entries]}
+        entries = [asdict(entry) for entry in self.entries]
+        return {"entries": entries, "fingerprint": self.fingerprint.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.fingerprint = Fingerprint.from_state(state["fingerprint"])
         # phases that were added since the checkpoint keep their empty entries
         for index, saved in enumerate(state["entries"][: len(self.entries)]):
             self.entries[index] = Entry(**saved)
