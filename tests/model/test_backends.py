@@ -169,7 +169,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones():
             (),
             "cuda",
             torch.bfloat16,
-            "'flash' needs the package flash-attn \\(pip install 'detour\\[gpu\\]'\\)",
+            "'flash' needs the package flash-attn \\(pip install -e '.\\[gpu\\]'\\)",
         ),
         ("flash", ("flash_attn",), "cpu", torch.bfloat16, "'flash' needs a GPU and bf16 precision"),
         ("flash", ("flash_attn",), "cuda", torch.float32, "'flash' needs a GPU and bf16 precision"),
