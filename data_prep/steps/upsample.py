@@ -15,8 +15,8 @@ class Upsample(DocumentStep):
     """Gives documents several copies in the training rows: the paper's clinical cases count 100 times.
 
     Copies are spread evenly over the source and packed anew each time, among other documents. Held-out documents are
-    never repeated. Of several such steps the largest number counts. To repeat a whole source, give it a larger proportion: that costs no
-    disk.
+    never repeated. Of several such steps the largest number counts. To repeat a whole source, give it a larger
+    proportion: that costs no disk.
 
     Attributes:
         column: A metadata column, or "language", "licence", "id".
