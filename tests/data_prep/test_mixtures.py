@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from data_prep import steps
+from data_prep import sources, steps
 from data_prep.config import load
 from data_prep.steps import StepReport
 from detour.data.loader import StreamSpec, build_loader
@@ -80,3 +82,21 @@ def test_the_50b_mixture_keeps_text_with_a_score_of_three_and_more(score, kept):
     (step,) = [step for step in load(FOLDER / "english_50b_60_20_20.yaml").steps if step.kind == "score"]
     document = Document("x", "a", None, Path("x"), metadata={"educational_score": score})
     assert len(list(steps.build(step.kind, step.options).apply([document], StepReport()))) == kept
+
+
+def test_the_documentations_example_is_a_valid_preparation(tmp_path):
+    page = (FOLDER.parents[1] / "docs" / "data_prepare.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    for block in blocks:
+        (tmp_path / "example.yaml").write_text(block, encoding="utf-8")
+        load(tmp_path / "example.yaml")
+    assert blocks
+
+
+def test_the_documentation_names_every_source_step_and_option():
+    page = (FOLDER.parents[1] / "docs" / "data_prepare.md").read_text(encoding="utf-8")
+    for kinds in (sources.base.kinds, steps.base.kinds):
+        for kind in kinds.registry.names():
+            assert f"| `{kind}` |" in page
+            for field in fields(kinds.registry.get(kind)):
+                assert f"`{field.name}`" in page, f"{kind}: {field.name}"
