@@ -107,8 +107,15 @@ def test_yaml_snippets_are_valid_over_the_main_recipe(page, span_mlm):
 
 @EACH_PAGE
 def test_commands_that_are_named_exist(page):
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert set(re.findall(r"(?:`|^)detour (\w+)", page.read_text(), re.MULTILINE)) <= commands
+    def names(commands):
+        return {command.name or command.callback.__name__ for command in commands.registered_commands}
+
+    known = names(app)
+    for group in app.registered_groups:
+        known |= {f"{group.typer_instance.info.name} {name}" for name in names(group.typer_instance)}
+    groups = "|".join(group.typer_instance.info.name for group in app.registered_groups)
+    named = re.findall(rf"(?:`|^)detour ((?:(?:{groups}) )?\w+)", page.read_text(), re.MULTILINE)
+    assert set(named) <= known
 
 
 def test_the_options_of_the_packer_are_those_in_the_table():
