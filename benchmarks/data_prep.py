@@ -43,13 +43,13 @@ def main(
         return
     with tempfile.TemporaryDirectory() as folder:
         if corpus is None or tokenizer is None:
-            made = _synthetic(Path(folder))
+            made = synthetic(Path(folder))
             corpus, tokenizer = corpus or made[0], tokenizer or made[1]
-        megabytes = _text_bytes(corpus) / 1e6
+        megabytes = text_bytes(corpus) / 1e6
         results: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
         for turn in range(rounds):
             for name in SIDES if turn % 2 == 0 else SIDES[::-1]:
-                results[name].append(_in_a_process(name, corpus, tokenizer, row_tokens))
+                results[name].append(in_a_process(name, corpus, tokenizer, row_tokens))
     _show(results, megabytes)
 
 
@@ -98,7 +98,7 @@ def _measured(started: tuple[float, float], tokens: int) -> dict[str, float]:
     }
 
 
-def _in_a_process(side: str, corpus: Path, tokenizer: Path, row_tokens: int) -> dict[str, float]:
+def in_a_process(side: str, corpus: Path, tokenizer: Path, row_tokens: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.data_prep", "--side", side, "--corpus", str(corpus)]
     command += ["--tokenizer", str(tokenizer), "--row-tokens", str(row_tokens)]
     one_thread = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -108,7 +108,7 @@ def _in_a_process(side: str, corpus: Path, tokenizer: Path, row_tokens: int) -> 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _synthetic(folder: Path) -> tuple[Path, Path]:
+def synthetic(folder: Path) -> tuple[Path, Path]:
     from data_prep.synthetic import generate
     from detour.data.tokenizer import train_bpe
 
@@ -124,7 +124,7 @@ def _synthetic(folder: Path) -> tuple[Path, Path]:
     return path, folder / "tokenizer"
 
 
-def _text_bytes(corpus: Path) -> int:
+def text_bytes(corpus: Path) -> int:
     from detour.data.text import read_documents
 
     return sum(len(document.text.encode()) for document in read_documents([corpus]))

@@ -1,9 +1,9 @@
 """Tokens a second of a whole training step: ours in Composer against Hugging Face's Trainer, round by round.
 
-Same rows, same masks, same optimizer settings, both through their trainers, each in a process of its own; one waits
-while the other works. The rows are packed from
-documents of mixed length; the peer takes them as `run_mlm` does, with attention across documents, which is less work
-to arrange and more to compute. Before any clock starts both must give the same loss on rows of one document each.
+Same documents, same masks, same optimizer settings, both through their trainers, each in a process of its own; one works
+while the others wait. Before any clock starts both must give the same loss. The peers (`PEERS`) are the ways to hand
+the same documents to Trainer: packed as `run_mlm` packs (attention crosses documents, logits of every position), the
+same with logits of the masked positions only, compiled, and a document a row, padded.
 
     python -m benchmarks.step                          Ettin 17M, rows of 1024, MLM 30%
     python -m benchmarks.step --size ettin-32m --objective clm --row-tokens 512
@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import json
 import os
-import platform
+import resource
 import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field, replace
-from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import numpy as np
 import torch
@@ -47,7 +45,9 @@ from detour import objectives
 from detour.batch import IGNORE, Batch
 from detour.build import build_trainer
 from detour.config.load import from_mapping
+from detour.config.schema import RunConfig
 from detour.data.tokenizer import load_tokenizer, vocab_of
+from detour.flops import training_flops
 from detour.model.architecture import SIZES, Architecture
 from detour.model.encoder import Encoder
 from detour.objectives import RowRandom
@@ -55,34 +55,87 @@ from detour.record import environment
 
 console = Console(highlight=False)
 
+PEERS = {
+    "packed": "as run_mlm and run_clm ship: rows packed, attention across documents, logits of every position",
+    "sparse": "packed, sparse_prediction: logits of the masked positions only",
+    "compiled": "sparse, under torch.compile",
+    "padded": "a document a row, padded to the longest, sparse_prediction where there is one",
+}
+
 
 @dataclass(frozen=True)
+class Setting:
+    """What is compared.
+
+    Attributes:
+        size: The model, a name in `SIZES`.
+        objective: "mlm" or "clm".
+        rate: Share of tokens masked, for MLM.
+        row_tokens: T.
+        rows: B.
+        peers: Names in `PEERS`.
+        steps: Steps a round; the first two are left out, their median counts.
+        rounds: Rounds after the one that warms up.
+        precision: "fp32" or "bf16".
+    """
+
+    size: str = "ettin-17m"
+    objective: str = "mlm"
+    rate: float = 0.3
+    row_tokens: int = 1024
+    rows: int = 4
+    peers: tuple[str, ...] = ("packed",)
+    steps: int = 4
+    rounds: int = 5
+    precision: str = "fp32"
+
+    @property
+    def title(self) -> str:
+        what = f"{self.objective}{round(100 * self.rate)}" if self.objective == "mlm" else self.objective
+        return f"{self.size}, {what}, {self.rows} x {self.row_tokens}, {self.precision}"
+
+
+@dataclass
+class Side:
+    """What one side did.
+
+    Attributes:
+        tokens_per_second: Of each round, padding not counted.
+        peak_bytes: Largest resident set of its process, libraries and all.
+    """
+
+    tokens_per_second: list[float] = field(default_factory=list)
+    peak_bytes: int = 0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.tokens_per_second)
+
+
+@dataclass
 class Result:
     """One comparison.
 
     Attributes:
-        ours: Tokens a second in each round, padding not counted.
-        theirs: The peer's.
-        loss_difference: Of the two losses on the same single-document rows.
+        loss_difference: Largest of the peers' losses from ours, on the same rows.
+        matmul_share: Share of this machine's rate of fp32 matrix products, measured in the same process, that our
+            step's counted FLOPs reach.
+        sides: "ours" and the peers.
     """
 
-    size: str
-    objective: str
-    row_tokens: int
-    rows: int
+    setting: Setting
     threads: int
     loss_difference: float
-    ours: list[float] = field(default_factory=list)
-    theirs: list[float] = field(default_factory=list)
+    matmul_share: float = 0.0
+    sides: dict[str, Side] = field(default_factory=dict)
 
-    @property
-    def ratio(self) -> float:
-        """Median of ours over median of theirs."""
-        return statistics.median(self.ours) / statistics.median(self.theirs)
+    def ratio(self, peer: str) -> float:
+        """Median of ours over median of the peer's."""
+        return self.sides["ours"].median / self.sides[peer].median
 
 
 class StepTimes(Callback):
-    """Seconds from the end of one batch to the end of the next."""
+    """When each batch ended."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -101,19 +154,17 @@ class PeerTimes(TrainerCallback):
         self.at.append(time.perf_counter())
 
 
-def peer_model(arch: Architecture, objective: str) -> torch.nn.Module:
+def peer_model(arch: Architecture, objective: str, *, sparse: bool = False) -> torch.nn.Module:
     """Hugging Face's model of the same shape, its best attention on a CPU, its own compilation off (it needs a GPU)."""
     shape: dict[str, Any] = {
         key: getattr(arch, key)
         for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     }
     special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    common = {**shape, **special, "attn_implementation": "sdpa", "reference_compile": False}
     if objective == "clm":
-        config = ModernBertDecoderConfig(**shape, **special, attn_implementation="sdpa", reference_compile=False)
-        return ModernBertDecoderForCausalLM(config)
-    return ModernBertForMaskedLM(
-        ModernBertConfig(**shape, **special, attn_implementation="sdpa", reference_compile=False)
-    )
+        return ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**common))
+    return ModernBertForMaskedLM(ModernBertConfig(**common, sparse_prediction=sparse))
 
 
 def loss_difference(arch: Architecture, objective: str, batch: Batch) -> float:
@@ -134,45 +185,85 @@ def loss_difference(arch: Architecture, objective: str, batch: Batch) -> float:
     attention = "causal" if objective == "clm" else "bidirectional"
     with torch.no_grad():
         mine = ours(single["input_ids"], single["doc_lengths"], single["labels"], attention)
-        logits = peer(input_ids=single["input_ids"]).logits
+        logits = peer(input_ids=single["input_ids"], attention_mask=torch.ones_like(single["input_ids"])).logits
     theirs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), single["labels"].flatten(), ignore_index=IGNORE)
     return abs((mine.total / mine.supervised - theirs).item())
 
 
-def our_side(pipe: Connection, run: Any, steps: int) -> None:
-    """A process that trains one round for each message and answers tokens a second, the first two steps left out."""
+def examples(batches: list[Batch], objective: str, peer: str) -> list[dict[str, torch.Tensor]]:
+    """A step's input to the peer, for each batch."""
+    steps = []
+    for batch in batches:
+        ids, labels = list(batch["input_ids"]), list(batch["labels"])
+        if peer == "padded":
+            lengths = [[n for n in row if n] for row in batch["doc_lengths"].tolist()]
+            ids, labels = (
+                [doc for row, of in zip(rows, lengths, strict=True) for doc in row[: sum(of)].split(of)]
+                for rows in (ids, labels)
+            )
+        pad = torch.nn.utils.rnn.pad_sequence
+        seen = pad([torch.ones_like(doc) for doc in ids], batch_first=True)
+        # the decoder class shifts by itself: it gets the inputs as labels
+        labels = [doc.clone() for doc in ids] if objective == "clm" else labels
+        steps.append({
+            "input_ids": pad(ids, batch_first=True),
+            "labels": pad(labels, batch_first=True, padding_value=IGNORE),
+            "attention_mask": seen,
+        })  # fmt: skip
+    return steps
+
+
+def matmul_rate(seconds: float = 1.0) -> float:
+    """FLOPs a second of fp32 matrix products of 2,048 x 2,048, the best of many."""
+    a, b = torch.randn(2, 2048, 2048)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        a @ b
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
+    return best
+
+
+def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -> None:
+    """A process that trains one round a message; answers tokens a second, peak memory, share of the product rate."""
     _settle()
     while pipe.recv():
+        rate = matmul_rate()
         trainer = build_trainer(run)
         times = StepTimes()
         trainer.state.callbacks.append(times)
-        trainer.fit(duration=f"{steps}ba")
-        tokens = trainer.state.timestamp.token.value / steps
-        pipe.send(tokens / statistics.median(np.diff(times.at)[1:]))
+        trainer.fit(duration=f"{setting.steps}ba")
+        tokens = trainer.state.timestamp.token.value / setting.steps
+        seconds = statistics.median(np.diff(times.at)[1:])
+        trainer.close()
+        pipe.send((tokens / seconds, _peak(), flops / seconds / rate))
 
 
-def their_side(pipe: Connection, arch: Architecture, objective: str, batches: list[Batch], rows: int) -> None:
-    """The same through `Trainer`, on the same corrupted rows."""
+def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batch]) -> None:
+    """The same through `Trainer`, on the same corrupted documents."""
     _settle()
-    examples = [
-        # the decoder class shifts by itself: it gets the inputs as labels
-        {"input_ids": ids, "labels": ids if objective == "clm" else labels, "attention_mask": torch.ones_like(ids)}
-        for batch in batches
-        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True)
-    ]
+    dataset = examples(batches, setting.objective, peer)
     tokens = float(np.mean([int(batch["doc_lengths"].sum()) for batch in batches]))
     while pipe.recv():
         times = PeerTimes()
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
-                output_dir=folder, per_device_train_batch_size=rows, max_steps=len(batches), learning_rate=1e-4,
+                output_dir=folder, per_device_train_batch_size=1, max_steps=len(batches), learning_rate=1e-4,
                 adam_beta2=0.98, adam_epsilon=1e-6, max_grad_norm=1.0, report_to=[], save_strategy="no",
                 logging_strategy="no", use_cpu=True, disable_tqdm=True, optim="adamw_torch_fused",
+                bf16=setting.precision == "bf16", torch_compile=peer == "compiled",
             )  # fmt: skip
+            model = peer_model(SIZES[setting.size], setting.objective, sparse=peer != "packed")
+            # an item is a whole step
             Trainer(
-                model=peer_model(arch, objective), args=arguments, train_dataset=examples, callbacks=[times]
-            ).train()
-        pipe.send(tokens / statistics.median(np.diff(times.at)[1:]))
+                model=model, args=arguments, train_dataset=dataset, data_collator=lambda items: items[0],
+                callbacks=[times],
+            ).train()  # fmt: skip
+        pipe.send((tokens / statistics.median(np.diff(times.at)[1:]), _peak(), 0.0))
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _settle() -> None:
@@ -187,58 +278,61 @@ def _settle() -> None:
 def _start(context: Any, side: Callable[..., None], *arguments: Any) -> Connection:
     ours, theirs = context.Pipe()
     context.Process(target=side, args=(theirs, *arguments), daemon=True).start()
+    theirs.close()  # so that a side that dies is an end of file here
     return ours
 
 
-def _round(pipe: Connection) -> float:
-    pipe.send(True)
-    return pipe.recv()
-
-
-def compare(size: str, objective: str, row_tokens: int, rows: int, rounds: int, steps: int, rate: float) -> Result:
+def compare(setting: Setting) -> Result:
     """The whole comparison at one setting."""
-    options = {"rate": rate} if objective == "mlm" else {}
+    options = {"rate": setting.rate} if setting.objective == "mlm" else {}
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        tokenizer = prepare_rows(root, row_tokens=row_tokens, rows=rows * (steps + 1))
-        arch = SIZES[size]
-        run = from_mapping({
-            "name": "step", "folder": str(root / "runs"),
-            "model": {"size": size, "tokenizer": str(tokenizer)},
-            "data": {"train": [{"path": str(root / "rows")}], "row_tokens": row_tokens, "global_batch_rows": rows,
-                     "micro_batch_rows": rows, "workers": 0},
-            "phases": [{"name": "only", "objective": objective, "tokens": 10**9, "options": options}],
-            "schedule": {"peak_lr": 1e-4}, "optimizer": {"clip_norm": 1.0},
-            "checkpoint": {"interval_tokens": 10**12}, "evaluation": {"interval_tokens": 10**12},
-            "logging": {"progress_bar": False},
-        })  # fmt: skip
-        batches = _corrupted(run, objective, options, arch, steps)
-        name = f"{objective}{round(100 * rate)}" if options else objective
-        difference = loss_difference(arch, objective, batches[0])
+        root, arch = Path(folder), SIZES[setting.size]
+        tokenizer = prepare_rows(root, row_tokens=setting.row_tokens, rows=setting.rows * (setting.steps + 1))
+        run = run_on(root, tokenizer, setting, options)
+        batches = corrupted(run, setting.objective, options, arch, setting.steps)
+        difference = loss_difference(arch, setting.objective, batches[0])
         if difference > 1e-5:
             raise SystemExit(f"losses differ by {difference:.1e}: no comparison of speed means anything")
-        result = Result(size, name, row_tokens, rows, torch.get_num_threads(), difference)
+        result = Result(setting, torch.get_num_threads(), difference)
+        flops = statistics.mean(_flops(arch, batch) for batch in batches)
         # a process each, so that neither's process group or threads touch the other; they take turns, never at once
         context = torch.multiprocessing.get_context("spawn")
-        our_pipe = _start(context, our_side, run, steps)
-        their_pipe = _start(context, their_side, arch, objective, batches, rows)
-        for turn in range(rounds + 1):  # the first warms both up and is not counted
-            mine, theirs = _round(our_pipe), _round(their_pipe)
-            console.print(
-                f"  round {turn}: {mine:,.0f} and {theirs:,.0f} tokens/s" + ("  (warm-up)" if not turn else "")
-            )
-            if turn:
-                result.ours.append(mine)
-                result.theirs.append(theirs)
-        our_pipe.send(False)
-        their_pipe.send(False)
+        pipes = {"ours": _start(context, our_side, run, setting, flops)}
+        pipes |= {peer: _start(context, their_side, setting, peer, batches) for peer in setting.peers}
+        result.sides = {name: Side() for name in pipes}
+        shares = []
+        for turn in range(setting.rounds + 1):  # the first warms all up and is not counted
+            for name, pipe in pipes.items():
+                pipe.send(True)
+                speed, peak, share = pipe.recv()
+                result.sides[name].peak_bytes = peak
+                if turn:
+                    result.sides[name].tokens_per_second.append(speed)
+                    shares += [share] if name == "ours" else []
+        result.matmul_share = statistics.median(shares)
+        for pipe in pipes.values():
+            pipe.send(False)
         return result
 
 
-def _corrupted(run: Any, objective: str, options: dict, arch: Architecture, steps: int) -> list[Batch]:
+def run_on(root: Path, tokenizer: Path, setting: Setting, options: dict[str, Any]) -> RunConfig:
+    """A run of the setting over the rows of `prepare_rows`, that neither saves nor evaluates while it is timed."""
+    return from_mapping({
+        "name": "step", "folder": str(root / "runs"),
+        "model": {"size": setting.size, "tokenizer": str(tokenizer)},
+        "data": {"train": [{"path": str(root / "rows")}], "row_tokens": setting.row_tokens,
+                 "global_batch_rows": setting.rows, "micro_batch_rows": setting.rows, "workers": 0},
+        "phases": [{"name": "only", "objective": setting.objective, "tokens": 10**9, "options": options}],
+        "schedule": {"peak_lr": 1e-4}, "optimizer": {"clip_norm": 1.0}, "system": {"precision": setting.precision},
+        "checkpoint": {"interval_tokens": 10**12, "resume": False}, "evaluation": {"interval_tokens": 10**12},
+        "logging": {"progress_bar": False},
+    })  # fmt: skip
+
+
+def corrupted(run: RunConfig, objective: str, options: dict, arch: Architecture, steps: int) -> list[Batch]:
     """The batches of the run as its first epoch would corrupt them."""
     trainer = build_trainer(run)
-    vocab = vocab_of(load_tokenizer(run.model.tokenizer), size=arch.vocab_size)
+    vocab = vocab_of(load_tokenizer(str(run.model.tokenizer)), size=arch.vocab_size)
     worker = objectives.build(objective, options)
     loader = iter(trainer.state.train_dataloader)  # type: ignore[arg-type]
     batches = []
@@ -249,6 +343,25 @@ def _corrupted(run: Any, objective: str, options: dict, arch: Architecture, step
     return batches
 
 
+def _flops(arch: Architecture, batch: Batch) -> float:
+    supervised = int((batch["labels"] != IGNORE).sum())
+    return training_flops(arch, batch["doc_lengths"].numpy(), attention=batch["attention"], supervised=supervised)
+
+
+def show(result: Result) -> None:
+    """Prints medians, spread, ratios and memory."""
+    table = Table("", "median tokens/s", "spread", "ratio", "peak GB", title=result.setting.title)
+    for name, side in result.sides.items():
+        spread = f"{min(side.tokens_per_second):,.0f} to {max(side.tokens_per_second):,.0f}"
+        ratio = "" if name == "ours" else f"{result.ratio(name):.2f}"
+        table.add_row(name, f"{side.median:,.0f}", spread, ratio, f"{side.peak_bytes / 1e9:.2f}")
+    console.print(table)
+    console.print(
+        f"loss difference {result.loss_difference:.1e}; {result.matmul_share:.0%} of the rate of matrix products; "
+        f"{result.threads} threads"
+    )
+
+
 def main(
     size: Annotated[str, typer.Option(help=", ".join(SIZES))] = "ettin-17m",
     objective: Annotated[str, typer.Option(help="mlm or clm")] = "mlm",
@@ -256,22 +369,22 @@ def main(
     row_tokens: int = 1024,
     rows: Annotated[int, typer.Option(help="Rows in a step.")] = 4,
     rounds: int = 5,
-    steps: Annotated[int, typer.Option(help="Steps in a round.")] = 6,
-    out: Annotated[Path | None, typer.Option(help="JSON lines to append the result to.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps in a round.", min=3)] = 4,
+    peer: Annotated[Optional[list[str]], typer.Option(help=", ".join(PEERS))] = None,  # noqa: UP045
+    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    out: Annotated[Optional[Path], typer.Option(help="JSON lines to append the result to.")] = None,  # noqa: UP045
 ) -> None:
     """Prints medians, spread and ratio; appends them to --out."""
     warnings.simplefilter("ignore")
-    console.print(f"{size}, {objective}, {rows} rows of {row_tokens}, {torch.get_num_threads()} threads")
-    with redirect_stderr(StringIO()):
-        result = compare(size, objective, row_tokens, rows, rounds, steps, rate)
-    table = Table("", "median tokens/s", "spread", title=f"ratio {result.ratio:.2f}")
-    for name, values in (("detour", result.ours), ("Trainer", result.theirs)):
-        table.add_row(name, f"{statistics.median(values):,.0f}", f"{min(values):,.0f} to {max(values):,.0f}")
-    console.print(table)
-    console.print(f"loss difference {result.loss_difference:.1e} on {platform.processor() or platform.machine()}")
+    setting = Setting(
+        size=size, objective=objective, rate=rate, row_tokens=row_tokens, rows=rows, rounds=rounds, steps=steps,
+        peers=tuple(peer or ["packed"]), precision=precision,
+    )  # fmt: skip
+    result = compare(setting)
+    show(result)
     if out is not None:
         with out.open("a") as file:
-            file.write(json.dumps({**asdict(result), "ratio": result.ratio, "environment": environment()}) + "\n")
+            file.write(json.dumps({**asdict(result), "environment": environment()}) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from detour.data.text import sha256_of
 from detour.errors import ConfigError, DataError, DetourError
 
 WORK = ".work"
+SECONDS_BETWEEN_LINES = 20.0
 Say = Callable[[str], None]
 
 
@@ -197,14 +199,33 @@ def main(
     console = Console(stderr=True)
     try:
         settings = load(config, [*(overrides or []), *(["strict=true"] if strict else [])])
-        with console.status("looking at the files") as status:
-            record, worked = prepare(settings, status.update)
+        with _progress(console) as say:
+            record, worked = prepare(settings, say)
     except DetourError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
     if not worked:
         print(f"{settings.out}: prepared already, nothing to do")
     show(record, settings.out)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Say]:
+    """What is being done: in place on a terminal, otherwise a line now and then, for logs."""
+    if console.is_terminal:
+        with console.status("looking at the files") as status:
+            yield status.update
+        return
+    told, at = "", -SECONDS_BETWEEN_LINES
+
+    def say(line: str) -> None:
+        nonlocal told, at
+        what, now = line.split(":")[0], time.monotonic()
+        if what != told or now >= at + SECONDS_BETWEEN_LINES:
+            told, at = what, now
+            console.print(line, markup=False, highlight=False)
+
+    yield say
 
 
 def show(record: dict[str, Any], out: str) -> None:

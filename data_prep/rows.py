@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from contextlib import closing
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -52,7 +53,10 @@ def write_rows(job: Job, source: int, side: str) -> None:
         seed=job.config.seed,
         window_tokens=tokens.window(job.config.row_tokens),
     )
-    with RowWriter(out, row_tokens=job.config.row_tokens, tokenizer=info, seed=job.config.seed) as writer:
+    with (
+        closing(tokens),
+        RowWriter(out, row_tokens=job.config.row_tokens, tokenizer=info, seed=job.config.seed) as writer,
+    ):
         for row in rows:
             writer.write(row)
         without = sum(load_json(job.file(last, part, "json"))["without_tokens"] for part in parts)
@@ -68,10 +72,11 @@ def write_rows(job: Job, source: int, side: str) -> None:
 
 
 class _Tokens:
-    """Where each document's ids lie, and in which order documents and copies come."""
+    """Where each document's ids lie, and in which order documents and copies come. To be closed."""
 
     def __init__(self, job: Job, last: int, parts: list[Part], *, held_out: bool) -> None:
         self.files = [job.file(last, part, "tokens") for part in parts]
+        self.opened: dict[int, IO[bytes]] = {}  # the one used last stands last
         self.dtype = np.dtype(ids_dtype(tokeniser_of(job.config.tokenizer).info.vocab_size))
         part, offset, length, repeats, key = [], [], [], [], []
         for p, this in enumerate(parts):
@@ -90,18 +95,24 @@ class _Tokens:
     def read(self, index: int) -> np.ndarray:
         """The ids of a document. Not by memory mapping: pages once touched would count as memory in use."""
         bytes_, start = int(self.length[index]) * self.dtype.itemsize, int(self.offset[index]) * self.dtype.itemsize
-        return np.frombuffer(os.pread(_opened(self.files[self.part[index]]).fileno(), bytes_, start), self.dtype)
+        return np.frombuffer(os.pread(self._opened(int(self.part[index])).fileno(), bytes_, start), self.dtype)
+
+    def _opened(self, part: int) -> IO[bytes]:
+        file = self.opened.pop(part, None) or self.files[part].open("rb", buffering=0)
+        self.opened[part] = file
+        if len(self.opened) > OPEN_FILES:
+            self.opened.pop(next(iter(self.opened))).close()
+        return file
+
+    def close(self) -> None:
+        while self.opened:
+            self.opened.popitem()[1].close()
 
     def window(self, row_tokens: int) -> int | None:
         """Tokens packed together: a share of the stream in which no document comes twice; None for the default."""
         most = int(self.repeats.max())
         total = int((self.length.astype(np.int64) * self.repeats).sum())
         return max(row_tokens, total // most) if most > 1 and total // most < 1 << 24 else None
-
-
-@lru_cache(maxsize=OPEN_FILES)
-def _opened(path: Path):
-    return path.open("rb", buffering=0)  # closed when it falls out of the cache
 
 
 def _order(repeats: np.ndarray, key: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from detour.batch import Batch, count_tokens
 from detour.config.check import arch, phase_schedule, wsd
 from detour.config.schema import RunConfig, StreamConfig
 from detour.data.loader import StreamSpec, build_loader
+from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import CheckpointError, ConfigError, DataError, ModelError
 from detour.export import hf
@@ -60,6 +61,9 @@ def build_trainer(run: RunConfig) -> Trainer:
     device_rows = _device_rows(run)
     tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
     vocab, identity = vocab_of(tokenizer, size=arch(run).vocab_size), fingerprint(tokenizer)
+    for stream in [*run.data.train, *run.data.validation]:
+        if stream.remote:  # what the run is depends on the manifests
+            fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
     resumed = _checkpoint_to_resume(run, record)
     schedule, folder = phase_schedule(run), RunFolder.of(run)
@@ -252,7 +256,7 @@ def _device_rows(run: RunConfig) -> int:
 
 def _loader(run: RunConfig, streams: list[StreamConfig], device_rows: int, identity: str, *, training: bool) -> Any:
     return build_loader(
-        streams=[StreamSpec(path=s.path, proportion=s.proportion) for s in streams],
+        streams=[StreamSpec(path=s.path, proportion=s.proportion, remote=s.remote) for s in streams],
         device_batch_rows=device_rows,
         shuffle=run.data.shuffle and training,
         shuffle_seed=run.data.shuffle_seed,
@@ -263,6 +267,7 @@ def _loader(run: RunConfig, streams: list[StreamConfig], device_rows: int, ident
         verify_hashes=run.data.verify_hashes,
         vocab_fingerprint=identity,
         row_tokens=run.data.row_tokens,
+        cache_bytes=round(limit * 1e9) if training and (limit := run.data.cache_gigabytes) else None,
     )
 
 

@@ -168,3 +168,14 @@ def test_saving_is_left_out_of_the_ledgers_device_seconds(tiny_run, monkeypatch)
     train(run)
     entries = checkpoints.listing(RunFolder.of(run).checkpoints)[-1].state()["callbacks"]["Ledger"]["entries"]
     assert sum(entry["device_seconds"] for entry in entries) < 12 * 0.5
+
+
+def test_rows_that_lie_elsewhere_train_to_the_same_bits_as_local_ones(tiny_run, corpus, tmp_path):
+    streams = [{"path": str(tmp_path / "cache"), "remote": str(corpus.train)}]
+    there = losses(tiny_run("remote", data={"train": streams, "cache_gigabytes": 1.0}))
+    assert there == losses(tiny_run("local"))
+
+
+def test_a_cache_limit_needs_remotes(tiny_run):
+    with pytest.raises(ConfigError, match=r"data.cache_gigabytes: given, and not every folder"):
+        tiny_run(data={"cache_gigabytes": 1.0})

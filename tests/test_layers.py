@@ -33,7 +33,7 @@ HOMES = {  # outside library -> modules that may import it
     "omegaconf": ["detour.config"],
     "transformers": ["detour.data", "detour.export", "detour.evaluation", "detour.analysis"],
     "wandb": ["detour.build"],
-    "data_prep": ["data_prep"],
+    "data_prep": ["data_prep", "detour.data.cli"],
 }
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -89,6 +89,8 @@ def _data(run: RunConfig) -> Iterator[str]:
         yield f"data.train: proportions sum to {sum(shares):g}, expected 1"
     if any(stream.proportion is not None for stream in data.validation):
         yield "data.validation: proportions would draw other rows at each evaluation; leave them out"
+    if data.cache_gigabytes is not None and any(stream.remote is None for stream in data.train):
+        yield "data.cache_gigabytes: given, and not every folder of data.train has a remote to fetch its shards from again"
     yield from _at_least(8, data__row_tokens=data.row_tokens)
     yield from _at_least(
         1,

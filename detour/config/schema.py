@@ -41,12 +41,14 @@ class StreamConfig:
     """One folder of prepared rows.
 
     Attributes:
-        path: The folder that `data_prep.pack` wrote.
+        path: The folder that `data_prep` wrote; with `remote`, where its shards are cached.
         proportion: Share of the training rows drawn from it; give it for all streams or for none.
+        remote: Where the folder really lies: s3://, gs://, hf://datasets/, http(s):// or another path.
     """
 
     path: str = MISSING
     proportion: Optional[float] = None
+    remote: Optional[str] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class DataConfig:
         canonical_nodes: streaming's num_canonical_nodes: fixes the order of rows whatever the number of machines.
         verify_hashes: Hash every shard before training. Off, only sizes and formats are checked.
         timeout_seconds: How long a batch may take to arrive before the loader is declared dead.
+        cache_gigabytes: Most that the cached shards of remote training folders may take on a machine; null for no limit.
     """
 
     train: list[StreamConfig] = field(default_factory=list)
@@ -78,6 +81,7 @@ class DataConfig:
     canonical_nodes: int = 1
     verify_hashes: bool = True
     timeout_seconds: int = 600
+    cache_gigabytes: Optional[float] = None
 
 
 @dataclass(frozen=True, kw_only=True)

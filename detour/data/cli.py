@@ -1,4 +1,4 @@
-"""``detour data``: looking at prepared rows. Heavy imports stay inside the commands."""
+"""``detour data``: preparing rows and looking at them. Heavy imports stay inside the commands."""
 
 from __future__ import annotations
 
@@ -7,8 +7,20 @@ from typing import Annotated, Optional
 
 import typer
 
-app = typer.Typer(name="data", help="Look at prepared rows, and check them.", no_args_is_help=True)
+app = typer.Typer(name="data", help="Prepare rows, look at them, check them.", no_args_is_help=True)
 Root = Annotated[Path, typer.Argument(help="A folder of rows, or one that holds several.", metavar="DIR")]
+
+
+@app.command()
+def prepare(
+    config: Annotated[Path, typer.Argument(help="A preparation's YAML.", metavar="CONFIG")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value.")] = None,  # noqa: UP045
+    strict: Annotated[bool, typer.Option(help="Stop at the first line, row or file that cannot be used.")] = False,
+) -> None:
+    """Clean, deduplicate, split, tokenise and pack corpora; the same as ``python -m data_prep.prepare``."""
+    from data_prep.prepare import main
+
+    main(config, overrides, strict)
 
 
 @app.command()

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import yaml
 from streaming.base.format import reader_from_json
-from typer import Typer
 from typer.testing import CliRunner
 
 from data_prep.config import load
-from data_prep.prepare import main, prepare
+from data_prep.prepare import prepare
+from detour.cli import app
 from detour.data.mds import verify_rows
 from detour.data.tokenizer import load_tokenizer, train_bpe
 from detour.errors import ConfigError, DataError
@@ -296,9 +296,7 @@ def broken_inputs(folder: Path) -> None:
 def test_bad_input_is_reported_by_file_and_line_and_nothing_else_is_lost(write_config, tmp_path):
     broken_inputs(tmp_path / "bad")
     config = write_config(sources=[{"name": "bad", "kind": "jsonl", "paths": [str(tmp_path / "bad")]}])
-    app = Typer()
-    app.command()(main)
-    result = CliRunner().invoke(app, [str(config)])
+    result = CliRunner().invoke(app, ["data", "prepare", str(config)])
     assert result.exit_code == 0, result.output
     for place in ("broken.jsonl:2", "latin.jsonl:1", "empty.jsonl", "column.jsonl:1", "long.jsonl:2", "cut.jsonl.gz"):
         assert place in result.output
@@ -313,7 +311,7 @@ def test_bad_input_is_reported_by_file_and_line_and_nothing_else_is_lost(write_c
     ]
     assert 0 < read["cut.jsonl.gz"]["documents"] < 500
     assert f"after line {read['cut.jsonl.gz']['documents']}" in read["cut.jsonl.gz"]["damage"]
-    strict = CliRunner().invoke(app, [str(config), f"out={tmp_path / 'strict'}", "--strict"])
+    strict = CliRunner().invoke(app, ["data", "prepare", str(config), f"out={tmp_path / 'strict'}", "--strict"])
     assert strict.exit_code == 1
     assert "broken.jsonl:2: not valid JSON" in strict.output
 

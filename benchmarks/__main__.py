@@ -1,0 +1,186 @@
+"""The suites: ``python -m benchmarks cpu`` and ``python -m benchmarks gpu``, into a table and JSON.
+
+python -m benchmarks cpu                     all of it, about an hour on two cores
+python -m benchmarks cpu --only step         what begins so
+python -m benchmarks cpu --rounds 2          sooner, and noisier
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from benchmarks import parts, step
+from benchmarks.parts import Line
+from benchmarks.step import Result, Setting
+from detour.record import environment
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(highlight=False)
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+STEPS = [
+    Setting("tiny", rows=8, peers=("packed", "sparse", "compiled", "padded"), steps=6),
+    Setting("ettin-17m", row_tokens=512, rows=4, peers=("packed", "sparse", "padded")),
+    Setting("ettin-17m", rows=2, peers=("packed", "sparse", "compiled", "padded")),
+    Setting("ettin-17m", row_tokens=8192, rows=1, peers=("packed", "sparse"), steps=3, rounds=3),
+    Setting("ettin-17m", rate=0.15, rows=2, peers=("packed", "sparse")),
+    Setting("ettin-17m", objective="clm", rows=2, peers=("packed",)),
+    Setting("ettin-17m", rows=2, peers=("packed", "sparse"), precision="bf16", rounds=3),
+    Setting("ettin-32m", rows=2, peers=("packed", "sparse")),
+    Setting("modernbert-base", rows=1, peers=("packed", "sparse"), steps=3, rounds=3),
+    Setting("modernbert-base", objective="clm", rows=1, peers=("packed",), steps=3, rounds=3),
+]
+PARTS: dict[str, Callable[[], Iterator[Line]]] = {
+    "packer 1024": lambda: parts.packer(1024),
+    "packer 8192": lambda: parts.packer(8192),
+    "loader and resume": parts.loader_and_resume,
+    "data": parts.data_preparation,
+    "loss": parts.loss_alone,
+    "trainer, ettin-17m": lambda: parts.trainer_and_checkpoints("ettin-17m", rows=2, row_tokens=1024),
+    "trainer, modernbert-base": lambda: parts.trainer_and_checkpoints("modernbert-base", rows=1, row_tokens=512),
+    "start": parts.start_up,
+}
+
+
+@app.command()
+def cpu(
+    out: Annotated[Path, typer.Option(help="JSON lines, a result each; results of another call are kept.")] = Path(
+        "build/benchmarks_cpu.jsonl"
+    ),
+    only: Annotated[
+        str, typer.Option(help="Only what begins so: step, packer, loader, data, loss, trainer, start.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(help="Rounds of the steps' comparisons; 0 for each setting's own.")] = 0,
+) -> None:
+    """Everything that needs no GPU, then the page of tables over all results in --out."""
+    warnings.simplefilter("ignore")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for setting in STEPS:
+        if f"step, {setting.title}".startswith(only):
+            result = step.compare(replace(setting, rounds=rounds or setting.rounds))
+            step.show(result)
+            _keep(out, "step", result.setting.title, asdict(result))
+    for name, measure in PARTS.items():
+        if name.startswith(only):
+            for line in measure():
+                console.print(_row(line))
+                _keep(out, "part", line.what, asdict(line))
+    PAGE.write_text(page(_kept(out)))
+    console.print(f"{PAGE.name}: written")
+
+
+@app.command()
+def gpu(
+    out: Annotated[Path, typer.Option(help="JSON lines, a result each.")] = Path("build/benchmarks_gpu.jsonl"),
+) -> None:
+    """Steps on one GPU: share of the rate of matrix products, ladder of what makes it fast, objectives beside FLOPs."""
+    from benchmarks import gpu as on_gpu
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for record in on_gpu.run():
+        console.print(record)
+        _keep(out, "gpu", record["what"], record)
+
+
+def _keep(out: Path, kind: str, name: str, record: dict[str, Any]) -> None:
+    machine = {**environment(), "cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    with out.open("a") as file:
+        file.write(json.dumps({"kind": kind, "name": name, "record": record, "machine": machine}) + "\n")
+
+
+def _kept(out: Path) -> list[dict[str, Any]]:
+    """The newest result of each name, in the order of the suite."""
+    newest = {(kept["kind"], kept["name"]): kept for kept in map(json.loads, out.read_text().splitlines())}
+    order = [setting.title for setting in STEPS]
+    return sorted(newest.values(), key=lambda kept: order.index(kept["name"]) if kept["kind"] == "step" else len(order))
+
+
+def _cpu_name() -> str:
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def _row(line: Line) -> str:
+    ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+    peer = f"{_figure(statistics.median(line.theirs))} ({line.peer})" if line.theirs else ""
+    return (
+        f"| {line.what} | {_figure(statistics.median(line.ours))} {line.unit} | {_spread(line.ours)} | {peer} | {ratio} | "
+        f"{line.goal} |"
+    )
+
+
+def _spread(figures: list[float]) -> str:
+    return f"{_figure(min(figures))} to {_figure(max(figures))}" if len(figures) > 1 else ""
+
+
+def _figure(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
+def page(kept: list[dict[str, Any]]) -> str:
+    """docs/benchmarks.md."""
+    machines = {(k["machine"]["cpu"], k["machine"]["threads"], k["machine"]["commit"]) for k in kept}
+    versions = kept[-1]["machine"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `python -m benchmarks cpu`; not written by hand. Both sides of a ratio ran in turns on the same machine;",
+        "only ratios say anything about another one. Equal loss is checked first (1e-5). tokens/s leave out padding.",
+        "",
+        *(
+            f"- {cpu}, {threads} threads, commit {(commit or 'unknown')[:12]}"
+            for cpu, threads, commit in sorted(machines, key=str)
+        ),
+        "- " + ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "mosaicml", "transformers")),
+        "",
+        "## A training step against Hugging Face Trainer",
+        "",
+        "Ratio: our median tokens/s over the peer's; above 1 we are faster. Memory: largest resident set of the process.",
+        "",
+        *(f"- {name}: {meaning}." for name, meaning in step.PEERS.items()),
+        "",
+        "| setting | side | tokens/s | spread | ratio | peak GB | share of product rate |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for record in (k["record"] for k in kept if k["kind"] == "step"):
+        sides = {name: step.Side(**side) for name, side in record["sides"].items()}
+        result = Result(
+            Setting(**record["setting"]), **{k: record[k] for k in ("threads", "loss_difference")}, sides=sides
+        )
+        for name, side in sides.items():
+            own, share = name == "ours", f"{record['matmul_share']:.0%}"
+            lines.append(
+                f"| {result.setting.title if own else ''} | {name} | {side.median:,.0f} | "
+                f"{_spread(side.tokens_per_second)} | {'' if own else f'{result.ratio(name):.2f}'} | "
+                f"{side.peak_bytes / 1e9:.2f} | {share if own else ''} |"
+            )
+    lines += [
+        "",
+        "## The parts",
+        "",
+        "| what | ours | spread | peer | ratio, ours over peer's | goal |",
+        "|---|---|---|---|---|---|",
+        *(_row(Line(**k["record"])) for k in kept if k["kind"] == "part"),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,243 @@
+"""What a step is made of, and what stands around it: packer, loader, resume, loss, trainer, checkpoints, start."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from composer.core import Callback
+
+from benchmarks.fixture import prepare_rows
+from benchmarks.step import Setting, run_on
+from detour.build import build_trainer
+from detour.config.schema import RunConfig
+from detour.data.loader import StreamSpec, build_loader
+from detour.data.packing import pack_rows, split_document
+from detour.model.loss import linear_cross_entropy
+from detour.training import checkpoint
+from detour.training.optim import build_optimizer
+from detour.training.resume import capture
+
+ROUNDS = 5
+
+
+@dataclass
+class Line:
+    """One measured thing.
+
+    Attributes:
+        what: It, and at which size.
+        unit: Of the figures.
+        ours: A figure a round.
+        peer: What it is compared with; empty if with nothing.
+        theirs: The peer's figures of the same rounds.
+        goal: What we ask of ourselves.
+    """
+
+    what: str
+    unit: str
+    ours: list[float]
+    peer: str = ""
+    theirs: list[float] = field(default_factory=list)
+    goal: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over theirs."""
+        return statistics.median(self.ours) / statistics.median(self.theirs) if self.theirs else None
+
+
+def packer(row_tokens: int) -> Iterator[Line]:
+    """Utilisation, and tokens a second on one core, for documents of log-normal length (median 300, sigma 1)."""
+    rng = np.random.default_rng(0)
+    lengths = np.maximum(8, rng.lognormal(np.log(300), 1.0, 100_000)).astype(int)
+    token = bytes(1)
+    pieces = [token * n for length in lengths.tolist() for n in split_document(length, row_tokens)]
+    total, speeds, rows = int(lengths.sum()), [], 0
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        rows = sum(1 for _ in pack_rows(pieces, row_tokens=row_tokens, seed=0))
+        speeds.append(total / (time.process_time() - start))
+    yield Line(f"packer, rows of {row_tokens}", "tokens/s a core", speeds, goal=">= 20 steps'")
+    filled = 100 * total / rows / row_tokens
+    yield Line(f"packer, rows of {row_tokens}, filled", "%", [filled], goal=">= 99.5")
+
+
+def loader_and_resume(rows: int = 20_000, row_tokens: int = 1024) -> Iterator[Line]:
+    """Tokens a second of the loader in this process, and the time to the first batch after a resume."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_rows(Path(folder), row_tokens=row_tokens, rows=rows)
+
+        def loader() -> Any:
+            return build_loader(
+                streams=[StreamSpec(path=f"{folder}/rows")], device_batch_rows=8, shuffle=True, shuffle_seed=1,
+                canonical_nodes=1, workers=0, verify_hashes=False,
+            )  # fmt: skip
+
+        speeds = []
+        for _ in range(ROUNDS):
+            batches = iter(loader())
+            next(batches)
+            start, tokens = time.process_time(), 0
+            for batch in itertools.islice(batches, 500):
+                tokens += int(batch["doc_lengths"].sum())
+            speeds.append(tokens / (time.process_time() - start))
+        yield Line(f"loader, rows of {row_tokens}", "tokens/s a core", speeds, goal=">= 20 steps'")
+
+        waits: dict[int, list[float]] = {10: [], 90: []}
+        for _ in range(ROUNDS):
+            for percent, seconds in waits.items():
+                resumed = loader()
+                state = resumed.dataset.state_dict(rows * percent // 100 // 8 * 8, from_beginning=True)
+                start = time.perf_counter()
+                resumed.dataset.load_state_dict(state)
+                next(iter(resumed))
+                seconds.append(time.perf_counter() - start)
+        yield Line(
+            f"first batch after a resume at 90% of {rows:,} rows",
+            "s",
+            waits[90],
+            "at 10%",
+            waits[10],
+            goal="1 +- noise",
+        )
+
+
+def loss_alone(M: int = 2048, C: int = 768, V: int = 50_368) -> Iterator[Line]:
+    """Forward and backward of projection and cross-entropy, against torch on whole logits; time and memory."""
+    sides = {"ours": _our_loss, "torch, whole logits": _dense_loss}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    context = torch.multiprocessing.get_context("spawn")
+    for _ in range(3):
+        for name, side in sides.items():
+            with context.Pool(1) as pool:
+                found[name].append(pool.apply(_timed_loss, (side, M, C, V)))
+    ours, theirs = found.values()
+    what, peer = f"loss of {M} positions, {C} wide, {V:,} words", "torch, whole logits"
+    yield Line(what, "ms", [t for t, _ in ours], peer, [t for t, _ in theirs], goal="<= 1")
+    yield Line(f"{what}, memory", "MB", [m for _, m in ours], peer, [m for _, m in theirs], goal="<= 0.5")
+
+
+def _our_loss(h: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return linear_cross_entropy(h, w, None, target)
+
+
+def _dense_loss(h: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(h @ w.T, target, reduction="sum")
+
+
+def _timed_loss(side: Callable[..., torch.Tensor], M: int, C: int, V: int) -> tuple[float, float]:
+    """Milliseconds, and megabytes above what the process held before; of gradients too."""
+    h, w = torch.randn(M, C, requires_grad=True), (0.02 * torch.randn(V, C)).requires_grad_()
+    target = torch.randint(V, (M,))
+    torch.randn(512, 512) @ torch.randn(512, 512)  # its libraries are loaded by now
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    times = []
+    for _ in range(4):
+        h.grad = w.grad = None
+        start = time.perf_counter()
+        side(h, w, target).backward()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[1:]), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+
+
+def trainer_and_checkpoints(size: str, rows: int, row_tokens: int, steps: int = 5, rounds: int = 3) -> Iterator[Line]:
+    """Seconds of a step in the trainer against a bare loop over the same batches; seconds and bytes of a checkpoint."""
+    setting = Setting(size=size, rows=rows, row_tokens=row_tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = prepare_rows(Path(folder), row_tokens=row_tokens, rows=rows * (steps + 1))
+        run = run_on(Path(folder), tokenizer, setting, {"rate": 0.3})
+        ours, bare, saves, loads, size_in_bytes = [], [], [], [], 0
+        for _ in range(rounds):
+            trainer = build_trainer(run)
+            batches: list[Any] = []
+            trainer.state.callbacks.append(_Watch(batches, times := []))
+            trainer.fit(duration=f"{steps}ba")
+            ours.append(statistics.median(np.diff(times)[1:]))
+            bare.append(_bare_loop(run, trainer.state.model.encoder, batches))
+            tensors, state = capture(trainer.state, [])  # type: ignore[misc]
+            start = time.perf_counter()
+            saved = checkpoint.write(Path(folder) / "saved", tokens=1, tensors=tensors, state=state)
+            saves.append(time.perf_counter() - start)
+            size_in_bytes = sum(path.stat().st_size for path in saved.path.iterdir())
+            start = time.perf_counter()
+            assert saved.problem() is None
+            for name in ("model", "optimizer"):
+                saved.tensors(name)
+            loads.append(time.perf_counter() - start)
+            trainer.close()
+    yield Line(f"step in the trainer, {setting.title}", "s", ours, "bare loop", bare, goal="<= 1.03")
+    yield Line(f"checkpoint, {size}: training waits", "s", saves)
+    yield Line(f"checkpoint, {size}: hashed and read", "s", loads)
+    parameters = sum(p.numel() for p in {id(p): p for p in trainer.state.model.parameters()}.values())
+    yield Line(f"checkpoint, {size}: bytes a parameter", "B", [size_in_bytes / parameters], goal="12 and little more")
+
+
+class _Watch(Callback):
+    """Keeps the corrupted batches, and the time at which each ended."""
+
+    def __init__(self, batches: list[Any], times: list[float]) -> None:
+        self.batches, self.times = batches, times
+
+    def before_forward(self, state: Any, logger: Any) -> None:
+        self.batches.append(state.batch)
+
+    def batch_end(self, state: Any, logger: Any) -> None:
+        self.times.append(time.perf_counter())
+
+
+def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
+    """Median seconds of a step over the batches: forward, backward, clipping, optimizer, and nothing else."""
+    optimizer = build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr)
+    times = []
+    for batch in batches:
+        out = encoder(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
+        (out.total / out.supervised).backward()
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append(time.perf_counter())
+    return statistics.median(np.diff(times)[1:])
+
+
+def start_up() -> Iterator[Line]:
+    """Seconds to import the library and to start its command line, each in a new interpreter."""
+    for what, command, peer, other in (
+        ("import detour.model.encoder", ["-c", "import detour.model.encoder"], "import torch", ["-c", "import torch"]),
+        ("detour --help", ["-m", "detour", "--help"], "", []),
+        ("detour plan", ["-m", "detour", "plan", "yamls/base_clm_detour.yaml"], "", []),
+    ):
+        ours = [_seconds(command) for _ in range(3)]
+        yield Line(what, "s", ours, peer, [_seconds(other) for _ in range(3)] if other else [])
+
+
+def _seconds(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def data_preparation() -> Iterator[Line]:
+    """MB of text a second of CPU, text to packed rows, against `datasets.map` with the same tokenizer."""
+    from benchmarks import data_prep
+
+    speeds: dict[str, list[float]] = {name: [] for name in data_prep.SIDES}
+    with tempfile.TemporaryDirectory() as folder:
+        corpus, tokenizer = data_prep.synthetic(Path(folder))
+        megabytes = data_prep.text_bytes(corpus) / 1e6
+        for _ in range(3):
+            for name, of in speeds.items():
+                of.append(megabytes / data_prep.in_a_process(name, corpus, tokenizer, 1024)["cpu_seconds"])
+    ours, theirs = speeds.values()
+    yield Line("text to packed rows", "MB/s a core", ours, "datasets.map", theirs, goal=">= 1")
