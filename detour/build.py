@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,37 +24,43 @@ from detour.config.schema import RunConfig, StreamConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
-from detour.errors import CheckpointError, ConfigError, DataError, ModelError
+from detour.errors import ConfigError, DataError, ModelError, StoppedError
 from detour.export import hf
 from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
 from detour.record import RunFolder, run_record, write_run_files
-from detour.training import checkpoint as checkpoints
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
 from detour.training.checkpoint import Checkpoint
+from detour.training.choice import checkpoint_to_resume
 from detour.training.composer_model import DetourModel
+from detour.training.failures import explained
+from detour.training.guard import StepGuard
 from detour.training.intervals import EveryTokens
 from detour.training.optim import build_optimizer
-from detour.training.past import differences
 from detour.training.phase import PhaseSwitch, gloo_sums_gradients
 from detour.training.resume import RestoreRng, restore
+from detour.training.stop import StopRequest
 from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
 
 
-def build_trainer(run: RunConfig) -> Trainer:
+def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     """A Composer Trainer ready to `fit`, at the start of the run or at the newest checkpoint of its folder.
+
+    Args:
+        run: The configuration.
+        stop: Who may ask it to end early; left out, nobody.
 
     Raises:
         ConfigError, DataError, ModelError, CheckpointError: Something does not fit; nothing was trained or written.
     """
-    device = _device(run)
+    device, stop = _device(run), stop or StopRequest()
     dist.initialize_dist(device, timeout=run.system.timeout_seconds)
     device_rows = _device_rows(run)
     tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
@@ -65,11 +69,22 @@ def build_trainer(run: RunConfig) -> Trainer:
         if stream.remote:  # what the run is depends on the manifests
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
-    resumed = _checkpoint_to_resume(run, record)
+    resumed = checkpoint_to_resume(run, record)
     schedule, folder = phase_schedule(run), RunFolder.of(run)
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device)
+    rows = _loader(run, run.data.train, device_rows, identity, training=True)
+    boundaries = schedule.boundaries[1:]
+    evaluators = _evaluators(run, vocab, identity, boundaries)
+    metrics = JsonlLogger(folder.metrics, batches_trained=_batches_of(resumed))
+    guard = StepGuard(
+        max_skips=run.guard.max_skips,
+        spike_factor=run.guard.spike_factor,
+        window=run.guard.spike_window,
+        metrics=metrics,
+        stop=stop,
+    )
     sharded = run.system.parallelism == "fsdp" and dist.get_world_size() > 1
     switch = PhaseSwitch(
         encoder=encoder,
@@ -77,20 +92,22 @@ def build_trainer(run: RunConfig) -> Trainer:
         wsd=wsd(run),
         vocab=vocab,
         seed=run.seed,
+        guard=guard,
         clip_norm=run.optimizer.clip_norm,
         gradient_scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
     )
-    ledger = Ledger(arch=encoder.arch, schedule=schedule)
-    boundaries = schedule.boundaries[1:]
+    ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard)
+    stateful = [ledger, switch, guard]
     checkpointer = Checkpointer(
         folder=folder.checkpoints,
         interval_tokens=run.checkpoint.interval_tokens,
         boundaries=boundaries,
         keep=run.checkpoint.keep,
         record=record,
-        stateful=[ledger, switch],
+        stateful=stateful,
+        stop=stop,
     )
-    callbacks: list[Callback] = [ledger, EvalLoss(), checkpointer]
+    callbacks: list[Callback] = [guard, ledger, EvalLoss(), checkpointer]
     if resumed:
         callbacks.append(RestoreRng(resumed))
     if run.logging.progress_bar and dist.get_global_rank() == 0:
@@ -100,12 +117,12 @@ def build_trainer(run: RunConfig) -> Trainer:
     trainer = Trainer(
         model=model,
         optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
-        train_dataloader=_data_spec(_loader(run, run.data.train, device_rows, identity, training=True), ledger.see),
-        eval_dataloader=_evaluators(run, vocab, identity, boundaries),
+        train_dataloader=_data_spec(rows, ledger.see),
+        eval_dataloader=evaluators,
         max_duration=f"{schedule.total_tokens}tok",
         algorithms=[switch],
         callbacks=callbacks,
-        loggers=_loggers(run, folder, batches_trained=_batches_of(resumed)),
+        loggers=[metrics, *_wandb(run, folder)],
         progress_bar=False,
         device=device,
         precision="amp_bf16" if run.system.precision == "bf16" and device == "gpu" else "fp32",
@@ -123,7 +140,7 @@ def build_trainer(run: RunConfig) -> Trainer:
     if trainer.state.dataloader_len == 0:  # Composer would turn empty epochs for ever
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_rows: {run.data.global_batch_rows})")
     if resumed:
-        restore(trainer.state, resumed, [ledger, switch])
+        restore(trainer.state, resumed, stateful)
         log.warning(
             "resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}"
         )
@@ -131,23 +148,39 @@ def build_trainer(run: RunConfig) -> Trainer:
 
 
 def train(run: RunConfig) -> None:
-    """The whole run: from the start or the newest checkpoint to the last token."""
+    """The whole run: from the start or the newest checkpoint to the last token.
+
+    Raises:
+        StoppedError: It was asked to end early, by a signal or `system.max_minutes`, and has saved.
+        TrainingError: A batch was bad (`detour.training.guard`), or memory ran out.
+        DataError: The loader failed or fell silent.
+        ConfigError, ModelError, CheckpointError: As in `build_trainer`; a checkpoint could not be written.
+    """
     with RunFolder.of(run).lock() if dist.get_global_rank() == 0 else nullcontext():
         _train(run)
 
 
 def _train(run: RunConfig) -> None:
-    trainer = build_trainer(run)
-    done = trainer.state.timestamp.token.value
-    if done >= phase_schedule(run).total_tokens:
+    stop = StopRequest(run.system.max_minutes)
+    trainer = build_trainer(run, stop)
+    done, total = trainer.state.timestamp.token.value, phase_schedule(run).total_tokens
+    if done >= total:
+        trainer.close()
         log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
     else:
         if dist.get_global_rank() == 0:
             write_run_files(run)
-        if done == 0 and trainer.state.evaluators:
-            trainer.eval()
-        trainer.fit()
-    trainer.close()  # not after an error: it waits for the other processes, which may never come
+        with stop.listening(), explained(run.data):
+            if done == 0 and trainer.state.evaluators:
+                trainer.eval()
+            trainer.fit()
+            trainer.close()  # not after an error: it waits for the other processes, which may never come
+        done = trainer.state.timestamp.token.value
+        if stop.agreed and done < total:
+            raise StoppedError(
+                f"{RunFolder.of(run).path}: saved at token {done:,} of {total:,} and stopped early "
+                f"({stop.reason or 'another process was asked to'}); the same command continues"
+            )
 
 
 def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu") -> Encoder:
@@ -191,50 +224,6 @@ def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, An
     ]
     if lines:
         raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))
-
-
-def _checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint | None:
-    folder = RunFolder.of(run).checkpoints
-    if not run.checkpoint.resume:
-        if checkpoints.listing(folder):
-            raise CheckpointError(f"{folder}: holds checkpoints, and checkpoint.resume is false; choose another name")
-        return None
-    newest = _agree(partial(_newest, folder))
-    if newest is None:
-        return None
-    state = newest.state()
-    # what the last batch ran past a phase's end does not count as begun: other decays may branch off there
-    changed = differences(state["run"], run, record, tokens=state["last_batch_began"] + 1)
-    if changed:
-        raise CheckpointError(
-            f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)
-        )
-    return newest
-
-
-def _newest(folder: Path) -> Checkpoint | None:
-    newest, passed_over = checkpoints.newest_valid(folder)
-    for line in passed_over:
-        log.warning("passing over a damaged checkpoint: %s", line)
-    return newest
-
-
-def _agree(choose: Callable[[], Checkpoint | None]) -> Checkpoint | None:
-    """Process 0's choice, on every process; its error too, so that none waits for it."""
-    answer: list[Any] = [None, None]
-    if dist.get_global_rank() == 0:
-        try:
-            answer = [choose(), None]
-        except CheckpointError as error:
-            answer = [None, str(error)]
-    dist.broadcast_object_list(answer, src=0)
-    if answer[1]:
-        raise CheckpointError(answer[1])
-    if answer[0] is not None and not answer[0].path.is_dir():
-        raise CheckpointError(
-            f"{answer[0].path}: process 0 sees it and this one does not; the run folder must be shared"
-        )
-    return answer[0]
 
 
 def _batches_of(resumed: Checkpoint | None) -> int:
@@ -307,9 +296,8 @@ def _evaluators(run: RunConfig, vocab: Vocab, identity: str, boundaries: list[in
     ]
 
 
-def _loggers(run: RunConfig, folder: RunFolder, *, batches_trained: int) -> list[LoggerDestination]:
-    folder.path.mkdir(parents=True, exist_ok=True)
-    loggers: list[LoggerDestination] = [JsonlLogger(folder.metrics, batches_trained=batches_trained)]
+def _wandb(run: RunConfig, folder: RunFolder) -> list[LoggerDestination]:
+    loggers: list[LoggerDestination] = []
     if run.logging.wandb_project:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 from detour.data.cli import app as data_commands
-from detour.errors import DetourError
+from detour.errors import DetourError, StoppedError
 
 app = typer.Typer(
     name="detour",
@@ -120,11 +120,12 @@ def tokenizer(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point. Errors that a user can act on are printed as one message, without a traceback; exit code 1."""
+    """Entry point. Errors that a user can act on are printed as one message, without a traceback; exit code 1, and 75
+    after a run that was asked to end early."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("detour").setLevel(logging.INFO)
     try:
         app(args=list(argv) if argv is not None else None, standalone_mode=True)
     except DetourError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        print(f"{'stopped' if isinstance(error, StoppedError) else 'error'}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

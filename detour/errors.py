@@ -4,6 +4,8 @@
 class DetourError(Exception):
     """Base of every error this library raises on purpose; the command line prints it without a traceback."""
 
+    exit_code = 1
+
 
 class ConfigError(DetourError):
     """A configuration is wrong. The message lists every problem found, not only the first."""
@@ -19,3 +21,13 @@ class ModelError(DetourError):
 
 class CheckpointError(DetourError):
     """A checkpoint is absent or damaged, or resuming from it would change the run's past."""
+
+
+class TrainingError(DetourError):
+    """Training cannot go on: a loss or gradient is not finite, or memory ran out. No weight was spoilt."""
+
+
+class StoppedError(DetourError):
+    """The run was asked to end early and has saved; the same command continues it."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again

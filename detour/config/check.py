@@ -162,7 +162,11 @@ def _rest(run: RunConfig) -> Iterator[str]:
         evaluation__interval_tokens=run.evaluation.interval_tokens,
         evaluation__rows=run.evaluation.rows,
         system__timeout_seconds=system.timeout_seconds,
+        guard__spike_window=run.guard.spike_window,
     )
+    yield from _at_least(0, system__max_minutes=system.max_minutes, guard__max_skips=run.guard.max_skips)
+    if run.guard.spike_factor is not None and not run.guard.spike_factor > 1:
+        yield f"guard.spike_factor: {run.guard.spike_factor}, expected a number above 1, or null"
     for name, options in run.evaluation.objectives.items():
         if not isinstance(options, (Mapping, NoneType)):
             yield f"evaluation.objectives.{name}: {options!r}, expected a mapping of its options"

@@ -147,6 +147,8 @@ class SystemConfig:
         parallelism: With several processes: "ddp" (weights on each) or "fsdp" (weights sharded, FSDP2).
         deterministic: Ask torch for deterministic kernels; slower on a GPU.
         timeout_seconds: How long a collective operation may wait for the other processes.
+        max_minutes: Wall-clock limit of one start of the run: it saves and ends in time, with exit code 75, and the same
+            command continues it; null for none.
     """
 
     device: str = "auto"
@@ -154,6 +156,23 @@ class SystemConfig:
     parallelism: str = "ddp"
     deterministic: bool = False
     timeout_seconds: int = 600
+    max_minutes: Optional[float] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """What happens to a batch that would spoil the weights. See `detour.training.guard`.
+
+    Attributes:
+        max_skips: Bad batches in a row whose update is left out before the run stops; 0 stops at the first.
+        spike_factor: A loss of more than so many times the usual one is bad; null judges only whether it is finite.
+        spike_window: Good batches of the phase whose median loss is the usual one; before there are so many, none is
+            judged by its size.
+    """
+
+    max_skips: int = 0
+    spike_factor: Optional[float] = None
+    spike_window: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +239,7 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     system: SystemConfig = field(default_factory=SystemConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

@@ -16,6 +16,7 @@ from detour.model.encoder import Encoder
 from detour.objectives import Objective, RowRandom
 from detour.phases import Phase, PhaseSchedule, Place
 from detour.schedule import WSD
+from detour.training.guard import StepGuard
 from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class PhaseSwitch(Algorithm):
     - After the loader: the phase's objective turns the clean batch into a supervised one. Prefetched batches are
       clean, so the flip falls exactly on the first batch whose first token lies past the boundary.
     - Before the step: sets the learning rate of that batch.
-    - After the backward pass: drops the gradients of frozen parameters, clips, and logs the norm.
+    - After the backward pass: drops the gradients of frozen parameters, or all of them if the guard finds the batch
+      bad; clips, and logs the norm. A parameter without a gradient takes no part in the step.
 
     A frozen parameter keeps its weights and its optimizer state untouched. Dropping gradients works alike alone, with
     DDP and with FSDP, where turning `requires_grad` off in mid-run does not; the price is that the backward pass
@@ -39,6 +41,7 @@ class PhaseSwitch(Algorithm):
         wsd: The learning rate.
         vocab: The tokenizer's ids.
         seed: Seed of the corruption.
+        guard: Judges each batch before it may change the weights.
         clip_norm: Largest norm of the gradient, or None.
         gradient_scale: Factor on the gradients before anything else, for `gloo_sums_gradients`. It is here and not in
             an algorithm of its own because Composer runs algorithms in reverse order after an event.
@@ -52,11 +55,12 @@ class PhaseSwitch(Algorithm):
         wsd: WSD,
         vocab: Vocab,
         seed: int,
+        guard: StepGuard,
         clip_norm: float | None,
         gradient_scale: float = 1.0,
     ) -> None:
         self.encoder, self.schedule, self.wsd, self.vocab, self.seed = encoder, schedule, wsd, vocab, seed
-        self.clip_norm, self.gradient_scale = clip_norm, gradient_scale
+        self.guard, self.clip_norm, self.gradient_scale = guard, clip_norm, gradient_scale
         self.objectives: list[Objective] = [objectives.build(p.objective, p.options) for p in schedule.phases]
         self._phase_of_last_batch: int | None = None
 
@@ -76,7 +80,7 @@ class PhaseSwitch(Algorithm):
         elif event == Event.BATCH_START:
             self._begin_batch(state, place, logger)
         else:
-            self._finish_gradients(state, place.phase, logger)
+            self._finish_gradients(state, place, logger)
 
     def _corrupt(self, state: State, place: Place) -> None:
         rng = RowRandom(seed=self.seed, step=state.timestamp.batch.value, sample_id_B=state.batch["sample_id"])
@@ -99,8 +103,8 @@ class PhaseSwitch(Algorithm):
         self._phase_of_last_batch = place.index
         logger.log_metrics({"phase/index": place.index, "lr": rate})
 
-    def _finish_gradients(self, state: State, phase: Phase, logger: Logger) -> None:
-        for parameter in self._frozen_parameters(phase):
+    def _finish_gradients(self, state: State, place: Place, logger: Logger) -> None:
+        for parameter in self._frozen_parameters(place.phase):
             parameter.grad = None
         parameters = [p for p in self.encoder.parameters() if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -108,9 +112,13 @@ class PhaseSwitch(Algorithm):
             for gradient in gradients:
                 gradient.mul_(self.gradient_scale)
         norm = nn.utils.get_total_norm(gradients)
-        if self.clip_norm is not None:
+        verdict = self.guard.judge(state, _whole(norm), phase=place.index)
+        if verdict.problem is not None:
+            for parameter in parameters:
+                parameter.grad = None
+        elif self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
-        logger.log_metrics({"grad_norm": _whole(norm).item()})
+        logger.log_metrics({"grad_norm": verdict.norm})
 
     def _frozen_parameters(self, phase: Phase) -> list[nn.Parameter]:
         modules: list[nn.Module] = [self._layers[index] for index in phase.freeze.layer_indices(len(self._layers))]

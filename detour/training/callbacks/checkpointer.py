@@ -16,12 +16,13 @@ from detour.errors import CheckpointError
 from detour.training import checkpoint
 from detour.training.intervals import EveryTokens
 from detour.training.resume import Stateful, capture
+from detour.training.stop import StopRequest
 
 log = logging.getLogger(__name__)
 
 
 class Checkpointer(Callback):
-    """Writes a checkpoint every so many tokens, at the end of each phase, and at the end of the run.
+    """Writes a checkpoint every so many tokens, at the end of each phase, and at the end of the run; early if asked to.
 
     Args:
         folder: The run's checkpoint folder.
@@ -30,6 +31,7 @@ class Checkpointer(Callback):
         keep: Newest checkpoints kept; the ends of phases stay.
         record: What the run is (see `detour.build.run_record`), stored with each checkpoint.
         stateful: Callbacks whose state is stored.
+        stop: Once the processes agree to stop, it saves and ends the training.
     """
 
     def __init__(
@@ -41,14 +43,17 @@ class Checkpointer(Callback):
         keep: int,
         record: dict[str, Any],
         stateful: Sequence[Stateful],
+        stop: StopRequest,
     ) -> None:
         self.folder, self.boundaries, self.keep = folder, boundaries, keep
-        self.record, self.stateful = record, stateful
+        self.record, self.stateful, self.stop = record, stateful, stop
         self.is_due = EveryTokens(interval_tokens, boundaries)
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
-        if self.is_due(state, Event.BATCH_CHECKPOINT):
+        if self.stop.agreed or self.is_due(state, Event.BATCH_CHECKPOINT):
             self.save(state)
+        if self.stop.agreed:
+            state.stop_training()
 
     def save(self, state: State) -> None:
         """Saves now. Collective; if process 0 cannot write, every process raises CheckpointError."""

@@ -13,7 +13,7 @@ from composer.utils import dist
 
 
 class JsonlLogger(LoggerDestination):
-    """A line for each batch (its loss and rate, and the totals after it) and one for each evaluation.
+    """A line for each batch (its loss and rate, and the totals after it), each evaluation and each bad batch.
 
     Every line has ``batch`` and ``token``: what had been trained when it was written. A line is on disk before a
     checkpoint of that moment is begun; on a resume the lines past the checkpoint are dropped, for they come again.
@@ -41,9 +41,15 @@ class JsonlLogger(LoggerDestination):
                         continue
                     if behind and batch:
                         kept.append(line.rstrip("\n") + "\n")  # the last one may lack its end
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_suffix(".tmp")
         aside.write_text("".join(kept))
         os.replace(aside, self.path)
+
+    def write_event(self, state: State, event: dict[str, Any]) -> None:
+        """Writes a line of its own at once: the run may end before the batch does."""
+        if self._is_writer:
+            self._append(state, event)
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         if self._is_writer:
@@ -58,7 +64,10 @@ class JsonlLogger(LoggerDestination):
 
     def _write(self, state: State) -> None:
         if self._line:
-            line = {"batch": state.timestamp.batch.value, "token": state.timestamp.token.value, **self._line}
-            with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            self._append(state, self._line)
         self._line = {}
+
+    def _append(self, state: State, values: dict[str, Any]) -> None:
+        line = {"batch": state.timestamp.batch.value, "token": state.timestamp.token.value, **values}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")

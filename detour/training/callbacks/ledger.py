@@ -17,6 +17,7 @@ from detour.data.fingerprint import Fingerprint, hash_rows
 from detour.flops import training_flops
 from detour.model.architecture import Architecture
 from detour.phases import PhaseSchedule
+from detour.training.guard import StepGuard
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Entry:
         device_seconds: Wall-clock seconds of training batches times the number of devices; evaluation and saving
             are left out.
         steps: Optimizer steps.
+        skipped: Batches that changed no weight (`detour.training.guard`); their tokens, FLOPs and seconds were spent
+            all the same and are counted.
     """
 
     phase: str
@@ -41,6 +44,7 @@ class Entry:
     flops: float = 0.0
     device_seconds: float = 0.0
     steps: int = 0
+    skipped: int = 0
 
 
 class Ledger(Callback):
@@ -49,10 +53,11 @@ class Ledger(Callback):
     Args:
         arch: The model, for the FLOPs.
         schedule: The phases.
+        guard: Knows whether the last batch was left out.
     """
 
-    def __init__(self, *, arch: Architecture, schedule: PhaseSchedule) -> None:
-        self.arch, self.schedule = arch, schedule
+    def __init__(self, *, arch: Architecture, schedule: PhaseSchedule, guard: StepGuard) -> None:
+        self.arch, self.schedule, self.guard = arch, schedule, guard
         self.entries = [Entry(phase=p.name, objective=p.objective) for p in schedule.phases]
         self.fingerprint = Fingerprint()
         self._rows: torch.Tensor | None = None
@@ -94,7 +99,10 @@ class Ledger(Callback):
         entry.supervised += round(sums[0].item())
         entry.flops += sums[1].item()
         entry.device_seconds += seconds * dist.get_world_size()
-        entry.steps += 1
+        if self.guard.skipped_last:
+            entry.skipped += 1
+        else:
+            entry.steps += 1
         logger.log_metrics({
             "tokens/supervised": sum(e.supervised for e in self.entries),
             "flops/total": sum(e.flops for e in self.entries),
