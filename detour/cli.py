@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands)
+app.registered_commands += evaluation_commands.registered_commands
 Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
 Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]  # noqa: UP045
 

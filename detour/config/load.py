@@ -38,7 +38,12 @@ def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: Listing every unknown key, wrong type and missing value, each with its full key.
     """
-    values = _checked(cls, _layers(path, overrides), str(path))
+    return into(cls, _layers(path, overrides), source=str(path))
+
+
+def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str) -> C:
+    """The same checks of shape on values that are already in memory; ``source`` is what an error names. Raises ConfigError."""
+    values = _checked(cls, raw, source)
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
 
 

@@ -1,0 +1,10 @@
+"""Where labelled examples come from. One file a form; all share the signature of `base.Source.read`."""
+
+from detour.evaluation.sources.base import Source, build, registry
+from detour.evaluation.sources.bioc import BioC
+from detour.evaluation.sources.brat import Brat
+from detour.evaluation.sources.conll import Conll
+from detour.evaluation.sources.hub import Hub
+from detour.evaluation.sources.local import Local
+
+__all__ = ["BioC", "Brat", "Conll", "Hub", "Local", "Source", "build", "registry"]

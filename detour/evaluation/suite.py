@@ -1,0 +1,219 @@
+"""A suite: every model on every task with every seed. A cell is one of these; its record is written whole, once.
+
+Everything is checked before the first training, and a cell that is there is not done again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from detour.errors import ConfigError, DataError, DetourError
+from detour.evaluation.dataset import Dataset, load_dataset
+from detour.evaluation.models import Model
+from detour.evaluation.task import Task
+from detour.record import environment
+
+FORMAT = 1
+PACKAGES = ("accelerate", "scikit-learn", "scipy", "seqeval", "tokenizers")
+COLUMNS = (
+    "model", "task", "language", "kind", "seed", "metric", "test", "validation", "epoch", "max_length", "truncated",
+    "train_examples", "test_examples", "precision", "seconds", "model_sha256", "data_sha256", "task_sha256",
+    "detour", "commit",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One fine-tuning: a model on a task with a seed."""
+
+    model: Model
+    task: Task
+    data: Dataset
+    seed: int
+
+    def path(self, out: Path) -> Path:
+        """Where its record lies."""
+        return out / "cells" / self.model.name / self.task.name / f"seed{self.seed}.json"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its score, apart from versions and machine."""
+        return {
+            "model": {"name": self.model.name, "sha256": self.model.sha256},
+            "task": task_record(self.task),
+            "data": {"sha256": self.data.sha256, "counts": self.data.counts, "labels": self.data.labels},
+            "seed": self.seed,
+        }
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """The task's description as JSON, with no folder of the machine in it."""
+    return json.loads(json.dumps(asdict(task)))
+
+
+def plan(models: Sequence[Model], tasks: Sequence[Task], seeds: Sequence[int], *, data_root: Path) -> list[Cell]:
+    """All cells, task by task, with their data read and checked.
+
+    Raises:
+        ConfigError, DataError: Listing what is wrong with each task that cannot be run.
+    """
+    problems, loaded = [], {}
+    for task in tasks:
+        try:
+            loaded[task.name] = load_dataset(task, data_root)
+        except DetourError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(tasks)} tasks cannot be run\n" + "\n".join(f"  - {e}" for e in problems)
+        )
+    return [
+        Cell(model=model, task=task, data=loaded[task.name], seed=seed)
+        for task in tasks
+        for seed in seeds
+        for model in models
+    ]
+
+
+def unfinished(cells: Iterable[Cell], out: Path) -> list[Cell]:
+    """Those that have no record yet.
+
+    Raises:
+        ConfigError: A record is there that was made with another model, other data or another configuration.
+    """
+    todo = []
+    for cell in cells:
+        if not cell.path(out).exists():
+            todo.append(cell)
+            continue
+        record = read_record(cell.path(out))
+        if differing := [key for key, value in cell.identity.items() if record.get(key) != value]:
+            raise ConfigError(
+                f"{cell.path(out)}: made with another {' and '.join(differing)}: {_first_difference(record, cell.identity)}"
+                "; write to another folder, or remove the record"
+            )
+    return todo
+
+
+def run(
+    cells: Sequence[Cell], out: Path, *, begin: Callable[[Cell], Callable[[int, int], None]] | None = None
+) -> list[dict[str, Any]]:
+    """Does the cells that are not done, writes each one's record, and ``results.jsonl`` and ``results.csv`` of all in ``out``.
+
+    Args:
+        begin: Called before each cell; what it returns is told the steps done and those in all.
+
+    Returns:
+        The records in the folder, those of other runs included.
+
+    Raises:
+        ConfigError: As `unfinished`.
+        ModelError: A model cannot be loaded.
+    """
+    from detour.evaluation.finetune import finetune
+
+    made_with = environment() | {package: version(package) for package in PACKAGES}
+    for cell in unfinished(cells, out):
+        progress = begin(cell) if begin else lambda done, total: None
+        outcome = finetune(cell.model.folder, cell.task, cell.data, seed=cell.seed, progress=progress)
+        fields = asdict(outcome)
+        predictions = json.dumps(fields.pop("predictions"), ensure_ascii=False) + "\n"
+        record = {"format": FORMAT, **cell.identity, "outcome": fields, "environment": made_with}
+        write_whole(cell.path(out).with_name(f"predictions-seed{cell.seed}.json"), predictions)
+        write_whole(cell.path(out), json.dumps(record, ensure_ascii=False, indent=1) + "\n")  # last: it marks the end
+        collect(out)
+    return collect(out)
+
+
+def collect(out: Path) -> list[dict[str, Any]]:
+    """All records of a folder, and ``results.jsonl`` and ``results.csv`` written anew from them.
+
+    Raises:
+        DataError: A record is damaged, or there is none.
+    """
+    records = list(read_records(out))
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    write_whole(out / "results.jsonl", lines)
+    aside = out / f".results.{os.getpid()}.csv"
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(row_of, records))
+    aside.replace(out / "results.csv")
+    return records
+
+
+def row_of(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as a row of results.csv; scores in [0, 1] (correlations in [-1, 1])."""
+    task, outcome, metric = record["task"], record["outcome"], record["task"]["metric"]
+    return {
+        "model": record["model"]["name"],
+        "task": task["name"],
+        "language": task["language"],
+        "kind": task["kind"],
+        "seed": record["seed"],
+        "metric": metric,
+        "test": outcome["test"][metric],
+        "validation": outcome["validation"][metric],
+        "epoch": outcome["epoch"],
+        "max_length": outcome["max_length"],
+        "truncated": sum(outcome["truncated"].values()),
+        "train_examples": record["data"]["counts"]["train"],
+        "test_examples": record["data"]["counts"]["test"],
+        "precision": outcome["precision"],
+        "seconds": outcome["seconds"],
+        "model_sha256": record["model"]["sha256"],
+        "data_sha256": record["data"]["sha256"],
+        "task_sha256": hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest(),
+        "detour": record["environment"]["detour"],
+        "commit": record["environment"]["commit"],
+    }
+
+
+def read_records(out: Path) -> Iterator[dict[str, Any]]:
+    """Every cell's record in a folder, by task, model and seed. Raises DataError if there is none, or one is damaged."""
+    paths = list((out / "cells").glob("*/*/seed*.json"))
+    if not paths:
+        raise DataError(f"{out}: no records of finished cells there")
+    records = [read_record(path) for path in paths]
+    yield from sorted(records, key=lambda r: (r["task"]["language"], r["task"]["name"], r["model"]["name"], r["seed"]))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One cell's record. Raises DataError if it is damaged or of another format."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        form = record["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a record ({error}); remove it to have the cell done again"
+        ) from error
+    if form != FORMAT:
+        raise DataError(f"{path}: format {form}, expected {FORMAT}")
+    return record
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes aside and renames, so that a reader finds all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def _first_difference(theirs: Any, ours: Any, key: str = "") -> str:
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in ours:
+            if theirs.get(name) != ours[name]:
+                return _first_difference(theirs.get(name), ours[name], f"{key}.{name}" if key else name)
+    return f"{key} was {theirs!r}, is {ours!r}"
