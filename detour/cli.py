@@ -12,6 +12,7 @@ import typer
 
 from detour.data.cli import app as data_commands
 from detour.errors import DetourError, StoppedError
+from detour.evaluation.cli import app as evaluation_commands
 
 app = typer.Typer(
     name="detour",
