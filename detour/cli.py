@@ -31,8 +31,9 @@ Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: k
 def train(config: Config, overrides: Overrides = None) -> None:
     """Train a run, or continue it where its folder's newest checkpoint stands."""
     from detour.config.load import load
+    from detour.match import fitted
 
-    run = load(config, overrides or [])
+    run = fitted(load(config, overrides or []))
     from detour.build import train as start
 
     start(run)
@@ -51,10 +52,14 @@ def plan(
 ) -> None:
     """Show a run's phases, steps, learning rates, tokens, FLOPs and GPU-hours; needs no data, GPU or network."""
     from detour.config.load import load
+    from detour.match import fitted
     from detour.plan import show
 
     show(
-        load(config, overrides or []), document_tokens=document_tokens, peak_tflops=peak_tflops, utilisation=utilisation
+        fitted(load(config, overrides or [])),
+        document_tokens=document_tokens,
+        peak_tflops=peak_tflops,
+        utilisation=utilisation,
     )
 
 
@@ -74,13 +79,15 @@ def compare(
     first: Annotated[Path, typer.Argument(help="A run's folder.", metavar="A")],
     second: Annotated[Path, typer.Argument(help="Another one's.", metavar="B")],
 ) -> None:
-    """Say whether two runs consumed the same rows in the same order; exit code 2 if they did not."""
+    """Say whether two runs consumed the same rows in the same order, and what each cost; exit code 2 if they did not."""
     from detour.data.fingerprint import compare as compare_rows
     from detour.export.run import choose_checkpoint
+    from detour.match import side_by_side
 
     states = [choose_checkpoint(run / "checkpoints").state()["callbacks"]["Ledger"] for run in (first, second)]
     result = compare_rows(*(state["fingerprint"] for state in states))
     print(result.text)
+    print(side_by_side(*(state["entries"] for state in states)))
     if not result.same:
         raise typer.Exit(2)
 

@@ -41,5 +41,9 @@ def training_flops(arch: Architecture, lengths: ArrayLike, *, attention: str, su
     global_keys = keys_seen(lengths, left=None, right=right).sum()
     local_keys = keys_seen(lengths, left=window, right=0 if right == 0 else window).sum()
     scores = 2 * hidden * (arch.global_layers * float(global_keys) + (L - arch.global_layers) * float(local_keys))
-    head = (hidden * hidden + hidden * arch.vocab_size) * supervised
-    return 3 * 2 * (linear + scores + head)
+    return 3 * 2 * (linear + scores) + head_flops(arch) * supervised
+
+
+def head_flops(arch: Architecture) -> float:
+    """FLOPs, forward and backward, that a supervised token adds: the head and the vocabulary projection."""
+    return 3 * 2 * (arch.hidden_size * arch.hidden_size + arch.hidden_size * arch.vocab_size)

@@ -22,7 +22,7 @@ ROWS = [  # lowest first; a module imports from lower rows, and from its own pac
     ["detour.plan", "detour.record"],
     ["detour.training"],
     ["detour.export"],
-    ["detour.evaluation", "detour.analysis"],
+    ["detour.evaluation", "detour.analysis", "detour.match"],
     ["detour.build"],
     ["detour.cli"],
     ["detour.__main__"],

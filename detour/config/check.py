@@ -20,7 +20,7 @@ from detour.schedule import WSD, Shape
 
 def check(run: RunConfig) -> list[str]:
     """Every contradiction in a well-typed configuration, one line each."""
-    return [*_model(run), *_data(run), *_phases(run), *_schedule(run), *_rest(run)]
+    return [*_model(run), *_data(run), *_phases(run), *_match(run), *_schedule(run), *_rest(run)]
 
 
 def phase_schedule(run: RunConfig) -> PhaseSchedule:
@@ -130,6 +130,13 @@ def _phases(run: RunConfig) -> Iterator[str]:
         if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):
             yield f"{where}.rewarm_tokens: {phase.rewarm_tokens}, expected 0 to the phase's {phase.tokens} tokens"
         yield from _at_least(0, **{f"{where}.lr_factor": phase.lr_factor})
+
+
+def _match(run: RunConfig) -> Iterator[str]:
+    yield from _one_of("match.by", run.match.by, ["tokens", "flops", "device_seconds"])
+    if run.match.phase is not None:
+        yield from _one_of("match.phase", run.match.phase, [phase.name for phase in run.phases])
+    yield from _at_least(1, match__document_tokens=run.match.document_tokens)
 
 
 def _schedule(run: RunConfig) -> Iterator[str]:

@@ -221,6 +221,23 @@ class LoggingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatchConfig:
+    """Fits one phase's length so that this run costs what another one did. See `detour.match`.
+
+    Attributes:
+        run: Folder of the other run, finished; or its YAML, then costs are those of `detour plan`. Null fits nothing.
+        by: "tokens", "flops" or "device_seconds".
+        phase: The phase that grows or shrinks; null for the first.
+        document_tokens: With a YAML: mean tokens of a document; null takes a whole row.
+    """
+
+    run: Optional[str] = None
+    by: str = "flops"
+    phase: Optional[str] = None
+    document_tokens: Optional[float] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole run.
 
@@ -236,6 +253,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     phases: list[PhaseConfig] = field(default_factory=list)
+    match: MatchConfig = field(default_factory=MatchConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     system: SystemConfig = field(default_factory=SystemConfig)
