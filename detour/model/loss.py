@@ -47,20 +47,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 h = h_MC[start : start + rows].to(dtype)
                 target = target_M[start : start + rows, None]
                 logits = torch.nn.functional.linear(h, w, b).float()
-                normaliser = logits.logsumexp(1, keepdim=True)
-                loss += (normaliser - logits.gather(1, target)).sum()
+                at_target, largest = logits.gather(1, target), logits.amax(1, keepdim=True)
+                # the chunk is passed over as seldom as can be: it is most of the memory traffic of a step
+                powers = logits.sub_(largest).exp_()
+                total = powers.sum(1, keepdim=True)
+                loss += (total.log() + largest - at_target).sum()
                 if not (want_h or want_w or want_b):
                     continue
-                # d loss / d logits = softmax - onehot, made in place of the logits
-                slope = logits.sub_(normaliser).exp_()
-                slope.scatter_add_(1, target, slope.new_full((1, 1), -1.0).expand(len(target), 1))
+                # d loss / d logits = powers / total - onehot; the division is left to the narrow side of each product
+                slope = powers.scatter_add_(1, target, -total).to(dtype)
+                share = total.reciprocal()
                 if grad_b is not None:
-                    grad_b += slope.sum(0)
-                slope = slope.to(dtype)
+                    grad_b += slope.T.float() @ share[:, 0]
                 if grad_h is not None:
-                    grad_h[start : start + rows] = slope @ w
+                    grad_h[start : start + rows] = (slope @ w) * share
                 if grad_w is not None:
-                    grad_w.addmm_(slope.T, h) if dtype == torch.float32 else grad_w.add_(slope.T @ h)
+                    h_share = (h * share).to(dtype)
+                    grad_w.addmm_(slope.T, h_share) if dtype == torch.float32 else grad_w.add_(slope.T @ h_share)
         ctx.grads = (grad_h, grad_w, grad_b)
         ctx.dtypes = (h_MC.dtype, weight_VC.dtype, None if bias_V is None else bias_V.dtype)
         return loss
