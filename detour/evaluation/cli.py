@@ -63,6 +63,7 @@ def evaluate(
             return lambda done, total: progress.update(line, completed=done, total=total)
 
         suites.run(cells, out, begin=begin)
+        progress.update(whole, completed=len(todo))
     scores(out, baseline)
 
 

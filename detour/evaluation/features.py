@@ -52,13 +52,14 @@ def encode_texts(
         labels: What each example's ``labels`` become: a class number, floats [C], or a float.
         types: Whether the model takes ``token_type_ids``.
     """
-    parts = [list(column) for column in zip(*(example.parts for example in examples), strict=True)]
-    encode = {"return_token_type_ids": types, "return_attention_mask": True, "verbose": False}
-    whole = tokenizer(*parts, **encode)
-    long = [i for i, ids in enumerate(whole["input_ids"]) if len(ids) > max_length]  # type: ignore[arg-type]
+    texts = [example.parts[0] for example in examples]
+    pairs = [example.parts[1] for example in examples] if len(examples[0].parts) > 1 else None
+    encode: dict[str, Any] = {"return_token_type_ids": types, "return_attention_mask": True, "verbose": False}
+    whole: Any = tokenizer(texts, pairs, **encode)
+    long = [i for i, ids in enumerate(whole["input_ids"]) if len(ids) > max_length]
     features = [{key: whole[key][i] for key in whole} | {"labels": labels[i]} for i in range(len(examples))]
     for i in long:
-        cut = tokenizer(*(column[i] for column in parts), **encode, truncation=True, max_length=max_length)
+        cut = tokenizer(texts[i], pairs and pairs[i], **encode, truncation=True, max_length=max_length)
         features[i].update(cut)
     return Encoded(features=features, truncated=len(long))
 
@@ -77,7 +78,7 @@ def encode_words(
     features, places = [], []
     for example in examples:
         text, starts = " ".join(example.parts), np.cumsum([0, *(len(word) + 1 for word in example.parts)])
-        whole = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
+        whole: Any = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
         ids, special = whole["input_ids"], whole["special_tokens_mask"]
         before = special.index(0) if 0 in special else len(ids)
         after = special[::-1].index(0) if 0 in special else 0

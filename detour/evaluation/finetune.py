@@ -175,7 +175,7 @@ def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) ->
     positions = getattr(model.config, "max_position_embeddings", None) or 10**9
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions -= module.padding_idx + 1  # RoBERTa and its kin count from there
+            positions -= int(module.padding_idx) + 1  # type: ignore[arg-type]  # RoBERTa and its kin count from there
             break
     return min(positions, tokenizer.model_max_length)
 
@@ -282,7 +282,7 @@ def _reduced(logits: Any, labels: Tensor) -> Tensor:
     return logits.argmax(-1) if logits.ndim == 3 else logits
 
 
-def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: np.ndarray) -> list[Any]:
+def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) -> list[Any]:
     """What the model says of each example: its label, labels, score, or tags.
 
     Args:

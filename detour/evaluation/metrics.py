@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+ZERO: dict[str, Any] = {"zero_division": 0}  # the score of a label that is neither there nor predicted
 AVERAGES = ("micro", "macro", "weighted")
 MEASURES = {  # kind of task -> its scores; any of them may be a task's metric
     "classification": ("accuracy", "micro_f1", "macro_f1", "weighted_f1"),
@@ -33,7 +35,7 @@ def classification_scores(
     return {
         "accuracy": accuracy,
         **{
-            f"{average}_f1": float(f1_score(targets, predictions, labels=counted, average=average, zero_division=0))
+            f"{average}_f1": float(f1_score(targets, predictions, labels=counted, average=average, **ZERO))
             for average in AVERAGES
         },
     }
@@ -51,7 +53,7 @@ def multilabel_scores(targets_NC: np.ndarray, predictions_NC: np.ndarray) -> dic
     sizes_N, either_N = targets_NC.sum(1) + predictions_NC.sum(1), (targets_NC | predictions_NC).sum(1)
     return {
         **{
-            f"{average}_f1": float(f1_score(targets_NC, predictions_NC, average=average, zero_division=0))
+            f"{average}_f1": float(f1_score(targets_NC, predictions_NC, average=average, **ZERO))
             for average in AVERAGES
         },
         "samples_f1": float(np.where(sizes_N, 2 * both_N / np.maximum(sizes_N, 1), 1).mean()),
@@ -66,10 +68,11 @@ def similarity_scores(targets_N: np.ndarray, predictions_N: np.ndarray) -> dict[
 
     if np.ptp(targets_N) == 0 or np.ptp(predictions_N) == 0:
         return {"pearson": 0.0, "spearman": 0.0}
-    return {
-        "pearson": float(pearsonr(targets_N, predictions_N).statistic),
-        "spearman": float(spearmanr(targets_N, predictions_N).statistic),
+    results: dict[str, Any] = {
+        "pearson": pearsonr(targets_N, predictions_N),
+        "spearman": spearmanr(targets_N, predictions_N),
     }
+    return {name: float(result.statistic) for name, result in results.items()}
 
 
 def span_scores(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -83,15 +86,15 @@ def span_scores(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence
     true, guess = [list(tags) for tags in targets], [list(tags) for tags in predictions]
     if all(tag == "O" for tags in (*true, *guess) for tag in tags):
         return dict.fromkeys(MEASURES["ner"], 0.0)  # seqeval would divide by no type at all
-    strict = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+    strict: dict[str, Any] = {"mode": "strict", "scheme": IOB2, **ZERO}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*", category=UserWarning)
-        averages = {average: float(f1_score(true, guess, average=average, **strict)) for average in AVERAGES}
-        return {
-            **{f"span_{average}_f1": score for average, score in averages.items()},
-            "span_micro_precision": float(precision_score(true, guess, average="micro", **strict)),
-            "span_micro_recall": float(recall_score(true, guess, average="micro", **strict)),
+        values: dict[str, Any] = {
+            **{f"span_{average}_f1": f1_score(true, guess, average=average, **strict) for average in AVERAGES},
+            "span_micro_precision": precision_score(true, guess, average="micro", **strict),
+            "span_micro_recall": recall_score(true, guess, average="micro", **strict),
         }
+    return {name: float(value) for name, value in values.items()}
 
 
 def title(metric: str) -> str:

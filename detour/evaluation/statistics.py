@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,8 @@ def paired_p(differences: np.ndarray) -> float:
         return math.nan
     if np.ptp(differences) == 0:
         return float(differences[0] == 0)
-    return float(ttest_1samp(differences, 0).pvalue)
+    result: Any = ttest_1samp(differences, 0)
+    return float(result.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

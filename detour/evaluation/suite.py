@@ -23,7 +23,7 @@ from detour.record import environment
 
 FORMAT = 1
 PACKAGES = ("accelerate", "scikit-learn", "scipy", "seqeval", "tokenizers")
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "model", "task", "language", "kind", "seed", "metric", "test", "validation", "epoch", "max_length", "truncated",
     "train_examples", "test_examples", "precision", "seconds", "model_sha256", "data_sha256", "task_sha256",
     "detour", "commit",

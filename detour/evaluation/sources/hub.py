@@ -44,7 +44,7 @@ class Hub(Source):
 
         folder = root / self.name
         try:
-            found = datasets.load_dataset(
+            found: Any = datasets.load_dataset(
                 folder.as_posix() if folder.is_dir() else self.name, self.subset, revision=self.revision
             )
         except Exception as error:  # the library and the hub's client raise many kinds, all of which mean the same here
