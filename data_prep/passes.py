@@ -23,7 +23,7 @@ from data_prep.parts import load_documents, load_json, save_arrays, save_documen
 from data_prep.sources import Unit
 from data_prep.steps import CorpusStep, DocumentStep, Step, StepReport
 from data_prep.tokenise import tokeniser_of
-from detour.data.text import Columns, Document, ReadReport, sha256_of
+from detour.data.text import MAX_RECORD_BYTES, TOO_LONG, Columns, Document, ReadReport, sha256_of
 from detour.errors import DataError
 
 
@@ -234,6 +234,8 @@ def _is_held_out(job: Job, part: Part, document: Document) -> bool:
 
 def _columns(job: Job, source: int) -> Columns:
     given = job.config.sources[source].columns
+    named = [*given.more_text, *given.metadata, *filter(None, [given.licence])]
+    named += [column for column in (given.id, given.language) if column not in ("id", "language")]
     wanted = [column for i, step in enumerate(job.steps) if job.applies(i, source) for column in step.columns()]
     return Columns(
         text=given.text,
@@ -242,6 +244,7 @@ def _columns(job: Job, source: int) -> Columns:
         language=given.language,
         licence=(given.licence,) if given.licence else ("licence", "license"),
         metadata=tuple(dict.fromkeys([*given.metadata, *wanted])),
+        named=tuple(named),
     )
 
 
@@ -250,6 +253,9 @@ def _complete(documents: Iterable[Document], settings: SourceConfig, report: Rea
     for document in documents:
         if not document.text.strip():
             report.skip("empty text", f"{document.path}: {document.id}")
+            continue
+        if len(document.text) > MAX_RECORD_BYTES:  # of a kind that has no lines; those are measured as they are read
+            report.skip(TOO_LONG, f"{document.path}: {document.id}")
             continue
         report.documents += 1
         yield document._replace(

@@ -41,9 +41,8 @@ class HuggingFace(Source):
 
     def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
         dataset = self._open(unit.path)
-        names = dataset.column_names
-        if names and columns.text not in names:
-            raise DataError(f"{unit.path}: no '{columns.text}' column, found {', '.join(names[:8])}")
+        if dataset.column_names:  # a streamed dataset may not know them
+            columns.check_header(dataset.column_names, str(unit.path))
         if not unit.path.is_dir() and dataset.num_shards > 1:
             dataset = dataset.shard(num_shards=dataset.num_shards, index=unit.index)
         rows = ((str(number), row) for number, row in enumerate(dataset, start=1))

@@ -14,7 +14,7 @@ LEFT_OUT = frozenset({
     "fig", "fig-group", "table-wrap", "table-wrap-group", "disp-formula", "inline-formula", "xref", "ref-list", "fn",
     "fn-group", "supplementary-material", "media", "graphic", "inline-graphic", "object-id", "label", "math", "tex-math",
 })  # fmt: skip
-BLOCKS = frozenset({"p", "title", "list-item", "disp-quote", "verse-group"})
+BLOCKS = frozenset({"p", "title", "list-item", "def-item", "disp-quote", "verse-group"})
 EMPTIED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # brackets that held nothing but citation marks
 DEED = "creativecommons.org/"
 

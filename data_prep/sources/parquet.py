@@ -36,8 +36,7 @@ class Parquet(Source):
                 return
             with pq.ParquetFile(unit.path) as table:
                 names = table.schema_arrow.names
-                if columns.text not in names:
-                    raise DataError(f"{unit.path}: no '{columns.text}' column, found {', '.join(names[:8])}")
+                columns.check_header(names, str(unit.path))
                 wanted = {
                     columns.text,
                     *columns.more_text,

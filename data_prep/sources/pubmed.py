@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from data_prep.sources import xml
 from data_prep.sources.base import Source, Unit, register
 from detour.data.text import Columns, Document, ReadReport
 
+TRANSLATED = re.compile(r"\[(?P<title>(?:[^\[\]]|\[[^\[\]]*\])*)\](?P<stop>[.?!]?)")
 LANGUAGES = {"eng": "en", "fre": "fr", "ger": "de", "spa": "es", "ita": "it", "por": "pt"}  # MEDLINE's own codes
 
 
@@ -33,7 +35,7 @@ class PubMed(Source):
             if pmid is None:
                 report.skip("no PMID", f"{unit.path}:{article.sourceline}")
                 continue
-            title = xml.text_of(article.find("MedlineCitation/Article/ArticleTitle")).strip("[]")
+            title = _without_brackets(xml.text_of(article.find("MedlineCitation/Article/ArticleTitle")))
             abstract = _abstract(article.find("MedlineCitation/Article/Abstract"))
             if not abstract and self.abstracts_only:
                 report.skip("no abstract", f"{unit.path}:{article.sourceline}")
@@ -50,6 +52,12 @@ class PubMed(Source):
                         text=text, id=f"{pmid}-{language}", licence=None, path=unit.path,
                         language=language, metadata=_metadata(article, columns),
                     )  # fmt: skip
+
+
+def _without_brackets(title: str) -> str:
+    """A translated title stands in brackets as a whole; others, such as "[18F]FDG in [x]", only hold some."""
+    match = TRANSLATED.fullmatch(title)
+    return match["title"] + match["stop"] if match else title
 
 
 def _abstract(abstract: xml.Element | None) -> str:

@@ -6,6 +6,7 @@ A ``.jsonl`` file holds one JSON object a line; a ``.txt`` file is one document.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -22,10 +23,12 @@ from detour.errors import DataError
 
 FORMATS = (".jsonl", ".txt")
 CHUNK_BYTES = 1 << 18
+ZSTD_STEP_BYTES = 1 << 10  # decompressed at once: comes to at most 32 MiB
 ZSTD_WINDOW_BYTES = 1 << 27  # what `zstd --long` writes; a reader refuses over 8 MiB unless told
 MAX_RECORD_BYTES = 1 << 25  # a longer line, file or field is no document of a healthy corpus, and costs 30x in memory
 EXAMPLES_KEPT = 5
-HARMLESS = ("empty text", "empty file")  # counted, but no reason for a strict read to stop
+TOO_LONG = f"longer than {MAX_RECORD_BYTES >> 20} MiB"
+HARMLESS = ("empty text", "empty file", "no abstract")  # counted, but no reason for a strict read to stop
 
 
 class Document(NamedTuple):
@@ -49,6 +52,7 @@ class Columns:
     """Which columns of a record hold what; a column that is absent from a record is passed over, except the text's.
 
     ``more_text`` columns follow the text as paragraphs of their own, where they hold any: an instruction's answer.
+    ``named`` are columns that a table must have besides the text's, because its config names them.
     """
 
     text: str = "text"
@@ -57,6 +61,13 @@ class Columns:
     language: str = "language"
     licence: tuple[str, ...] = ("licence", "license")
     metadata: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+
+    def check_header(self, header: Sequence[str], where: str) -> None:
+        """Raises DataError if a table with this header lacks a column that it must have."""
+        for column in (self.text, *self.named):
+            if column not in header:
+                raise DataError(f"{where}: no '{column}' column, found {', '.join(header[:8])}")
 
     def document(self, record: Any, *, name: str, path: Path) -> Document:
         """The record as a document; ``name`` is its id if it has none. Raises UnusableRecordError."""
@@ -67,21 +78,32 @@ class Columns:
             raise UnusableRecordError(f"'{self.text}' is not a string")
         further = [record[key] for key in self.more_text if isinstance(record.get(key), str) and record[key].strip()]
         text = "\n\n".join([text, *further])
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # JSON may spell half a surrogate pair, which no tokenizer takes
-            raise UnusableRecordError(f"'{self.text}' holds a lone surrogate") from None
         given = record.get(self.id)
         licence = next((record[key] for key in self.licence if record.get(key) is not None), None)
         language = record.get(self.language)
-        return Document(
+        document = Document(
             text=text,
-            id=name if given is None else str(given),
+            id=name if given is None or not str(given).strip() else str(given),
             licence=None if licence is None else str(licence),
             path=path,
             language=None if language is None else str(language),
             metadata={key: record[key] for key in self.metadata if key in record} or None,
         )
+        _refuse_half_pairs(document, self.text)
+        return document
+
+
+def _refuse_half_pairs(document: Document, text_column: str) -> None:
+    """JSON may spell half a surrogate pair, which no tokenizer and no file takes. Raises UnusableRecordError."""
+    try:
+        document.text.encode()
+    except UnicodeEncodeError:
+        raise UnusableRecordError(f"'{text_column}' holds a lone surrogate") from None
+    beside = [document.id, document.licence, document.language, document.metadata]
+    try:
+        json.dumps(beside, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise UnusableRecordError("a column beside the text holds a lone surrogate") from None
 
 
 class UnusableRecordError(Exception):
@@ -194,7 +216,7 @@ def parsed(data: bytes) -> Any:
     """The bytes as JSON. Raises UnusableRecordError."""
     try:
         return json.loads(decoded(data))
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of over 4300 digits is a plain ValueError
         raise UnusableRecordError("not valid JSON") from None
 
 
@@ -203,14 +225,23 @@ def raw_records(path: Path, report: ReadReport) -> Iterator[tuple[str, bytes]]:
 
     A line of more than MAX_RECORD_BYTES is counted as skipped, and never held in memory.
     """
+    for number, line in numbered_lines(path, report):
+        where = str(path) if format_of(path) == ".txt" else f"{path}:{number}"
+        if line is None:
+            report.skip(TOO_LONG, where)
+        elif line.strip() or format_of(path) == ".txt":
+            yield where, line
+
+
+def numbered_lines(path: Path, report: ReadReport) -> Iterator[tuple[int, bytes | None]]:
+    """(number from 1, bytes) of each line, or of a whole ``.txt``; None for one of more than MAX_RECORD_BYTES.
+
+    A byte order mark at the beginning is left out.
+    """
     lines = _lines(read_chunks(path, report)) if format_of(path) != ".txt" else _whole(read_chunks(path, report))
     number = 0
     for number, line in enumerate(lines, start=1):
-        where = str(path) if format_of(path) == ".txt" else f"{path}:{number}"
-        if line is None:
-            report.skip(f"longer than {MAX_RECORD_BYTES >> 20} MiB", where)
-        elif line.strip() or format_of(path) == ".txt":
-            yield where, line
+        yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 and line else line
     if not number:
         report.skip("empty file", str(path))
 
@@ -248,7 +279,7 @@ def _zstd_chunks(raw: BinaryIO) -> Iterator[bytes]:
     """Frame after frame. Unlike zstandard's own stream reader, does not take a file cut short for a whole one."""
     library = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     frame = None
-    while data := raw.read(CHUNK_BYTES):
+    while data := raw.read(ZSTD_STEP_BYTES):
         while data:
             frame = frame or library.decompressobj()
             yield frame.decompress(data)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from detour.data.text import ReadReport, find_files, read_documents
+from detour.data.text import ReadReport, find_files, read_chunks, read_documents
 from detour.errors import DataError
 
 RECORDS = [{"text": "Ça bat.", "id": "x1", "license": "CC0"}, {"text": "two\nlines"}, {"text": "3", "licence": "MIT"}]
@@ -68,6 +68,16 @@ def test_a_long_zstd_window_is_read(tmp_path):
     assert len(texts(path)) == 3
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_file_that_packs_well_is_never_unpacked_as_a_whole(tmp_path, suffix):
+    path = tmp_path / f"a.jsonl{suffix}"
+    WRITE[suffix](path, b"a" * (200 << 20))
+    assert max(map(len, read_chunks(path, ReadReport()))) <= 33 << 20
+    report = ReadReport()
+    assert texts(path, report=report) == []
+    assert report.examples == {"longer than 32 MiB": [f"{path}:1"]}
+
+
 def test_a_line_longer_than_a_chunk_is_whole(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "é" * 1_000_000}) + "\n" + json.dumps({"text": "b"}), encoding="utf-8")
@@ -81,7 +91,9 @@ BROKEN = [
     (b'["a"]', "no 'text' column"),
     (b'{"text": 7}', "'text' is not a string"),
     (b'{"text": "\\ud800"}', "'text' holds a lone surrogate"),
+    (b'{"id": "\\ud800", "text": "a"}', "a column beside the text holds a lone surrogate"),
     (b"[" * 100_000, "not valid JSON"),
+    (b'{"text": "a", "n": ' + b"1" * 5000 + b"}", "not valid JSON"),
 ]
 
 

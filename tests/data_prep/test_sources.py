@@ -78,6 +78,60 @@ def test_a_row_of_a_table_that_does_not_fit_is_reported_by_its_first_line(tmp_pa
     }
 
 
+def test_a_quoted_field_keeps_its_blank_lines_and_a_row_with_a_bad_line_goes_whole(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,text\n1,"one\n\ntwo"\n\n  \n2,"x\n\xff\xfe\ny"\n3,z\n')
+    report = ReadReport()
+    assert [(d.id, d.text) for d in read("csv", path, report)] == [("1", "one\n\ntwo"), ("3", "z")]
+    assert report.examples == {"not valid UTF-8": [f"{path}:8"]}
+
+
+@pytest.mark.parametrize(("rows", "kept", "lines"), [
+    (b'1,"open\n2,b\n3,c\n', ["b", "c"], [2]),
+    (b'1,a\n2,"open\n3,c\n4,"d"\n', ["a", "c", "d"], [3]),
+    (b'1,"said" so\n2,b\n', ["b"], [2]),
+])  # fmt: skip
+def test_a_quote_that_is_never_closed_takes_no_other_row_with_it(tmp_path, rows, kept, lines):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,text\n" + rows)
+    report = ReadReport()
+    assert [d.text for d in read("csv", path, report)] == kept
+    assert [place for places in report.examples.values() for place in places] == [f"{path}:{n}" for n in lines]
+
+
+def test_a_line_too_long_to_hold_ends_a_row_of_a_table_not_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("detour.data.text.MAX_RECORD_BYTES", 100)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,text\n1,"a\n' + b"x" * 200 + b'\nb"\n2,c\n')
+    report = ReadReport()
+    assert [d.text for d in read("csv", path, report)] == ["c"]
+    assert list(report.examples.values()) == [[f"{path}:3"]]
+
+
+def test_a_table_with_carriage_returns_for_line_ends_is_an_error(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,text\r1,a\r2,b\r")
+    with pytest.raises(DataError, match=r"a\.csv:1: not a table's header: new-line character"):
+        read("csv", path)
+
+
+@pytest.mark.parametrize(("kind", "name", "content"), [
+    ("jsonl", "a.jsonl", b'{"text": "x"}\n'), ("text", "a.txt", b"x"), ("csv", "a.csv", b"text\nx\n"),
+])  # fmt: skip
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path, kind, name, content):
+    path = tmp_path / name
+    path.write_bytes(b"\xef\xbb\xbf" + content)
+    report = ReadReport()
+    assert [d.text for d in read(kind, path, report)] == ["x"]
+    assert not report.skipped
+
+
+def test_a_blank_id_is_none(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,text\n,a\n ,b\n")
+    assert [d.id for d in read("csv", path)] == ["a.csv:2", "a.csv:3"]
+
+
 def test_parquet_is_read_batch_by_batch(tmp_path):
     path = tmp_path / "a.parquet"
     rows = {"text": [f"t{i}" for i in range(10)] + [None], "score": list(range(11)), "junk": ["x"] * 11}
@@ -230,3 +284,53 @@ def test_a_wrong_kind_or_option_is_named_with_the_nearest():
         sources.build("csv", {"delimeter": ","})
     with pytest.raises(ConfigError, match="expected one character"):
         sources.build("csv", {"delimiter": "||"})
+
+
+def article(front: str, body: str) -> str:
+    return f"<article><front><article-meta>{front}</article-meta></front><body>{body}</body></article>"
+
+
+def test_an_article_with_comments_before_its_root_is_read(tmp_path):
+    path = tmp_path / "a.nxml"
+    path.write_text('<?xml version="1.0"?>\n<!-- made by -->\n<?style x?>\n' + article("", "<p>Body.</p>"))
+    assert [d.text for d in read("jats", path)] == ["Body."]
+
+
+def test_entities_of_a_publishers_dtd_are_characters(tmp_path):
+    path = tmp_path / "a.nxml"
+    declared = '<!DOCTYPE article PUBLIC "-//NLM//DTD Journal" "journalpublishing.dtd">'
+    path.write_text(declared + article("", "<p>caf&eacute; 5&nbsp;&mu;g &amp; &nosuchname; <i>&beta;</i></p>"))
+    assert [d.text for d in read("jats", path)] == ["café 5 μg & &nosuchname; β"]
+
+
+def test_blocks_inside_a_paragraph_keep_their_words_apart(tmp_path):
+    items = "<list><list-item><p>one</p><p>two</p></list-item><list-item><p>three</p></list-item></list>"
+    terms = "<def-list><def-item><term>BMI</term><def><p>body mass</p></def></def-item></def-list>"
+    path = tmp_path / "a.nxml"
+    path.write_text(article("", f"<p>First:{items}</p>{items}{terms}<p>H<sub>2</sub>O<break/>end</p>"))
+    expected = ["First: one two three", "one two", "three", "BMI body mass", "H2O end"]
+    assert read("jats", path)[0].text.split("\n\n") == expected
+
+
+@pytest.mark.parametrize(("title", "read_as"), [
+    ("[Un titre traduit].", "Un titre traduit."), ("[Un [autre] titre]", "Un [autre] titre"),
+    ("[18F]FDG in [11C]choline", "[18F]FDG in [11C]choline"), ("Plain [sic]", "Plain [sic]"),
+])  # fmt: skip
+def test_only_brackets_around_a_whole_title_are_taken_off(tmp_path, title, read_as):
+    path = tmp_path / "a.xml"
+    path.write_text(
+        f"<Set><PubmedArticle><MedlineCitation><PMID>1</PMID><Article><ArticleTitle>{title}</ArticleTitle><Abstract>"
+        "<AbstractText>A.</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle></Set>"
+    )
+    assert [d.text for d in read("pubmed", path)] == [f"{read_as}\n\nA."]
+
+
+def test_an_article_without_abstract_is_no_fault_and_a_file_without_articles_is(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text("<S><PubmedArticle><MedlineCitation><PMID>1</PMID></MedlineCitation></PubmedArticle></S>")
+    report = ReadReport(strict=True)
+    assert read("pubmed", path, report) == []
+    assert report.skipped == {"no abstract": 1}
+    path.write_text("<S><x/></S>")
+    with pytest.raises(DataError, match=r"a\.xml: no <PubmedArticle> in this file"):
+        read("pubmed", path, ReadReport(strict=True))
