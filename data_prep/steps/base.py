@@ -18,7 +18,7 @@ from detour.data.text import Document
 
 COMPARISON = re.compile(r"(>=|<=|==|!=|>|<)\s*(.+)")
 OPERATORS = {
-    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
 
 
@@ -130,14 +130,25 @@ def value_of(document: Document, column: str) -> Any:
 
 
 def matches(value: Any, condition: str) -> bool:
-    """Whether a value is the one that is named, or fits a comparison such as ">= 3"; None fits nothing."""
+    """Whether a value is the one that is named, or fits a comparison such as ">= 3"; None fits nothing.
+
+    Numbers are compared as numbers, so that "4" is 4.0; of a list one value must be the one that is named.
+    """
     if value is None:
         return False
     comparison = COMPARISON.fullmatch(condition.strip())
-    if comparison is None:
-        return condition in map(str, value) if isinstance(value, list) else str(value) == condition
-    sign, limit = comparison.groups()
+    sign, limit = comparison.groups() if comparison else ("==", condition.strip())
+    if sign in ("==", "!="):
+        values = value if isinstance(value, list) else [value]
+        return any(_equal(each, limit) for each in values) == (sign == "==")
     try:
         return OPERATORS[sign](float(value), float(limit))
     except (TypeError, ValueError):
         return False
+
+
+def _equal(value: Any, named: str) -> bool:
+    try:
+        return float(value) == float(named)
+    except (TypeError, ValueError):
+        return str(value) == named

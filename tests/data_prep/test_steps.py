@@ -66,6 +66,8 @@ def test_the_length_filter_counts_characters_and_words():
 @pytest.mark.parametrize(("value", "condition", "fits"), [
     (3, ">= 3", True), (2.9, ">=3", False), ("3", ">2", True), (None, ">= 0", False), ("case", "case", True),
     ("case", "other", False), (4, "4", True), (["a", "b"], "b", True), ("many", ">= 3", False),
+    (4.0, "4", True), ("4.0", "4", True), ("a", "!= b", True), ("a", "!= a", False), ("a", "== a", True),
+    (None, "!= a", False), (["a", "b"], "!= a", False), (3, "!= 4", True),
 ])  # fmt: skip
 def test_a_condition_is_a_comparison_or_a_value(value, condition, fits):
     assert matches(value, condition) is fits
