@@ -28,7 +28,7 @@ from data_prep.rows import write_rows
 from data_prep.sources import Unit
 from data_prep.tokenise import tokeniser_of
 from data_prep.workers import Workers
-from detour.data.text import sha256_of
+from detour.data.text import HARMLESS, sha256_of
 from detour.errors import ConfigError, DataError, DetourError
 
 WORK = ".work"
@@ -61,6 +61,9 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
     with _alone(out):
         if (record := _finished(out, identity, inputs)) is not None:
             shutil.rmtree(job.work, ignore_errors=True)
+            if config.strict:
+                for name, source in record["sources"].items():
+                    _refuse_faults(name, source["files"], source["skipped"], source["first_skipped"])
             return record, False
         _claim(job, identity)
         with Workers(config.processes) as workers:
@@ -95,6 +98,10 @@ def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
         (s, u) for s, units in enumerate(job.units) for u in range(len(units)) if not job.unit_file(s, u).exists()
     ]
     run("reading files", read_unit, [(job, s, u) for s, u in unread])
+    if job.config.strict:  # what was read before may have been read without it
+        for s, u in ((s, u) for s, units in enumerate(job.units) for u in range(len(units))):
+            read = load_json(job.unit_file(s, u))
+            _refuse_faults(job.config.sources[s].name, [read], read["skipped"], read["examples"])
     parts = parts_of(job)
     for k in range(1, len(job.passes) + 1):
         todo = [part for part in parts if not job.file(k, part, "json").exists()]
@@ -110,6 +117,14 @@ def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
             shutil.rmtree(leftover)
     run("packing rows", write_rows, [(job, s, side) for s in range(len(job.units)) for side in SIDES])
     return prepared
+
+
+def _refuse_faults(source: str, files: list[dict[str, Any]], skipped: dict[str, int], places: dict[str, Any]) -> None:
+    """Raises DataError if something could not be used: what strict refuses, though an earlier run let it pass."""
+    faults = [f"{places[reason][0]}: {reason}" for reason in skipped if reason not in HARMLESS]
+    faults += [file["damage"] for file in files if file.get("damage")]
+    if faults:
+        raise DataError(f"{source}: read without --strict before, and not all of it could be used; {faults[0]}")
 
 
 def _units_of(source: SourceConfig) -> tuple[tuple[Unit, bool], ...]:
@@ -247,7 +262,13 @@ def show(record: dict[str, Any], out: str) -> None:
         steps.add_row(step["kind"], *[f"{n:,}" for n in numbers], why)
     if record["steps"]:
         console.print(steps)
+    for step in record["steps"]:
+        if step["kind"] == "upsample" and not any(each["changed"] for each in step["by_source"].values()):
+            column = step["options"]["column"]
+            console.print(f"upsample: no document's '{column}' fits; nothing is repeated", style="yellow", markup=False)
     for name, source in record["sources"].items():
+        if "train" not in source["folders"]:
+            console.print(f"{name}: nothing to train on, no part of the mixture", style="yellow", markup=False)
         for reason, n in source["skipped"].items():
             places = ", ".join(source["first_skipped"].get(reason, []))
             console.print(f"{name}: skipped {n:,}, {reason}; first at {places}", style="yellow", markup=False)

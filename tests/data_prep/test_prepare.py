@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from streaming.base.format import reader_from_json
@@ -314,6 +316,52 @@ def test_bad_input_is_reported_by_file_and_line_and_nothing_else_is_lost(write_c
     strict = CliRunner().invoke(app, ["data", "prepare", str(config), f"out={tmp_path / 'strict'}", "--strict"])
     assert strict.exit_code == 1
     assert "broken.jsonl:2: not valid JSON" in strict.output
+    finished = CliRunner().invoke(app, ["data", "prepare", str(config), "--strict"])
+    assert finished.exit_code == 1
+    assert "bad: read without --strict before, and not all of it could be used; " in finished.output
+
+
+def test_strict_refuses_what_an_interrupted_run_that_was_not_has_read(write_config, tmp_path, monkeypatch):
+    (tmp_path / "bad.jsonl").write_text('{"text": "x"}\nno json\n')
+    config = write_config(sources=[{"name": "bad", "kind": "jsonl", "paths": [str(tmp_path / "bad.jsonl")]}])
+    with monkeypatch.context() as patched:
+        patched.setattr("data_prep.prepare.parts_of", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(load(config))
+    with pytest.raises(DataError, match=r"bad\.jsonl:2: not valid JSON"):
+        prepare(load(config, ["strict=true"]))
+
+
+def test_a_document_too_long_to_hold_is_left_out_whatever_the_kind(write_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.passes.MAX_RECORD_BYTES", 1000)
+    table = pa.table({"id": ["a", "b"], "text": [text(1), "w1 " * 500]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    config = write_config(sources=[{"name": "t", "kind": "parquet", "paths": [str(tmp_path / "a.parquet")]}])
+    source = prepare(load(config))[0]["sources"]["t"]
+    assert source["documents_read"] == 1
+    assert source["first_skipped"] == {"longer than 32 MiB": ["a.parquet: b"]}
+
+
+@pytest.mark.parametrize("columns", [{"id": "nr"}, {"metadata": ["nr"]}, {"more_text": ["nr"]}, {"licence": "nr"}])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_that_is_named_and_not_there_is_told(write_config, tmp_path, kind, columns):
+    path = tmp_path / f"a.{kind}"
+    path.write_text("id,text\n1,x\n") if kind == "csv" else pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), path)
+    config = write_config(sources=[{"name": "t", "kind": kind, "paths": [str(path)], "columns": columns}])
+    with pytest.raises(DataError, match=f"a\\.{kind}.*no 'nr' column, found id, text"):
+        prepare(load(config, ["strict=true"]))
+
+
+def test_an_upsampling_that_fits_nothing_and_a_source_without_rows_are_told(write_config, tmp_path):
+    (tmp_path / "b.jsonl").write_text("")
+    sources = [
+        {"name": n, "kind": "jsonl", "paths": [str(tmp_path / path)]} for n, path in (("a", "in/a"), ("b", "b.jsonl"))
+    ]
+    steps = [{"kind": "upsample", "options": {"column": "kynd", "times": {"case": 3}}}]
+    result = CliRunner().invoke(app, ["data", "prepare", str(write_config(sources=sources, steps=steps))])
+    assert result.exit_code == 0, result.output
+    assert "upsample: no document's 'kynd' fits; nothing is repeated" in result.output
+    assert "b: nothing to train on, no part of the mixture" in result.output
 
 
 def test_every_problem_of_a_config_is_told_at_once(write_config):
