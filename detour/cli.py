@@ -49,8 +49,9 @@ def plan(
     ] = None,
     peak_tflops: Annotated[float, typer.Option(help="Matrix-product rate of a GPU.")] = 790.0,
     utilisation: Annotated[float, typer.Option(help="Share of it that training reaches.", min=0.01, max=1)] = 0.4,
+    memory_gigabytes: Annotated[float, typer.Option(help="Memory of a device.", min=1)] = 80.0,
 ) -> None:
-    """Show a run's phases, steps, learning rates, tokens, FLOPs and GPU-hours; needs no data, GPU or network."""
+    """Show a run's phases, steps, learning rates, tokens, FLOPs, GPU-hours and memory; needs no data, GPU or network."""
     from detour.config.load import load
     from detour.match import fitted
     from detour.plan import show
@@ -60,7 +61,25 @@ def plan(
         document_tokens=document_tokens,
         peak_tflops=peak_tflops,
         utilisation=utilisation,
+        memory_gigabytes=memory_gigabytes,
     )
+
+
+@app.command()
+def tune(
+    config: Config,
+    overrides: Overrides = None,
+    memory_gigabytes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Stop before more is needed; left out, what the device has.", min=0.1),
+    ] = None,
+    document_tokens: Annotated[float, typer.Option(help="Mean tokens of a document.", min=8)] = 500.0,
+) -> None:
+    """Measure speed and memory of a run's step on this device, micro-batch by micro-batch, and say which one to take."""
+    from detour.config.load import load
+    from detour.tune import tune as measure
+
+    measure(load(config, overrides or []), memory_gigabytes=memory_gigabytes, document_tokens=document_tokens)
 
 
 @app.command()

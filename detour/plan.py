@@ -12,6 +12,7 @@ from detour import objectives
 from detour.config.check import arch, phase_schedule, wsd
 from detour.config.schema import RunConfig
 from detour.flops import training_flops
+from detour.memory import Memory, step_memory
 from detour.units import short
 
 
@@ -79,7 +80,41 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
     return lines
 
 
-def show(run: RunConfig, *, document_tokens: float | None, peak_tflops: float, utilisation: float) -> None:
+def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
+    """The phase that needs the most memory on a device at so many rows a micro-batch, and how much; weights not sharded."""
+    tokens = rows * run.data.row_tokens
+    needs = {}
+    for phase in run.phases:
+        objective = objectives.build(phase.objective, phase.options)
+        needs[phase.name] = step_memory(
+            arch(run),
+            tokens=tokens,
+            supervised=objective.supervised_share(run.data.row_tokens) * tokens,
+            attention=objective.attention,
+            precision=run.system.precision,
+            device="cpu" if run.system.device == "cpu" else "gpu",
+            checkpointing=run.model.gradient_checkpointing,
+        )
+    return max(needs.items(), key=lambda item: item[1].total)
+
+
+def rows_that_fit(run: RunConfig, *, gigabytes: float) -> int:
+    """Most rows a micro-batch by `memory`, with a tenth and 2 GB left for libraries and the allocator; 0 if not one."""
+    room = 0.9 * gigabytes * 1e9 - 2e9
+    rows = 0
+    while rows < run.data.global_batch_rows and memory(run, rows=rows + 1)[1].total <= room:
+        rows += 1
+    return rows
+
+
+def show(
+    run: RunConfig,
+    *,
+    document_tokens: float | None,
+    peak_tflops: float,
+    utilisation: float,
+    memory_gigabytes: float,
+) -> None:
     """Prints the plan as a table, with the assumptions under it."""
     lines = plan(run, document_tokens=document_tokens)
     rate = peak_tflops * 1e12 * utilisation
@@ -119,7 +154,23 @@ def show(run: RunConfig, *, document_tokens: float | None, peak_tflops: float, u
         f"Documents are taken as {length:,.0f} tokens long (--document-tokens): attention costs more in longer ones.",
         f"GPU-hours assume {peak_tflops:g} TFLOP/s a GPU at {utilisation:.0%} (--peak-tflops, --utilisation); an estimate, "
         "not a measurement.",
+        _memory_note(run, memory_gigabytes),
     ]
     console = Console()
     console.width = max(console.width, 160)  # a table that wraps cannot be read
     console.print(Group(table, *notes))
+
+
+def _memory_note(run: RunConfig, gigabytes: float) -> str:
+    rows = run.data.micro_batch_rows
+    phase, need = memory(run, rows=rows)
+    fits = rows_that_fit(run, gigabytes=gigabytes)
+    advice = (
+        f"up to {fits} rows should fit" if fits else "not one row fits: gradient_checkpointing, FSDP or shorter rows"
+    )
+    return (
+        f"Memory of a device at micro_batch_rows {rows}, at most (phase {phase}): {need.state / 1e9:.1f} GB of weights, "
+        f"gradients and moments (FSDP divides it by the devices), {need.activations / 1e9:.1f} GB of activations, "
+        f"{need.loss / 1e9:.1f} GB for the loss. In {gigabytes:g} GB (--memory-gigabytes) {advice}; an estimate, `detour tune` "
+        "measures."
+    )
