@@ -104,14 +104,14 @@ class Signatures:
 
     def column(self, j: int) -> np.ndarray:
         """uint64 [n]."""
-        return np.concatenate([np.load(file)[:, j] for file in self.files])
+        return np.concatenate([np.load(file, mmap_mode="r")[:, j] for file in self.files])
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """uint64 [len(indices), k]. ``indices`` in any order."""
         found = None
         part_of = np.searchsorted(self.starts, indices, side="right") - 1
         for part in np.unique(part_of):
-            signed, here = np.load(self.files[part]), part_of == part
+            signed, here = np.load(self.files[part], mmap_mode="r"), part_of == part
             found = np.empty((len(indices), signed.shape[1]), np.uint64) if found is None else found
             found[here] = signed[indices[here] - self.starts[part]]
         assert found is not None  # the caller has at least one index

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from data_prep import steps
 from data_prep.shingles import shingles, word_hashes
@@ -130,6 +132,25 @@ def test_near_duplicates_are_found_and_others_left_alone(tmp_path):
     half = [[*words[:150], *sentence(rng, 150)] for words in originals[10:]]  # about 0.33
     texts = [" ".join(words) for words in [*originals, *close, *half]]
     assert decide("near_dedup", texts, tmp_path) == [-1] * 20 + list(range(10)) + [-1] * 10
+
+
+def test_families_of_near_duplicates_go_but_for_a_few_at_the_threshold(tmp_path):
+    rng = random.Random(0)
+    texts = []
+    for words in (sentence(rng, 200) for _ in range(15)):
+        for _ in range(20):
+            rate = rng.choice([0.005, 0.01, 0.02, 0.03, 0.05])
+            texts.append(" ".join(f"w{rng.randrange(5000)}" if rng.random() < rate else word for word in words))
+    rng.shuffle(texts)
+    sets = [set(zip(*(text.split()[i:] for i in range(5)), strict=False)) for text in texts]
+    pairs = [
+        (a, b) for b in range(len(sets)) for a in range(b) if len(sets[a] & sets[b]) >= 0.8 * len(sets[a] | sets[b])
+    ]
+    _, group = connected_components(coo_array((np.ones(len(pairs)), np.transpose(pairs)), shape=(300, 300)))
+    removed = sum(leader >= 0 for leader in decide("near_dedup", texts, tmp_path))
+    exact = 300 - len(set(group.tolist()))
+    assert exact > 100
+    assert 0.95 * exact <= removed <= 1.05 * exact
 
 
 def test_short_texts_and_none_at_all_pass_through_near_dedup(tmp_path):
