@@ -38,7 +38,7 @@ from detour.training.callbacks.progress import ProgressBar
 from detour.training.checkpoint import Checkpoint
 from detour.training.choice import checkpoint_to_resume
 from detour.training.composer_model import DetourModel
-from detour.training.failures import explained
+from detour.training.failures import FailureWatch
 from detour.training.guard import StepGuard
 from detour.training.intervals import EveryTokens
 from detour.training.optim import build_optimizer
@@ -163,6 +163,8 @@ def train(run: RunConfig) -> None:
 def _train(run: RunConfig) -> None:
     stop = StopRequest(run.system.max_minutes)
     trainer = build_trainer(run, stop)
+    watch = FailureWatch(run.data)
+    trainer.state.callbacks.append(watch)
     done, total = trainer.state.timestamp.token.value, phase_schedule(run).total_tokens
     if done >= total:
         trainer.close()
@@ -170,7 +172,7 @@ def _train(run: RunConfig) -> None:
     else:
         if dist.get_global_rank() == 0:
             write_run_files(run)
-        with stop.listening(), explained(run.data):
+        with stop.listening(), watch.watching():
             if done == 0 and trainer.state.evaluators:
                 trainer.eval()
             trainer.fit()

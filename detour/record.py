@@ -55,6 +55,9 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise CheckpointError(f"{self.path}: another process is training in this run folder") from error
+            os.register_at_fork(
+                after_in_child=file.close
+            )  # loader processes, which may outlive this one, do not hold it
             yield
 
     def wandb_id(self) -> str:

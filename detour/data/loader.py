@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,11 +122,19 @@ def build_loader(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
+        worker_init_fn=_outlive_one_sigterm if workers else None,
         prefetch_factor=prefetch_batches if workers else None,
         timeout=timeout_s if workers else 0,
         # an iterator draws a seed when it starts: from here, so that loading never moves the run's own random numbers
         generator=torch.Generator().manual_seed(shuffle_seed),
     )
+
+
+def _outlive_one_sigterm(worker: int) -> None:
+    """Lets a loader process survive the SIGTERM that a scheduler sends to all processes of a job, so that the one which
+    trains can end its step and save. torch would take the loss of a worker for an error at once. The next one is obeyed.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
 
 
 def _stream_of(spec: StreamSpec, manifest: ShardManifest, timeout_s: float) -> Stream:

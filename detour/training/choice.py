@@ -53,6 +53,8 @@ def _newest(folder: Path) -> Checkpoint | None:
     newest, passed_over = checkpoints.newest_valid(folder)
     for line in passed_over:
         log.warning("passing over a damaged checkpoint: %s", line)
+    if newest is None and (left := list(folder.glob(".*-tokens-*"))):
+        log.warning("%s: no checkpoint was finished before; starting from the beginning", left[0])
     return newest
 
 

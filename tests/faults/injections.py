@@ -1,0 +1,176 @@
+"""Faults that a child process of `zygote.py` injects into itself before it trains."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pathlib
+import resource
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from detour.data.stream import RowDataset
+from detour.training import checkpoint
+from detour.training.composer_model import DetourModel
+from detour.training.guard import StepGuard
+from detour.training.phase import PhaseSwitch
+
+
+def none() -> None:
+    """A healthy process."""
+
+
+def _here(rank: int) -> bool:
+    return int(os.environ.get("RANK", "0")) == rank
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable) -> None:
+    """Replaces a function by ``wrapper(original, *arguments, **options)``."""
+    original = getattr(owner, name)
+    setattr(owner, name, lambda *arguments, **options: wrapper(original, *arguments, **options))
+
+
+def _follow_batches() -> dict[str, int]:
+    """Tells the number of the batch that trains, and that of its micro-batch from 1 on."""
+    at = {"batch": -1, "micro": 0}
+
+    def begin(original: Callable, switch: Any, state: Any, *rest: Any) -> None:
+        at.update(batch=state.timestamp.batch.value, micro=0)
+        original(switch, state, *rest)
+
+    def forward(original: Callable, model: Any, *rest: Any) -> Any:
+        at["micro"] += model.training
+        return original(model, *rest)
+
+    _wrap(PhaseSwitch, "_begin_batch", begin)
+    _wrap(DetourModel, "forward", forward)
+    return at
+
+
+def signal_at(batch: int, number: int, rank: int) -> None:
+    """The process of this rank gets a signal in the middle of a batch."""
+
+    def after_loss(original: Callable, guard: Any, state: Any, logger: Any) -> None:
+        original(guard, state, logger)
+        if state.timestamp.batch.value == batch and _here(rank):
+            os.kill(os.getpid(), number)
+
+    _wrap(StepGuard, "after_loss", after_loss)
+
+
+def signal_workers(batch: int, number: int, itself: bool = False) -> None:
+    """The loader's processes get a signal: SIGKILL ends them, SIGSTOP makes them silent. Then this one, if it is to."""
+
+    def after_loss(original: Callable, guard: Any, state: Any, logger: Any) -> None:
+        original(guard, state, logger)
+        if state.timestamp.batch.value == batch:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid or 0, number)
+            if itself:
+                time.sleep(0.3)
+                os.kill(os.getpid(), number)
+
+    _wrap(StepGuard, "after_loss", after_loss)
+
+
+def kill_in_save(nth: int) -> None:
+    """SIGKILL at the nth of the calls that saves make to the file system."""
+    left = [nth]
+
+    def count(original: Callable, *arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    for owner, name in [(checkpoint, "save_file"), (checkpoint, "_flush"), (checkpoint, "_remove"), (os, "replace")]:
+        _wrap(owner, name, count)
+
+
+def save_for_ever(folder: str) -> None:
+    """Does not train: saves and prunes without end, and prints the tokens of each checkpoint once it is written."""
+    at = max((found.tokens for found in checkpoint.listing(pathlib.Path(folder))), default=0)
+    while True:
+        at += 1
+        tensors = {name: {"w": torch.full((64, 1024), float(at))} for name in ("model", "optimizer", "rng")}
+        checkpoint.write(pathlib.Path(folder), tokens=at, tensors=tensors, state={"at": at})
+        print(at, flush=True)
+        checkpoint.prune(pathlib.Path(folder), keep=2, boundaries=[], newest=at)
+
+
+def spoil_gradient(batch: int, value: str, rank: int) -> None:
+    """On one rank gradients become inf or nan in the backward pass, before they are exchanged; the loss stays good."""
+    at = _follow_batches()
+
+    def init(original: Callable, switch: Any, **options: Any) -> None:
+        original(switch, **options)
+
+        def spoil(module: Any, inputs: tuple[torch.Tensor | None, ...], outputs: Any) -> Any:
+            if at["batch"] == batch and _here(rank):
+                return tuple(gradient if gradient is None else gradient * float(value) for gradient in inputs)
+            return None
+
+        switch.encoder.head.dense.register_full_backward_hook(spoil)
+
+    _wrap(PhaseSwitch, "__init__", init)
+
+
+def scale_loss(batches: list[int], factor: str, rank: int) -> None:
+    """On one rank the loss of these batches, and so its gradient, is multiplied; by nan too."""
+    at = _follow_batches()
+
+    def forward(original: Callable, model: Any, *rest: Any) -> Any:
+        outputs = original(model, *rest)
+        if at["batch"] in batches and model.training and _here(rank):
+            outputs = outputs._replace(total=outputs.total * float(factor))
+        return outputs
+
+    _wrap(DetourModel, "forward", forward)
+
+
+def out_of_memory(batch: int, micro_batch: int, rank: int) -> None:
+    """On one rank a micro-batch does not fit."""
+    at = _follow_batches()
+
+    def forward(original: Callable, model: Any, *rest: Any) -> Any:
+        outputs = original(model, *rest)
+        if at == {"batch": batch, "micro": micro_batch} and model.training and _here(rank):
+            raise torch.OutOfMemoryError("Tried to allocate 20.00 MiB.")
+        return outputs
+
+    _wrap(DetourModel, "forward", forward)
+
+
+def file_size_limit(limit: int) -> None:
+    """No file may grow past so many bytes: writes fail in the system, as they do on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def silent_rows(after: int) -> None:
+    """Reading stops for good, as from a network that is gone, once so many rows were read."""
+    left = [after]
+
+    def get_item(original: Callable, *arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            time.sleep(10**6)
+        return original(*arguments)
+
+    _wrap(RowDataset, "get_item", get_item)
+
+
+def lose_shards(batch: int, folder: str) -> None:
+    """All shards of a folder are emptied in mid-run."""
+
+    def after_loss(original: Callable, guard: Any, state: Any, logger: Any) -> None:
+        original(guard, state, logger)
+        if state.timestamp.batch.value == batch:
+            for shard in pathlib.Path(folder).glob("*.mds"):
+                shard.write_bytes(b"")
+
+    _wrap(StepGuard, "after_loss", after_loss)
