@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from data_prep.rows import write_rows
 from data_prep.sources import Unit
 from data_prep.tokenise import tokeniser_of
 from data_prep.workers import Workers
+from detour.data.cli import WIDTH
 from detour.data.text import HARMLESS, sha256_of
 from detour.errors import ConfigError, DataError, DetourError
 
@@ -245,7 +247,7 @@ def _progress(console: Console) -> Iterator[Say]:
 
 def show(record: dict[str, Any], out: str) -> None:
     """Prints what was read, what each step did, what was written, and what could not be used."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     table = Table("source", "read", "train", "validation", "tokens", "utilisation", title=out)
     for name, source in record["sources"].items():
         folders = [source["folders"].get(side, {}) for side in SIDES]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 app = typer.Typer(name="data", help="Prepare rows, look at them, check them.", no_args_is_help=True)
+WIDTH = 160  # where no terminal says: tables in a file must not lose digits
 Root = Annotated[Path, typer.Argument(help="A folder of rows, or one that holds several.", metavar="DIR")]
 
 
@@ -41,7 +43,7 @@ def inspect(
     from detour.data import inspect as rows
 
     folders = rows.find_folders(root)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     total = sum(folder.manifest.counts.tokens for folder in folders)
     columns = ("documents", "split", "tokens", "share", "rows", "filled", "median", "90%", "longest")
     table = Table("folder", *columns, title=str(root))
@@ -66,18 +68,24 @@ def inspect(
 
 @app.command()
 def verify(root: Root) -> None:
-    """Hash every shard again and compare with the manifests; exit code 1 on damage."""
-    from detour.data.inspect import damaged_shards, find_folders
+    """Hash every shard again and compare with the manifests; exit code 1 on damage or a folder that is gone."""
+    from detour.data.inspect import check_folder, name_of, row_folders, strayed_folders
+    from detour.errors import DataError
 
-    damaged = 0
-    for folder in find_folders(root):
-        problems = damaged_shards(folder)
-        damaged += len(problems)
-        shards = len(folder.manifest.shards)
-        print(f"{folder.name}: {shards - len(problems)} of {shards} shards as in the manifest")
+    damage = []
+    for path in row_folders(root):
+        try:
+            shards, problems = check_folder(path)
+            print(f"{name_of(path, root)}: {shards - len(problems)} of {shards} shards as in the manifest")
+        except DataError as error:
+            print(f"{name_of(path, root)}: unreadable")
+            problems = [str(error)]
         for problem in problems:
             print(f"  {problem}")
-    if damaged:
+        damage += problems
+    for problem in (strayed := strayed_folders(root)):
+        print(problem)
+    if damage or strayed:
         raise typer.Exit(1)
 
 

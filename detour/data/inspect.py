@@ -14,13 +14,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from streaming.base.format import reader_from_json
 
-from detour.data.manifest import MANIFEST, ShardManifest
-from detour.data.mds import INDEX, LENGTHS, check_shard, verify_rows
+from detour.data.manifest import MANIFEST, ShardManifest, read_json
+from detour.data.mds import INDEX, LENGTHS, check_index, check_shard, verify_rows
 from detour.data.packing import pack_rows, split_document
 from detour.data.text import sha256_of
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import DataError
 
+PREPARED = "prepared.json"  # beside the folders of a preparation
 ROW_TOKENS = (512, 1024, 8192)
 SIMULATED_TOKENS = 1 << 26  # enough for four decimals of the utilisation
 SAMPLE_CHARACTERS = 300
@@ -51,30 +52,62 @@ def find_folders(root: Path) -> list[Folder]:
     Raises:
         DataError: There is none, or one is damaged.
     """
-    paths = sorted(path.parent for path in root.rglob(MANIFEST) if (path.parent / INDEX).exists())
-    if not paths:
-        raise DataError(f"{root}: no folder of packed rows there, expected {MANIFEST} and {INDEX}")
     folders = []
-    for path in paths:
+    for path in row_folders(root):
         manifest = verify_rows(path, hashes=False)
         recorded = (path / LENGTHS).exists()
         lengths = _recorded_lengths(path, manifest) if recorded else _piece_lengths(path)
-        name = path.relative_to(root).as_posix() if path != root else root.name
-        folders.append(Folder(name=name, path=path, manifest=manifest, lengths=lengths, uncut=recorded))
+        folders.append(Folder(name=name_of(path, root), path=path, manifest=manifest, lengths=lengths, uncut=recorded))
     return folders
 
 
-def damaged_shards(folder: Folder) -> list[str]:
-    """A line for each shard that is not what the manifest says, by size, xxh64 and sha256. Cost: reads all twice."""
-    index = json.loads((folder.path / INDEX).read_text(encoding="utf-8"))
+def row_folders(root: Path) -> list[Path]:
+    """The folders of rows at or under ``root``, unchecked. Raises DataError if there is none."""
+    paths = sorted(path.parent for path in root.rglob(MANIFEST) if (path.parent / INDEX).exists())
+    if not paths:
+        raise DataError(f"{root}: no folder of packed rows there, expected {MANIFEST} and {INDEX}")
+    return paths
+
+
+def name_of(path: Path, root: Path) -> str:
+    """A folder's path below ``root``, or the name of ``root`` itself."""
+    return path.relative_to(root).as_posix() if path != root else root.name
+
+
+def check_folder(path: Path) -> tuple[int, list[str]]:
+    """How many shards the manifest names, and a line for each that is not what it says, by size, xxh64 and sha256.
+
+    Raises:
+        DataError: Manifest or index is damaged.
+
+    Cost: reads all twice.
+    """
+    manifest = ShardManifest.load(path)
     problems = []
-    for shard, samples in zip(folder.manifest.shards, (s["samples"] for s in index["shards"]), strict=True):
+    for shard, samples in zip(manifest.shards, check_index(path, manifest), strict=True):
         try:
-            check_shard(folder.path, shard, samples, hashes=True)
-            if (found := sha256_of(folder.path / shard.file)) != shard.sha256:
-                problems.append(f"{folder.path / shard.file}: sha256 {found}, expected {shard.sha256}")
+            check_shard(path, shard, samples, hashes=True)
+            if (found := sha256_of(path / shard.file)) != shard.sha256:
+                problems.append(f"{path / shard.file}: sha256 {found}, expected {shard.sha256}")
         except DataError as problem:
             problems.append(str(problem))
+    return len(manifest.shards), problems
+
+
+def strayed_folders(root: Path) -> list[str]:
+    """A line for each folder that a preparation in ``root`` wrote and that is gone, or holds other rows."""
+    if not (root / PREPARED).is_file():
+        return []
+    problems = []
+    for name, source in read_json(root / PREPARED)["sources"].items():
+        for side, folder in source["folders"].items():
+            try:
+                found = ShardManifest.load(root / side / name).rows_sha256
+            except DataError as problem:
+                problems.append(str(problem))
+            else:
+                if found != folder["rows_sha256"]:
+                    problems.append(f"{root / side / name}: other rows than {PREPARED} says")
     return problems
 
 

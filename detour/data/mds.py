@@ -184,7 +184,7 @@ def verify_rows(
         raise DataError(
             f"{folder}: made with tokenizer '{found.name}' ({found.sha256[:12]}), not {str(vocab_fingerprint)[:12]}"
         )
-    for shard, samples in zip(manifest.shards, _check_index(folder, manifest), strict=True):
+    for shard, samples in zip(manifest.shards, check_index(folder, manifest), strict=True):
         if is_cache and not (folder / shard.file).exists():
             continue
         try:
@@ -204,7 +204,7 @@ def check_shard(folder: Path, shard: ShardFile, samples: int, *, hashes: bool) -
         _check_hash(folder / shard.file, shard)
 
 
-def _check_index(folder: Path, manifest: ShardManifest) -> list[int]:
+def check_index(folder: Path, manifest: ShardManifest) -> list[int]:
     """Rows of each shard, once the index is found to agree with the manifest."""
     path = folder / INDEX
     index = read_json(path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 
 from data_prep.pack import pack_corpus
 from detour.data.cli import app
-from detour.data.inspect import damaged_shards, find_folders, quantiles, utilisation
+from detour.data.inspect import check_folder, find_folders, quantiles, utilisation
+from detour.data.manifest import ShardManifest
 from detour.data.tokenizer import train_bpe
 from detour.errors import DataError
 
@@ -99,7 +101,28 @@ def test_a_shard_that_fools_one_hash_is_found_by_the_other(prepared):
     record = json.loads(path.read_text())
     record["shards"][0]["sha256"] = "00" * 32
     path.write_text(json.dumps(record))
-    assert "sha256" in damaged_shards(find_folders(prepared / "train/a")[0])[0]
+    assert "sha256" in check_folder(prepared / "train/a")[1][0]
+
+
+def test_verify_goes_on_after_damage_and_misses_what_is_gone(prepared):
+    manifests = {name: ShardManifest.load(prepared / "train" / name) for name in "ab"}
+    folders = {name: {"folders": {"train": {"rows_sha256": m.rows_sha256}}} for name, m in manifests.items()}
+    (prepared / "prepared.json").write_text(json.dumps({"sources": folders}))
+    assert run("verify", prepared).exit_code == 0
+    (prepared / "train/a/shard.00000.mds").unlink()
+    result = run("verify", prepared)
+    assert result.exit_code == 1
+    assert "train/a/shard.00000.mds: this shard is missing" in result.output
+    assert "train/b: 1 of 1 shards" in result.output
+    shutil.rmtree(prepared / "train/a")
+    shutil.copytree(prepared / "train/b", prepared / "train/a")
+    result = run("verify", prepared)
+    assert result.exit_code == 1
+    assert "train/a: other rows than prepared.json says" in result.output
+    shutil.rmtree(prepared / "train/a")
+    result = run("verify", prepared)
+    assert result.exit_code == 1
+    assert "train/a/manifest.json: no such file" in result.output
 
 
 def test_another_tokenizer_and_wrong_lengths_are_refused(prepared, tmp_path):
