@@ -84,7 +84,7 @@ def span_scores(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence
     from seqeval.scheme import IOB2
 
     true, guess = [list(tags) for tags in targets], [list(tags) for tags in predictions]
-    if all(tag == "O" for tags in (*true, *guess) for tag in tags):
+    if not any(tag.startswith("B-") for tags in (*true, *guess) for tag in tags):
         return dict.fromkeys(MEASURES["ner"], 0.0)  # seqeval would divide by no type at all
     strict: dict[str, Any] = {"mode": "strict", "scheme": IOB2, **ZERO}
     with warnings.catch_warnings():

@@ -199,12 +199,12 @@ def bootstrap(differences: Sequence[np.ndarray], *, seed: int, draws: int = DRAW
     return float(np.mean([d.mean() for d in differences])), float(low), float(high), float(p)
 
 
-def power(difference: float, sd: float, n: int, *, alpha: float = 1 - LEVEL) -> float:
+def power(difference: float, sd: float, n: int) -> float:
     """Of the two-sided paired t test with n pairs, for a true mean difference and standard deviation of differences."""
-    from scipy.stats import nct, t
+    from scipy.stats import ncf, t
 
-    critical, shift = t.ppf(1 - alpha / 2, n - 1), abs(difference) / sd * math.sqrt(n)
-    return float(nct.sf(critical, n - 1, shift) + nct.cdf(-critical, n - 1, shift))
+    critical, shift = t.ppf((1 + LEVEL) / 2, n - 1), difference / sd * math.sqrt(n)
+    return float(ncf.sf(critical**2, 1, n - 1, shift**2))  # T squared; scipy's own noncentral t gives nan in its tails
 
 
 def seeds_needed(difference: float, sd: float, *, most: int = 1000) -> int | None:

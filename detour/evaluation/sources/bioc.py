@@ -25,6 +25,8 @@ from detour.evaluation.sources.base import (
     tag_documents,
 )
 
+FILES = {"train": "train.xml", "dev": "dev.xml", "test": "test.xml"}
+
 
 @registry.register("bioc")
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +37,14 @@ class BioC(Source):
 
     Attributes:
         path: The folder.
-        files: Names of the files of train, dev and test, .xml or .json.
+        files: Names of the files of train, dev and test, .xml or .json; empty takes train.xml, dev.xml, test.xml. Name
+            train alone to have the task's `split` cut it.
         type_key: The infon of an annotation that holds its type.
         types: Entity types to keep; empty keeps all.
     """
 
     path: str = MISSING
-    files: dict[str, str] = field(default_factory=lambda: {"train": "train.xml", "dev": "dev.xml", "test": "test.xml"})
+    files: dict[str, str] = field(default_factory=dict)
     type_key: str = "type"
     types: list[str] = field(default_factory=list)
 
@@ -53,7 +56,7 @@ class BioC(Source):
         folder = existing_folder(root / self.path)
         return {
             split: list(tag_documents(self._passages(folder / name), self.types, str(folder / name)))
-            for split, name in self.files.items()
+            for split, name in (self.files or FILES).items()
         }
 
     def _passages(self, path: Path) -> Iterator[Annotated]:

@@ -22,6 +22,8 @@ from detour.evaluation.sources.base import (
     tag_documents,
 )
 
+FOLDERS = {split: split for split in SPLITS}
+
 
 @registry.register("brat")
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +35,13 @@ class Brat(Source):
 
     Attributes:
         path: The folder.
-        folders: Folders of train, dev and test in it. Name train alone to have the task's `split` cut it.
+        folders: Folders of train, dev and test in it; empty takes these names. Name train alone to have the task's
+            `split` cut it.
         types: Entity types to keep; empty keeps all.
     """
 
     path: str = MISSING
-    folders: dict[str, str] = field(default_factory=lambda: {"train": "train", "dev": "dev", "test": "test"})
+    folders: dict[str, str] = field(default_factory=dict)
     types: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -47,7 +50,7 @@ class Brat(Source):
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("brat", kind)
         top, splits = existing_folder(root / self.path), {}
-        for split, name in self.folders.items():
+        for split, name in (self.folders or FOLDERS).items():
             folder = existing_folder(top / name)
             texts = sorted(path for path in folder.rglob("*.txt") if path.with_suffix(".ann").is_file())
             if not texts:

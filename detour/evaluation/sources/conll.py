@@ -22,6 +22,8 @@ from detour.evaluation.sources.base import (
     tagged,
 )
 
+FILES = {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}
+
 
 @registry.register("conll")
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class Conll(Source):
 
     Attributes:
         path: The folder.
-        files: Names of the files of train, dev and test.
+        files: Names of the files of train, dev and test; empty takes train.tsv, devel.tsv, test.tsv. Name train alone to
+            have the task's `split` cut it.
         word_column: Which column is the word, from 0.
         tag_column: Which one is the tag; -1 is the last.
         scheme: "iob2", "iob1" or "bioes"; the latter two are brought to IOB2.
@@ -38,9 +41,7 @@ class Conll(Source):
     """
 
     path: str = MISSING
-    files: dict[str, str] = field(
-        default_factory=lambda: {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}
-    )
+    files: dict[str, str] = field(default_factory=dict)
     word_column: int = 0
     tag_column: int = -1
     scheme: str = "iob2"
@@ -54,7 +55,7 @@ class Conll(Source):
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("conll", kind)
         folder = existing_folder(root / self.path)
-        return {split: list(self._sentences(folder / name)) for split, name in self.files.items()}
+        return {split: list(self._sentences(folder / name)) for split, name in (self.files or FILES).items()}
 
     def _sentences(self, path: Path) -> Iterator[Example]:
         document = 0
