@@ -127,9 +127,11 @@ def run(
         progress = begin(cell) if begin else lambda done, total: None
         outcome = finetune(cell.model.folder, cell.task, cell.data, seed=cell.seed, progress=progress)
         fields = asdict(outcome)
-        predictions = json.dumps(fields.pop("predictions"), ensure_ascii=False) + "\n"
+        said = {"ids": [example.id for example in cell.data.splits["test"]], "predictions": fields.pop("predictions")}
         record = {"format": FORMAT, **cell.identity, "outcome": fields, "environment": made_with}
-        write_whole(cell.path(out).with_name(f"predictions-seed{cell.seed}.json"), predictions)
+        write_whole(
+            cell.path(out).with_name(f"predictions-seed{cell.seed}.json"), json.dumps(said, ensure_ascii=False) + "\n"
+        )
         write_whole(cell.path(out), json.dumps(record, ensure_ascii=False, indent=1) + "\n")  # last: it marks the end
         collect(out)
     return collect(out)
