@@ -35,7 +35,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)  ## CPU benchmarks; ratios against peers in the same run
-	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks cpu
 
 docs: $(STAMP)  ## the pages of docs/ as a site in build/site
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

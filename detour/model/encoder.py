@@ -115,8 +115,9 @@ class Layer(nn.Module):
         return self.attn.project(self.attn_norm(x_NC), cos, sin)
 
     def after_attention(self, x_NC: Tensor, o_NHd: Tensor) -> Tensor:
-        x_NC = x_NC + self.attn.merge(o_NHd)
-        return x_NC + self.mlp(self.mlp_norm(x_NC))
+        # under autocast the sums mix dtypes; said openly, or inductor (torch 2.7) fuses them into an addmm that fails
+        x_NC = x_NC + self.attn.merge(o_NHd).to(x_NC.dtype)
+        return x_NC + self.mlp(self.mlp_norm(x_NC)).to(x_NC.dtype)
 
     def forward(self, x_NC: Tensor, plan: LayerPlan) -> Tensor:
         q_NHd, k_NHd, v_NHd = self.before_attention(x_NC, plan.cos, plan.sin)

@@ -55,10 +55,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if not (want_h or want_w or want_b):
                     continue
                 # d loss / d logits = powers / total - onehot; the division is left to the narrow side of each product
-                slope = powers.scatter_add_(1, target, -total).to(dtype)
-                share = total.reciprocal()
+                slope, share = powers.scatter_add_(1, target, -total), total.reciprocal()
                 if grad_b is not None:
-                    grad_b += slope.T.float() @ share[:, 0]
+                    grad_b += slope.T @ share[:, 0]
+                slope = slope.to(dtype)
                 if grad_h is not None:
                     grad_h[start : start + rows] = (slope @ w) * share
                 if grad_w is not None:
