@@ -30,6 +30,7 @@ from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
 from detour.record import RunFolder, run_record, write_run_files
+from detour.redact import redacted
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.callbacks.jsonl import JsonlLogger
@@ -316,7 +317,9 @@ def _wandb(run: RunConfig, folder: RunFolder) -> list[LoggerDestination]:
                     "resume": "allow",
                     "dir": str(folder.path),
                     "mode": os.environ.get("WANDB_MODE") or ("online" if online else "offline"),
-                    "config": asdict(run),
+                    "config": redacted(asdict(run)),
+                    # else it sends the command line, which may hold what the configuration hides
+                    "settings": wandb.Settings(x_disable_meta=True),
                 },
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Optional
@@ -13,6 +14,8 @@ import typer
 from detour.data.cli import app as data_commands
 from detour.errors import DetourError, StoppedError
 from detour.evaluation.cli import app as evaluation_commands
+from detour.evaluation.probe_cli import app as probe_commands
+from detour.redact import RedactingFormatter, redacted
 
 app = typer.Typer(
     name="detour",
@@ -22,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands)
+app.add_typer(probe_commands)
 app.registered_commands += evaluation_commands.registered_commands
 Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
 Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]  # noqa: UP045
@@ -150,10 +154,14 @@ def tokenizer(
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Errors that a user can act on are printed as one message, without a traceback; exit code 1, and 75
     after a run that was asked to end early."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    sys.excepthook = lambda *error: print(redacted("".join(traceback.format_exception(*error))), file=sys.stderr)
     logging.getLogger("detour").setLevel(logging.INFO)
     try:
         app(args=list(argv) if argv is not None else None, standalone_mode=True)
     except DetourError as error:
-        print(f"{'stopped' if isinstance(error, StoppedError) else 'error'}: {error}", file=sys.stderr)
+        kind = "stopped" if isinstance(error, StoppedError) else "error"
+        print(redacted(f"{kind}: {error}"), file=sys.stderr)
         raise SystemExit(error.exit_code) from None

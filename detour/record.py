@@ -22,6 +22,7 @@ from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
 from detour.errors import CheckpointError
+from detour.redact import redacted
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,17 @@ class RunFolder:
 
 
 def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
-    """What identifies a run, for its checkpoints and its card: configuration, data, tokenizer, code, versions."""
+    """What identifies a run, for its checkpoints and its card: configuration, data, tokenizer, code, versions.
+
+    Without secrets: what came from the environment is recorded by the variable's name.
+    """
     folders = [*run.data.train, *run.data.validation]
     manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
     return {
-        "config": json.loads(json.dumps(asdict(run))),
+        "config": redacted(json.loads(json.dumps(asdict(run)))),
         "tokenizer": tokenizer,
         "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
-        "sources": [asdict(source) for s in run.data.train for source in manifests[s.path].sources],
+        "sources": [redacted(asdict(source)) for s in run.data.train for source in manifests[s.path].sources],
         "environment": environment(),
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -10,10 +12,13 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from detour.config.check import check
+from detour.config.lines import lines_of
 from detour.config.schema import EvaluationConfig, RunConfig
 from detour.errors import ConfigError
+from detour.redact import hide, redacted
 from detour.registry import suggestion
 
 C = TypeVar("C")
@@ -27,9 +32,11 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     ``phases.0.tokens=1000``.
 
     Raises:
-        ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key.
+        ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key and,
+            where the file has it, its line.
     """
-    return from_mapping(_layers(path, overrides), source=str(path))  # type: ignore[arg-type]
+    raw, lines = _layers(path, overrides)
+    return from_mapping(raw, source=str(path), lines=lines)
 
 
 def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
@@ -38,40 +45,69 @@ def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: Listing every unknown key, wrong type and missing value, each with its full key.
     """
-    return into(cls, _layers(path, overrides), source=str(path))
+    raw, lines = _layers(path, overrides)
+    return into(cls, raw, source=str(path), lines=lines)
 
 
-def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str) -> C:
-    """The same checks of shape on values that are already in memory; ``source`` is what an error names. Raises ConfigError."""
-    values = _checked(cls, raw, source)
+def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str, lines: Mapping[str, str] | None = None) -> C:
+    """The same checks of shape on values that are already in memory. Raises ConfigError.
+
+    Args:
+        cls: The dataclass.
+        raw: The values.
+        source: What an error names.
+        lines: Full key to where it stands in the source, as far as known.
+    """
+    values = _checked(cls, raw, source, lines or {})
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
 
 
-def from_mapping(raw: DictConfig | dict[str, Any], *, source: str = "config") -> RunConfig:
-    """The same checks on values that are already in memory. Raises ConfigError."""
-    values = _checked(RunConfig, raw, source)
+def from_mapping(
+    raw: DictConfig | dict[str, Any], *, source: str = "config", lines: Mapping[str, str] | None = None
+) -> RunConfig:
+    """The checks of `load` on values that are already in memory; arguments as those of `into`. Raises ConfigError."""
+    values = _checked(RunConfig, raw, source, lines or {})
     defaults = RunConfig()
     if "objectives" in values.get("evaluation", {}):  # those that are named, not those beside the default ones
         defaults = RunConfig(evaluation=EvaluationConfig(objectives={}))
     run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(defaults), values))  # type: ignore[assignment]
     if problems := check(run):
-        raise ConfigError(_listing(source, problems))
+        raise ConfigError(_listing(source, problems, lines or {}))
     return run
 
 
 def to_yaml(run: RunConfig) -> str:
-    """The whole configuration, defaults included, as YAML that `load` takes back."""
-    return OmegaConf.to_yaml(OmegaConf.structured(run))
+    """The whole configuration, defaults included, as YAML that `load` takes back; without secrets."""
+    return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(OmegaConf.structured(run)))))
 
 
-def _layers(path: str | Path, overrides: Sequence[str]) -> DictConfig:
-    """The file over the one that it extends, and the overrides over both."""
-    raw = _read(Path(path))
+def from_environment(text: str) -> str:
+    """A string of a recorded configuration, with what came from the environment filled in again. Raises ConfigError."""
+    try:
+        return OmegaConf.create({"text": text}).text
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{text}: {_first_line(error)}") from error
+
+
+def _environment_variable(name: str, *default: Any) -> Any:
+    """omegaconf's ``oc.env``; a value that comes from the environment is hidden from then on."""
+    if name in os.environ:
+        hide(os.environ[name], shown_as=f"${{oc.env:{name}}}")
+    return oc.env(name, *default)
+
+
+OmegaConf.register_resolver("oc.env", _environment_variable, replace=True)
+
+
+def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The file over the one that it extends, and the overrides over both; and where each key stands."""
+    raw, lines = _read(Path(path))
     try:
         parent = raw.pop("extends", None)
         if parent is not None:
             parent_path = Path(path).parent / str(parent)
-            base = _read(parent_path)
+            base, base_lines = _read(parent_path)
+            lines = {**{key: f"{line} of {parent_path}" for key, line in base_lines.items()}, **lines}
             if "extends" in base:
                 raise ConfigError(f"{path}: extends {parent_path}, which extends a third file; one level is allowed")
             raw = OmegaConf.merge(base, raw)
@@ -86,10 +122,11 @@ def _layers(path: str | Path, overrides: Sequence[str]) -> DictConfig:
             OmegaConf.update(raw, key, OmegaConf.to_container(parsed)["value"], force_add=True)  # type: ignore[call-overload]
         except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError, TypeError) as error:
             raise ConfigError(f"override '{override}': {_first_line(error)}") from error
-    return raw  # type: ignore[return-value]
+        lines[re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key)] = "overridden"
+    return raw, lines  # type: ignore[return-value]
 
 
-def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str) -> dict[str, Any]:
+def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Mapping[str, str]) -> dict[str, Any]:
     """The values, resolved, once their keys and types are those of the dataclass. Raises ConfigError."""
     try:
         values = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type]
@@ -98,20 +135,21 @@ def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str) -> dict[s
     problems: list[str] = []
     _check_shape(cls, values, "", problems)
     if problems:
-        raise ConfigError(_listing(source, problems))
+        raise ConfigError(_listing(source, problems, lines))
     return values  # type: ignore[return-value]
 
 
-def _read(path: Path) -> DictConfig:
+def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     try:
+        lines = lines_of(path)
         loaded = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
-    return loaded
+    return loaded, lines
 
 
 def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> None:
@@ -173,7 +211,14 @@ def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _listing(source: str, problems: list[str]) -> str:
+def _listing(source: str, problems: list[str], lines: Mapping[str, str]) -> str:
+    problems = [_with_line(problem, lines) for problem in problems]
     if len(problems) == 1:
         return f"{source}: {problems[0]}"
     return f"{source}: {len(problems)} problems\n" + "\n".join(f"  - {problem}" for problem in problems)
+
+
+def _with_line(problem: str, lines: Mapping[str, str]) -> str:
+    """A problem, which begins with its key, and where that stands."""
+    where = lines.get(problem.split(":", 1)[0])
+    return f"{problem} ({where})" if where else problem

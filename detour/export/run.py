@@ -6,6 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from detour.config.load import from_environment
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import CheckpointError, ModelError
 from detour.export import hf
@@ -36,11 +37,10 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     record = state["run"]
     model = record["config"]["model"]
     arch = architecture(model["size"], model["architecture"])
-    tokenizer = load_tokenizer(model["tokenizer"] or model["init"])
+    name = from_environment(model["tokenizer"] or model["init"])
+    tokenizer = load_tokenizer(name)
     if fingerprint(tokenizer) != record["tokenizer"]:
-        raise ModelError(
-            f"tokenizer '{model['tokenizer'] or model['init']}': no longer the one that this run was trained with"
-        )
+        raise ModelError(f"tokenizer '{name}': no longer the one that this run was trained with")
     weights = checkpoint.tensors("model")
     card = model_card(
         name=record["config"]["name"],

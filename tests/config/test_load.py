@@ -44,7 +44,7 @@ def values(**changes: Any) -> dict[str, Any]:
         *parents, last = (int(part) if part.isdigit() else part for part in path.split("__"))
         at: Any = run
         for part in parents:
-            at = at[part]
+            at = at.setdefault(part, {}) if isinstance(at, dict) else at[part]
         at[last] = value
     return run
 
@@ -260,6 +260,11 @@ NAN, INF = float("nan"), float("inf")
         ({"system__precision": "fp16"}, "system.precision: 'fp16'"),
         ({"system__parallelism": "dp"}, "system.parallelism: 'dp'"),
         ({"system__timeout_seconds": 0}, "system.timeout_seconds: 0, expected at least 1"),
+        ({"system__max_minutes": -1.0}, "system.max_minutes: -1.0, expected at least 0"),
+        ({"guard__max_skips": -1}, "guard.max_skips: -1, expected at least 0"),
+        ({"guard__spike_factor": 1.0}, "guard.spike_factor: 1.0, expected a number above 1"),
+        ({"guard__spike_factor": NAN}, "guard.spike_factor: nan, expected a number above 1"),
+        ({"guard__spike_window": 0}, "guard.spike_window: 0, expected at least 1"),
         ({"checkpoint__interval_tokens": 0}, "checkpoint.interval_tokens: 0, expected at least 1"),
         ({"checkpoint__keep": 0}, "checkpoint.keep: 0, expected at least 1"),
         ({"evaluation__interval_tokens": 0}, "evaluation.interval_tokens: 0, expected at least 1"),
@@ -340,7 +345,8 @@ def test_problems_begin_with_the_file_s_name(write):
     path = write(values(sede=1))
     with pytest.raises(ConfigError) as caught:
         load(path)
-    assert str(caught.value) == f"{path}: sede: unknown key; did you mean 'seed'?"
+    line = 1 + path.read_text().splitlines().index("sede: 1")
+    assert str(caught.value) == f"{path}: sede: unknown key; did you mean 'seed'? (line {line})"
 
 
 def test_extends_merges_mappings_and_replaces_lists(write):

@@ -223,5 +223,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         verdict = "yes" if cases and all(cases) else "NO" if cases else "skipped"
         terminalreporter.line(f"{row:>3} | {len(cases):>5} | {verdict:8} | {what}")
     absent = sorted(set(range(1, 21)) - {row for row, _ in table})
-    if absent:
+    if absent and os.environ.get("DETOUR_FAULTS") == "long":
         terminalreporter.line(f"rows without a test in this run: {', '.join(map(str, absent))}")

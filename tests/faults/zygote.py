@@ -45,6 +45,7 @@ def run_child(order: dict) -> int:
     try:
         name, *arguments = order["fault"]
         FAULTS[name](*arguments)
+        sys.argv = ["detour", *order["arguments"]]
         main(order["arguments"])
     except SystemExit as exit:
         return int(exit.code or 0)
