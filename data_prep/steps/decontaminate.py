@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from data_prep.shingles import shingles, word_hashes
 from data_prep.steps.base import DocumentStep, StepReport, register
@@ -27,7 +28,7 @@ ITEMS = "items.json"
 class Decontaminate(DocumentStep):
     """Removes a document that holds enough of an evaluation item's word runs; each removal is listed with its reason.
 
-    Letters and digits are compared, in small letters. The list is ``removed/decontaminate.jsonl``: the document, the
+    Letters and digits are compared, in small letters. The list is ``removed/NN_decontaminate.jsonl``: the document, the
     item with the largest overlap, and how much of it was found. Items of fewer words than ``words`` cannot be checked so;
     their number is in the manifest.
 
@@ -38,7 +39,7 @@ class Decontaminate(DocumentStep):
         columns_of_items: Where their texts stand; a list of tokens is joined. Those that a record lacks are passed over.
         words: Words of a run.
         overlap: Share of an item's runs that must be found, in (0, 1].
-        items: How many items must overlap before a document goes: more than 1 spares stock phrases.
+        items: How many items, of different words, must overlap before a document goes: more than 1 spares stock phrases.
     """
 
     paths: tuple[str, ...]
@@ -60,12 +61,16 @@ class Decontaminate(DocumentStep):
         """Builds the index. Raises DataError: a path leads to no file, or to no item."""
         files = self.inputs()
         names, sizes, keys, owners, short = [], [], [], [], 0
+        known = set()
         for file in files:
             for name, text in _items(file, self.columns_of_items):
                 runs = np.unique(shingles(word_hashes(text), self.words))
                 if not len(runs):
                     short += 1
                     continue
+                if (text_hash := xxhash.xxh3_128_digest(runs.tobytes())) in known:
+                    continue  # the same words in another column or task are not a second item
+                known.add(text_hash)
                 keys.append(runs)
                 owners.append(np.full(len(runs), len(names), np.uint32))
                 sizes.append(len(runs))
@@ -81,7 +86,7 @@ class Decontaminate(DocumentStep):
         return {"evaluation_files": len(files), "items": len(names), "items_too_short": short}
 
     def apply(self, documents: Iterable[Document], report: StepReport) -> Iterator[Document]:
-        key, owner, size, names = _load(report.folder)
+        key, owner, size, names = _load(report.folder, (report.folder / INDEX).stat().st_mtime_ns)
         for document in documents:
             runs = np.unique(shingles(word_hashes(document.text), self.words))
             left, right = (np.searchsorted(key, runs, side=side) for side in ("left", "right"))
@@ -124,6 +129,7 @@ def _items(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+def _load(folder: Path, written: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    del written  # part of the key: a later preparation of this process may lie in the same folder
     with np.load(folder / INDEX) as index:
         return index["key"], index["owner"], index["size"], json.loads((folder / ITEMS).read_text(encoding="utf-8"))

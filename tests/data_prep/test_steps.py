@@ -193,6 +193,25 @@ def test_a_document_that_holds_an_evaluation_item_goes_and_is_listed(evaluation,
     assert len(apply("decontaminate", documents[0], folder=tmp_path, paths=[str(evaluation)], items=2)[0]) == 1
 
 
+def test_the_same_words_in_two_columns_or_tasks_are_one_item(tmp_path):
+    words = sentence(random.Random(3), 30)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"tokens": words, "text": " ".join(words)}))
+    options = {"paths": [str(tmp_path / "*.jsonl")], "items": 2}
+    assert steps.build("decontaminate", options).prepare(tmp_path)["items"] == 1
+    assert len(apply("decontaminate", doc(" ".join(words)), folder=tmp_path, **options)[0]) == 1
+
+
+def test_another_evaluation_set_in_the_same_folder_is_looked_at(tmp_path):
+    first, second = (" ".join(sentence(random.Random(seed), 30)) for seed in (4, 5))
+    options = {"paths": [str(tmp_path / "a.jsonl")]}
+    for contained, other in ((first, second), (second, first)):
+        (tmp_path / "a.jsonl").write_text(json.dumps({"text": contained}))
+        steps.build("decontaminate", options).prepare(tmp_path)
+        kept, _ = apply("decontaminate", doc(contained), doc(other), folder=tmp_path, **options)
+        assert texts((kept, None)) == [other]
+
+
 def test_an_evaluation_set_that_is_absent_or_broken_is_an_error(evaluation, tmp_path):
     with pytest.raises(DataError, match="no evaluation set there"):
         steps.build("decontaminate", {"paths": [str(tmp_path / "*.none")]}).inputs()
