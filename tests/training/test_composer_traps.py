@@ -6,14 +6,16 @@ Where one fails after an upgrade, the fault may be mended upstream and our remed
 from __future__ import annotations
 
 import ast
-import inspect
 import warnings
 from pathlib import Path
 
+import pytest
 import torch
+from composer import ComposerModel, Trainer
 from composer.core import Event
 from composer.utils.parallelism import FSDP2Config
-from streaming import StreamingDataset
+from streaming import MDSWriter, StreamingDataset
+from torch.utils.data import DataLoader
 
 import detour
 from detour.build import build_trainer
@@ -21,25 +23,77 @@ from detour.config.check import phase_schedule, wsd
 from detour.training.phase import gloo_sums_gradients
 
 
-def test_trap_1_random_state_is_not_restored_in_mid_epoch():
-    """Composer restores it in `fit` only at an epoch's first batch, or while it replays batches, which we never do."""
-    from composer import Trainer
+class Noise(ComposerModel):
+    """Remembers what it drew in each batch."""
 
-    loop = inspect.getsource(Trainer._train_loop)
-    assert "batch_in_epoch == 0 and self._rng_state is not None" in loop  # our remedy: RestoreRng, see test_resume.py
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.drawn: list[float] = []
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        self.drawn.append(torch.rand(()).item())
+        return self.weight * batch.mean()
+
+    def loss(self, outputs: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        return outputs.sum()
 
 
-def test_trap_2_a_missing_shard_ends_the_stock_iteration_without_an_error():
-    """The stock loop stops when its background thread failed; `RowDataset` raises (tests/data/test_stream.py)."""
-    source = inspect.getsource(StreamingDataset._each_sample_id)
-    assert "self._event.is_set()" in source or "should_exit" in source
-    assert "raise" not in source.split("def ", 1)[1].split('"""')[-1]
+def test_trap_1_random_state_is_not_restored_in_mid_epoch(tmp_path):
+    """Our remedy is `RestoreRng`, see test_resume.py."""
+
+    def fit(**options) -> list[float]:
+        torch.manual_seed(3)
+        model = Noise()
+        trainer = Trainer(
+            model=model, train_dataloader=DataLoader(torch.ones(8, 1), batch_size=2), max_duration="1ep", seed=3,
+            optimizers=torch.optim.SGD(model.parameters(), lr=0.1), progress_bar=False, device="cpu", **options,
+        )  # fmt: skip
+        trainer.fit()
+        trainer.close()
+        return model.drawn
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = fit(save_folder=str(tmp_path), save_interval="2ba", save_num_checkpoints_to_keep=-1)
+        resumed = fit(load_path=str(tmp_path / "ep0-ba2-rank0.pt"), spin_dataloaders=False)
+    assert len(whole) == 4
+    assert resumed[0] != whole[2]
 
 
-def test_trap_3_hashes_are_checked_at_download_only():
-    """Local shards are never hashed by streaming; `verify_rows` does it (tests/data/test_mds.py)."""
-    assert "validate_hash" not in inspect.getsource(StreamingDataset.get_item)
-    assert "validate_hash" not in inspect.getsource(StreamingDataset.prepare_shard)
+@pytest.fixture
+def stock_rows(tmp_path):
+    """A folder of four shards, and a function that reads it as streaming does."""
+    folder = tmp_path / "rows"
+    with MDSWriter(out=str(folder), columns={"x": "int64"}, hashes=["sha256"], size_limit=200) as writer:
+        for x in range(40):
+            writer.write({"x": x})
+
+    def read() -> list[int]:
+        return [row["x"] for row in StreamingDataset(local=str(folder), batch_size=1, validate_hash="sha256")]
+
+    assert read() == list(range(40))
+    assert len(list(folder.glob("shard*"))) > 3
+    return folder, read
+
+
+def test_trap_2_a_missing_shard_ends_the_stock_iteration_without_an_error(stock_rows):
+    """`RowDataset` raises instead (tests/data/test_stream.py)."""
+    folder, read = stock_rows
+    sorted(folder.glob("shard*"))[2].unlink()
+    assert 0 < len(read()) < 40
+
+
+def test_trap_3_a_flipped_byte_in_a_local_shard_is_read_as_if_it_were_data(stock_rows):
+    """`verify_rows` hashes shards itself (tests/data/test_mds.py)."""
+    folder, read = stock_rows
+    shard = sorted(folder.glob("shard*"))[1]
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    rows = read()
+    assert len(rows) == 40
+    assert rows != list(range(40))
 
 
 def test_trap_4_the_key_fsdp2_is_silently_ignored(tiny_run):
