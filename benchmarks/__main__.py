@@ -130,7 +130,7 @@ def _spread(figures: list[float]) -> str:
 
 
 def _figure(x: float) -> str:
-    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.4g}"
 
 
 def page(kept: list[dict[str, Any]]) -> str:
