@@ -72,7 +72,9 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
             prepared = _run(job, workers, say)
         tokeniser_of(config.tokenizer).tokenizer.save_pretrained(out / "tokenizer")
         write_lists(job, out)
-        record = record_of(job, identity | {"sha256": _hashes(inputs)}, prepared)
+        hashes = _hashes(inputs)
+        _refuse_changed(job, hashes)
+        record = record_of(job, identity | {"sha256": hashes}, prepared)
         if not any("train" in source["folders"] for source in record["sources"].values()):
             raise DataError(f"{out}: no document is left to train on; see the counts of the steps in {job.work}")
         with whole_file(out / "streams.yaml") as file:
@@ -143,7 +145,7 @@ def _inputs(job: Job) -> dict[str, Path]:
     inputs = {}
     for source, units in zip(job.config.sources, job.units, strict=True):
         for unit, held_out in units:
-            name = f"{source.name}/{'held out/' if held_out else ''}{unit.name}"
+            name = _name_of(source, unit, held_out)
             if name in inputs:
                 raise DataError(
                     f"{unit.path}: source '{source.name}' has two files named {unit.name}; give their folder"
@@ -152,6 +154,21 @@ def _inputs(job: Job) -> dict[str, Path]:
     for i, step in enumerate(job.steps):
         inputs |= {f"step {i}/{path.parent.parent.name}/{path.parent.name}/{path.name}": path for path in step.inputs()}
     return inputs
+
+
+def _name_of(source: SourceConfig, unit: Unit, held_out: bool) -> str:
+    return f"{source.name}/{'held out/' if held_out else ''}{unit.name}"
+
+
+def _refuse_changed(job: Job, hashes: dict[str, str]) -> None:
+    """Raises DataError if a file is not any more what it was when it was read, perhaps by an earlier, killed run."""
+    for s, units in enumerate(job.units):
+        for u, (unit, held_out) in enumerate(units):
+            read = load_json(job.unit_file(s, u))["sha256"]
+            if read and read != hashes[_name_of(job.config.sources[s], unit, held_out)]:
+                raise DataError(
+                    f"{unit.path}: has changed since it was read; delete {job.config.out} and prepare it again"
+                )
 
 
 def _hashes(inputs: dict[str, Path]) -> dict[str, str]:

@@ -332,6 +332,19 @@ def test_strict_refuses_what_an_interrupted_run_that_was_not_has_read(write_conf
         prepare(load(config, ["strict=true"]))
 
 
+def test_a_file_that_changes_before_the_end_is_an_error(write_config, tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": text(1)}))
+    config = write_config(sources=[{"name": "a", "kind": "jsonl", "paths": [str(path)]}])
+    with monkeypatch.context() as patched:
+        patched.setattr("data_prep.prepare.parts_of", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(load(config))
+    path.write_text(path.read_text().replace("doc1", "doc2"))
+    with pytest.raises(DataError, match=r"a\.jsonl: has changed since it was read"):
+        prepare(load(config))
+
+
 def test_a_document_too_long_to_hold_is_left_out_whatever_the_kind(write_config, tmp_path, monkeypatch):
     monkeypatch.setattr("data_prep.passes.MAX_RECORD_BYTES", 1000)
     table = pa.table({"id": ["a", "b"], "text": [text(1), "w1 " * 500]})
