@@ -114,7 +114,9 @@ class _Lines:
 
     def _read(self) -> tuple[int, str, str]:
         number, line = next(self._coming)
+        if line is None:
+            return number, "\n", TOO_LONG
         try:
-            return (number, "\n", TOO_LONG) if line is None else (number, decoded(line).rstrip("\r") + "\n", "")
+            return number, decoded(line).rstrip("\r") + "\n", ""
         except UnusableRecordError as problem:
             return number, line.decode("utf-8", "replace").rstrip("\r") + "\n", str(problem)

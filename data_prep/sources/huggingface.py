@@ -9,7 +9,11 @@ from typing import Any
 
 from data_prep.sources.base import Source, Unit, documents_of, register
 from detour.data.text import Columns, Document, ReadReport
-from detour.errors import DataError
+from detour.errors import DataError, DetourError
+
+
+class UnreachableError(DetourError):
+    """Hub or disk failed on the way. Unlike damage in a file, the rest is never left out: a later run reads all of it."""
 
 
 @register("huggingface")
@@ -40,13 +44,15 @@ class HuggingFace(Source):
         return units
 
     def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        dataset = self._open(unit.path)
+        try:
+            dataset = self._open(unit.path)
+        except DataError as error:
+            raise UnreachableError(str(error)) from error
         if dataset.column_names:  # a streamed dataset may not know them
             columns.check_header(dataset.column_names, str(unit.path))
         if not unit.path.is_dir() and dataset.num_shards > 1:
             dataset = dataset.shard(num_shards=dataset.num_shards, index=unit.index)
-        rows = ((str(number), row) for number, row in enumerate(dataset, start=1))
-        yield from documents_of(rows, unit, columns, report)
+        yield from documents_of(_rows(dataset, unit), unit, columns, report)
 
     def _open(self, path: Path) -> Any:
         import datasets  # takes a second, which other kinds need not pay
@@ -61,3 +67,19 @@ class HuggingFace(Source):
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             first_line = next(iter(str(error).splitlines()), type(error).__name__)
             raise DataError(f"{path}: cannot be opened as a dataset: {first_line}") from error
+
+
+def _rows(dataset: Any, unit: Unit) -> Iterator[tuple[str, Any]]:
+    number = 0
+    rows = iter(dataset)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except (OSError, RuntimeError, ValueError) as error:  # those of the hub's client are OSErrors
+            raise UnreachableError(
+                f"{unit.path}: reading broke off after row {number}: {error}; run again to go on"
+            ) from error
+        number += 1
+        yield str(number), row

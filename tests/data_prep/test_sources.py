@@ -12,7 +12,7 @@ import zstandard
 
 from data_prep import sources
 from detour.data.text import Columns, Document, ReadReport
-from detour.errors import ConfigError, DataError
+from detour.errors import ConfigError, DataError, DetourError
 
 PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 
@@ -248,8 +248,22 @@ def test_a_saved_hugging_face_dataset_is_read(tmp_path):
     with pytest.raises(DataError, match="no 'body' column, found text, id"):
         read("huggingface", tmp_path / "saved", columns=Columns(text="body"))
     (tmp_path / "junk").mkdir()
-    with pytest.raises(DataError, match="cannot be opened as a dataset"):
+    with pytest.raises(DetourError, match="cannot be opened as a dataset"):
         read("huggingface", tmp_path / "junk")
+
+
+def test_a_hub_that_fails_on_the_way_is_an_error_not_a_damaged_file(tmp_path, monkeypatch):
+    class Failing:
+        column_names, num_shards = ["text"], 1
+
+        def __iter__(self):
+            yield {"text": "a"}
+            raise ConnectionError("gone")
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: Failing())
+    with pytest.raises(DetourError, match="some/name: reading broke off after row 1: gone") as caught:
+        read("huggingface", Path("some/name"))
+    assert not isinstance(caught.value, DataError)
 
 
 def test_a_streamed_hugging_face_dataset_is_read_shard_by_shard(tmp_path, monkeypatch):
