@@ -210,7 +210,8 @@ def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "
             )  # fmt: skip
         weights = hf.read_weights(source, wanted)
     if weights is not None:
-        encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
+        with resumed.understood() if resumed is not None else nullcontext():
+            encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
     if run.model.compile:
         encoder.compile_regions()
     return encoder
@@ -230,7 +231,10 @@ def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, An
 
 
 def _batches_of(resumed: Checkpoint | None) -> int:
-    return resumed.state()["timestamp"]["batch"] if resumed else 0
+    if resumed is None:
+        return 0
+    with resumed.understood():
+        return int(resumed.state()["timestamp"]["batch"])
 
 
 def _device(run: RunConfig) -> str:

@@ -212,7 +212,7 @@ def check_index(folder: Path, manifest: ShardManifest) -> list[int]:
         version, shards = index["version"], index["shards"]
         names = [shard["raw_data"]["basename"] for shard in shards]
         rows = sum(shard["samples"] for shard in shards)
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not an MDS index: {error!r}") from None
     for name in names:
         _check_inside(folder, name)
@@ -221,32 +221,43 @@ def check_index(folder: Path, manifest: ShardManifest) -> list[int]:
         raise DataError(f"{path}: version {version} with shards {names[:3]}..., expected version 2 with {known[:3]}...")
     if rows != manifest.counts.rows:
         raise DataError(f"{path}: {rows} rows, expected {manifest.counts.rows} as in {MANIFEST}")
-    for shard in shards:
-        _check_columns(path, shard, manifest)
+    for shard, expected in zip(shards, manifest.shards, strict=True):
+        _check_shard_entry(path, shard, expected, manifest)
     return [shard["samples"] for shard in shards]
 
 
 def _check_inside(folder: Path, name: Any) -> None:
-    plain = isinstance(name, str) and PurePosixPath(name).name == name and name not in ("", "..")
+    plain = isinstance(name, str) and PurePosixPath(name).name == name and name not in ("", "..") and "\0" not in name
     if not plain or (folder / name).resolve().parent != folder.resolve():
         raise DataError(f"{folder / INDEX}: shard name {name!r} leads out of the folder, expected a plain file name")
 
 
-def _check_columns(path: Path, shard: dict[str, Any], manifest: ShardManifest) -> None:
+def _check_shard_entry(path: Path, shard: dict[str, Any], known: ShardFile, manifest: ShardManifest) -> None:
+    """Every field is checked: streaming believes all of them, and some decide what it reads and how."""
+    if manifest.dtype not in ("uint16", "uint32"):
+        raise DataError(f"{path.parent / MANIFEST}: dtype: {manifest.dtype!r}, expected uint16 or uint32")
     columns = columns_of(row_tokens=manifest.row_tokens, dtype=manifest.dtype)
-    sizes = [None, manifest.row_tokens * np.dtype(manifest.dtype).itemsize]
     expected = {
+        "version": 2,
         "format": "mds",
         "compression": None,
         "zip_data": None,
+        "hashes": HASHES,
         "column_names": list(columns),
         "column_encodings": list(columns.values()),
-        "column_sizes": sizes,
+        "column_sizes": [None, manifest.row_tokens * np.dtype(manifest.dtype).itemsize],
     }
+    raw = shard["raw_data"]
+    if raw.get("bytes") != known.bytes or not isinstance(raw.get("hashes"), dict) or len(raw) != 3:
+        raise DataError(f"{path}: {known.file}: raw_data is {raw!r}, expected {known.bytes} bytes, as in {MANIFEST}")
     for key, value in expected.items():
         if shard.get(key) != value:
-            name = shard["raw_data"]["basename"]
-            raise DataError(f"{path}: {name}: {key} is {shard.get(key)!r}, expected {value!r}")
+            raise DataError(f"{path}: {known.file}: {key} is {shard.get(key)!r}, expected {value!r}")
+    for key in ("samples", "size_limit"):
+        if type(shard.get(key)) is not int or shard[key] < 1:
+            raise DataError(f"{path}: {known.file}: {key} is {shard.get(key)!r}, expected a whole number above 0")
+    if unknown := shard.keys() - {*expected, "raw_data", "samples", "size_limit"}:
+        raise DataError(f"{path}: {known.file}: unknown {', '.join(sorted(unknown))}")
 
 
 def _check_file(path: Path, samples: Any, expected: ShardFile) -> None:

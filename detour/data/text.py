@@ -24,6 +24,7 @@ from detour.errors import DataError
 FORMATS = (".jsonl", ".txt")
 CHUNK_BYTES = 1 << 18
 ZSTD_STEP_BYTES = 1 << 10  # decompressed at once: comes to at most 32 MiB
+ZSTD_PIECE_BYTES = 1 << 11  # compressed; a block of four bytes may hold 128 KiB
 ZSTD_WINDOW_BYTES = 1 << 27  # what `zstd --long` writes; a reader refuses over 8 MiB unless told
 MAX_RECORD_BYTES = 1 << 25  # a longer line, file or field is no document of a healthy corpus, and costs 30x in memory
 EXAMPLES_KEPT = 5
@@ -276,14 +277,19 @@ def _chunks(raw: BinaryIO, suffix: str) -> Iterator[bytes]:
 
 
 def _zstd_chunks(raw: BinaryIO) -> Iterator[bytes]:
-    """Frame after frame. Unlike zstandard's own stream reader, does not take a file cut short for a whole one."""
+    """Frame after frame. Unlike zstandard's own stream reader, does not take a file cut short for a whole one.
+
+    A few bytes may stand for a great many, so little is fed at a time: no chunk is longer than about 64 MiB.
+    """
     library = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     frame = None
     while data := raw.read(ZSTD_STEP_BYTES):
-        while data:
+        left = memoryview(data)
+        while left:
             frame = frame or library.decompressobj()
-            yield frame.decompress(data)
-            data = frame.unused_data if frame.eof else b""
+            yield frame.decompress(left[:ZSTD_PIECE_BYTES])
+            unused = len(frame.unused_data) if frame.eof else 0
+            left = left[len(left[:ZSTD_PIECE_BYTES]) - unused :]
             frame = None if frame.eof else frame
     if frame is not None:
         raise EOFError("the file ends in the middle of a zstd frame")

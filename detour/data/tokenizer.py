@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from detour.data.manifest import TokenizerInfo
 from detour.errors import DataError
@@ -186,6 +187,11 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
             clean_up_tokenization_spaces=False,
             add_prefix_space=splitter.get("add_prefix_space", False),
         )
+    for key, value in get_tokenizer_config(name, local_files_only=name_or_folder.is_dir()).items():
+        if key.endswith(("_file", "_files")):
+            for file in value if isinstance(value, list) else [value]:
+                if isinstance(file, str) and Path(file).name != file:
+                    raise DataError(f"tokenizer_config.json: {key} {file!r} leads out of the folder")
     return AutoTokenizer.from_pretrained(name, local_files_only=name_or_folder.is_dir(), trust_remote_code=False)
 
 

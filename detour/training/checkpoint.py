@@ -11,11 +11,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -39,12 +41,37 @@ class Checkpoint:
     tokens: int
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """One of its tensor files (``model``, ``optimizer``, ``rng``), on the CPU."""
-        return load_file(self.path / f"{name}.safetensors")
+        """One of its tensor files (``model``, ``optimizer``, ``rng``), on the CPU. Raises CheckpointError."""
+        path = self.path / f"{name}.safetensors"
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error})") from error
 
     def state(self) -> dict[str, Any]:
-        """Its plain values."""
-        return json.loads((self.path / STATE).read_text())
+        """Its plain values. Raises CheckpointError."""
+        try:
+            state = json.loads((self.path / STATE).read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{self.path / STATE}: cannot be read ({error})") from error
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{self.path / STATE}: expected a mapping")
+        return state
+
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """For code that takes its content apart, which is whole but may be another version's, or made up.
+
+        Raises:
+            CheckpointError: In place of whatever that code raises when the content is not what it expects.
+        """
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{self.path}: does not hold what a checkpoint of this version holds ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]})"
+            ) from error
 
     def problem(self) -> str | None:
         """What is wrong with it, hashing every file; None if nothing."""
@@ -56,7 +83,7 @@ class Checkpoint:
                     return f"{name} is missing"
                 if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
                     return f"{name} differs from its SHA-256 in {MANIFEST}"
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return f"{MANIFEST} cannot be read ({error})"
         return None if {"model.safetensors", STATE} <= files.keys() else f"{MANIFEST} lists no model or state"
 

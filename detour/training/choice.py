@@ -39,9 +39,10 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
     newest = _agree(partial(_newest, folder))
     if newest is None:
         return None
-    state = newest.state()
-    # what the last batch ran past a phase's end does not count as begun: other decays may branch off there
-    changed = differences(state["run"], run, record, tokens=state["last_batch_began"] + 1)
+    with newest.understood():
+        state = newest.state()
+        # what the last batch ran past a phase's end does not count as begun: other decays may branch off there
+        changed = differences(state["run"], run, record, tokens=state["last_batch_began"] + 1)
     if changed:
         raise CheckpointError(
             f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)

@@ -61,9 +61,17 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
 
 
 def restore(state: State, checkpoint: Checkpoint, stateful: Sequence[Stateful]) -> None:
-    """Puts everything back but the weights (the encoder was built with them) and the RNG (see `RestoreRng`)."""
-    plain = checkpoint.state()
-    optimizer = _join_optimizer(checkpoint.tensors("optimizer"), plain["param_groups"])
+    """Puts everything back but the weights (the encoder was built with them) and the RNG (see `RestoreRng`).
+
+    Raises:
+        CheckpointError: It does not hold what is needed, or does not fit the model.
+    """
+    with checkpoint.understood():
+        _restore(state, checkpoint.state(), checkpoint.tensors("optimizer"), stateful)
+
+
+def _restore(state: State, plain: dict[str, Any], moments: dict[str, Tensor], stateful: Sequence[Stateful]) -> None:
+    optimizer = _join_optimizer(moments, plain["param_groups"])
     untouched = _without_moments(state.model, optimizer["state"])
     for parameter in untouched:  # torch asks for the moments of every parameter that takes gradients
         parameter.requires_grad_(False)
@@ -112,13 +120,14 @@ class RestoreRng(Callback):
     def after_dataloader(self, state: State, logger: Logger) -> None:
         if self._checkpoint is None:
             return
-        plain, tensors = self._checkpoint.state()["rng"], self._checkpoint.tensors("rng")
-        rank = dist.get_global_rank()
-        if len(plain) == dist.get_world_size():
-            own = {key.split("/", 1)[1]: t for key, t in tensors.items() if key.startswith(f"{rank}/")}
-            _set_rng_state({"plain": plain[rank], "tensors": own})
-        else:
-            log.warning("%d processes instead of %d: dropout draws other numbers", dist.get_world_size(), len(plain))
+        with self._checkpoint.understood():
+            plain, tensors = self._checkpoint.state()["rng"], self._checkpoint.tensors("rng")
+            rank, processes = dist.get_global_rank(), dist.get_world_size()
+            if len(plain) == processes:
+                own = {key.split("/", 1)[1]: t for key, t in tensors.items() if key.startswith(f"{rank}/")}
+                _set_rng_state({"plain": plain[rank], "tensors": own})
+            else:
+                log.warning("%d processes instead of %d: dropout draws other numbers", processes, len(plain))
         self._checkpoint = None
 
 
