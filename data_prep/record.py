@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -17,6 +19,7 @@ from detour.data.manifest import MANIFEST, ShardManifest
 
 RECORD = "prepared.json"
 SIDES = ("train", "validation")
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # needs no quotes in YAML
 UNASKED = ("out", "processes", "strict", "part_megabytes")  # they decide how the work goes, not what comes of it
 
 
@@ -98,7 +101,8 @@ def streams_yaml(config: PrepareConfig, record: dict[str, Any]) -> str:
             if side not in record["sources"][source.name]["folders"]:
                 continue
             share = f", proportion: {source.proportion / total!r}" if source.proportion and side == "train" else ""
-            lines.append(f"    - {{path: {config.out}/{side}/{source.name}{share}}}")
+            path = f"{config.out}/{side}/{source.name}"
+            lines.append(f"    - {{path: {path if PLAIN.fullmatch(path) else json.dumps(path)}{share}}}")
         if lines[-1].endswith(":"):
             lines[-1] += " []"
     return "\n".join([*lines, f"  row_tokens: {config.row_tokens}", ""])

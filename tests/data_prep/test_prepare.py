@@ -204,10 +204,11 @@ def test_the_streams_of_a_mixture_are_written_for_a_run(write_config, tmp_path):
         {"name": n, "kind": "jsonl", "paths": [str(tmp_path / "in" / n)], "proportion": p}
         for n, p in (("a", 70), ("b", 30))
     ]
-    prepare(load(write_config(sources=sources)))
-    data = yaml.safe_load((tmp_path / "out" / "streams.yaml").read_text())["data"]
+    out = tmp_path / "a, b: {c}"  # signs that YAML knows
+    prepare(load(write_config(sources=sources, out=str(out))))
+    data = yaml.safe_load((out / "streams.yaml").read_text())["data"]
     assert data == {
-        "train": [{"path": f"{tmp_path}/out/train/{n}", "proportion": p} for n, p in (("a", 0.7), ("b", 0.3))],
+        "train": [{"path": f"{out}/train/{n}", "proportion": p} for n, p in (("a", 0.7), ("b", 0.3))],
         "validation": [],
         "row_tokens": 128,
     }
