@@ -12,6 +12,7 @@ from data_prep.steps.base import DocumentStep, StepReport, register
 from detour.data.text import Document
 
 SUSPECT = re.compile(r"[^\t\n -~]|&")  # nothing in plain ASCII without entities needs repair
+LINE_END = re.compile(r"\r\n|[\r\x0b\x85]")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060\ufffe\uffff]")
 SETTINGS = ftfy.TextFixerConfig(
     uncurl_quotes=False,  # a choice of the author's, not damage
@@ -38,7 +39,7 @@ class Repair(DocumentStep):
             text = document.text
             if SUSPECT.search(text):
                 text = ftfy.fix_text(text, SETTINGS) if self.encoding else text
-                text = CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+                text = CONTROL.sub("", LINE_END.sub("\n", text))
             report.changed += text != document.text
             if text.strip():
                 yield document._replace(text=text)

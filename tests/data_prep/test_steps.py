@@ -45,6 +45,11 @@ def test_repair_undoes_wrong_decoding_and_drops_control_characters():
     assert texts(apply("repair", doc("patientÃ¨le\x00"), encoding=False)) == ["patientÃ¨le"]
 
 
+def test_repair_keeps_words_apart_that_odd_line_ends_part():
+    ends = ["a\x0bb", "a\x85b", "a\rb", "a\r\nb"]
+    assert texts(apply("repair", *map(doc, ends), encoding=False)) == ["a\nb"] * 4
+
+
 def test_the_language_filter_keeps_what_is_asked_for_and_says_what_it_dropped():
     french, english = "Le patient présente une douleur thoracique.", "The patient was admitted with chest pain."
     german = "Der Patient wurde mit Schmerzen in der Brust aufgenommen."
