@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast check lint types format bench docs clean
+.PHONY: demo test test-fast test-faults check lint types format bench docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ test: $(STAMP)  ## every test that runs on this machine
 
 test-fast: $(STAMP)  ## without those marked slow
 	$(BIN)/python -m pytest -m 'not slow'
+
+test-faults: $(STAMP)  ## the long form of the fault tests (kills, soak, fuzz), and the table of what was survived
+	DETOUR_FAULTS=long $(BIN)/python -m pytest -m faults tests/faults tests/training tests/data tests/export tests/test_cli.py
 
 check: lint types test  ## what must pass before a change lands
 

@@ -234,6 +234,7 @@ def test_no_folder_is_an_error():
         loader_of()
 
 
+@pytest.mark.faults(7, "a local shard flipped: caught before the first batch")
 def test_a_flipped_bit_is_found_before_the_first_batch(write_rows):
     folder = write_rows()
     shard = folder / "shard.00000.mds"

@@ -47,6 +47,7 @@ def test_remote_rows_are_the_local_ones(write_rows, tmp_path, workers):
     assert len(list((tmp_path / "cache").glob("*.mds"))) == len(list(folder.glob("*.mds")))
 
 
+@pytest.mark.faults(7, "a cached shard flipped or truncated: caught, and fetched again")
 @pytest.mark.parametrize("damage", [flip, lambda shard: shard.write_bytes(shard.read_bytes()[:-9])])
 def test_a_damaged_cached_shard_is_fetched_again(write_rows, tmp_path, damage):
     folder, cache = write_rows(rows=60), tmp_path / "cache"
@@ -56,6 +57,7 @@ def test_a_damaged_cached_shard_is_fetched_again(write_rows, tmp_path, damage):
     assert (cache / "shard.00001.mds").read_bytes() == (folder / "shard.00001.mds").read_bytes()
 
 
+@pytest.mark.faults(7, "a shard that arrives damaged: fetched again")
 def test_a_shard_that_arrives_damaged_once_is_fetched_again(write_rows, tmp_path, monkeypatch):
     folder, cache, bad = write_rows(rows=60), tmp_path / "cache", []
     expected = local_ids(folder)
@@ -73,6 +75,7 @@ def test_a_shard_that_arrives_damaged_once_is_fetched_again(write_rows, tmp_path
     assert bad
 
 
+@pytest.mark.faults(7, "a shard bad or gone at its origin: an error, the bad copy removed")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("damage", "match"), [
     (flip, r"shard\.00002\.mds: arrived damaged 2 times: .*xxh64"),

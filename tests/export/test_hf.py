@@ -316,6 +316,7 @@ def exported(out: Path, tokenizer, **changes) -> Encoder:
     return encoder  # type: ignore[return-value]
 
 
+@pytest.mark.faults(20, "the same for many shapes of the model")
 @pytest.mark.parametrize("shape", [name for name in SHAPES if name != "one theta"])
 def test_an_exported_folder_has_the_same_logits_in_transformers(tmp_path, tokenizer, shape):
     encoder = exported(tmp_path / "out", tokenizer, **SHAPES[shape])

@@ -188,19 +188,16 @@ def assert_same_end() -> Callable[[Left, Left], None]:
     return check
 
 
+FAULTS: dict[str, list[tuple[int, str]]] = {}  # of each test
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the long forms to `make test-faults`."""
+    """Notes the rows that each test injects, wherever it lies; leaves the long forms to `make test-faults`."""
+    FAULTS.update({item.nodeid: [mark.args for mark in item.iter_markers("faults")] for item in items})
     if os.environ.get("DETOUR_FAULTS") != "long":
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if not item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
-    """Hands the rows that a test injects on to its report."""
-    outcome = yield
-    outcome.get_result().faults = [mark.args for mark in item.iter_markers("faults")]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -209,7 +206,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     skipped: set[tuple[int, str]] = set()
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            for fault in getattr(report, "faults", []):
+            for fault in FAULTS.get(getattr(report, "nodeid", ""), []):
                 if outcome == "skipped":
                     skipped.add(fault)
                 else:

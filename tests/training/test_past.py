@@ -77,6 +77,7 @@ def test_what_every_batch_depended_on_is_fixed(change, line):
     assert found.startswith(line)
 
 
+@pytest.mark.faults(18, "another tokenizer or other rows on resume: reported")
 @pytest.mark.parametrize("key", ["tokenizer", "data"])
 def test_another_tokenizer_or_other_rows_are_reported(key):
     (line,) = differ(run_with(), tokens=1000, **{key: "other"})
@@ -119,6 +120,7 @@ def test_the_future_of_the_phases_may_change(change):
     assert differ(run_with(**change), tokens=150_000) == []
 
 
+@pytest.mark.faults(18, "another objective, length or freezing of a phase that has begun: reported")
 @pytest.mark.parametrize(
     ("change", "line"),
     [

@@ -54,6 +54,7 @@ def resume_from_each(run_maker, choose, **sections) -> None:
         assert metrics_of(folder.path) == metrics_of(original.path)
 
 
+@pytest.mark.faults(1, "stop and resume at each of 12 steps, both flips included, with dropout: bitwise equal")
 def test_a_resume_at_any_step_is_bitwise_equal_to_the_unbroken_run(tiny_run):
     def every_step(saved):
         assert len(saved) == 12, "four steps of about 255 tokens in each phase"
@@ -62,6 +63,7 @@ def test_a_resume_at_any_step_is_bitwise_equal_to_the_unbroken_run(tiny_run):
     resume_from_each(tiny_run, every_step)
 
 
+@pytest.mark.faults(1, "the same with two loader processes")
 def test_a_resume_with_loader_processes_is_bitwise_equal_too(tiny_run):
     resume_from_each(tiny_run, lambda saved: (1, 7), data={"workers": 2})
 
@@ -91,6 +93,7 @@ def test_a_complete_run_is_left_alone(tiny_run):
     assert RunFolder.of(run).metrics.read_bytes() == before
 
 
+@pytest.mark.faults(18, "another seed on resume: refused with the difference")
 def test_a_changed_past_is_refused_with_its_differences(tiny_run):
     train(tiny_run(phases=[{"name": "before", "objective": "mlm", "tokens": 1000}], schedule={"decay_phase": None}))
     with pytest.raises(checkpoints.CheckpointError, match=r"seed: was 17, now 18") as caught:
