@@ -1,15 +1,21 @@
-"""``detour eval``, ``detour scores``, ``detour probe``, ``detour tasks``. Heavy imports stay inside the commands."""
+"""``detour eval``, ``detour scores``, ``detour tasks``. Heavy imports stay inside the commands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from detour.evaluation.task import Task
+
 # ruff: noqa: UP045
 app = typer.Typer()
+DATA = Path("data/tasks")
 Models = Annotated[
     list[str], typer.Argument(help="Hugging Face folders or hub names; name=FOLDER names one.", metavar="MODEL...")
 ]
@@ -32,7 +38,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for records, results and tables; finished cells there are kept.")],
     suite: SuiteName = None,
     task: TaskNames = None,
-    data: DataRoot = Path("data/tasks"),
+    data: DataRoot = DATA,
     seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 5,
     first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 42,
     changes: Changes = None,
@@ -45,7 +51,7 @@ def evaluate(
     from detour.evaluation import suite as suites
 
     transformers_logging.set_verbosity_error()  # on fresh heads, which every cell has
-    tasks = _tasks(suite, task, changes)
+    tasks = chosen_tasks(suite, task, changes)
     resolved = models.resolve(model)
     if baseline is not None:
         _known(baseline, [m.name for m in resolved])
@@ -81,7 +87,7 @@ def scores(
 @app.command()
 def tasks(
     suite: SuiteName = None,
-    data: DataRoot = Path("data/tasks"),
+    data: DataRoot = DATA,
     check: Annotated[bool, typer.Option(help="Read the data and count it.")] = False,
 ) -> None:
     """List the tasks of a suite with their data, metric and licence; exit code 1 if data is missing with --check."""
@@ -115,7 +121,8 @@ def tasks(
         raise typer.Exit(1)
 
 
-def _tasks(suite: str | None, names: list[str] | None, changes: list[str] | None) -> list:
+def chosen_tasks(suite: str | None, names: list[str] | None, changes: list[str] | None) -> list[Task]:
+    """The tasks of a suite and single ones. Raises ConfigError for none, one named twice, and all that `load_task` refuses."""
     from detour.errors import ConfigError
     from detour.evaluation.task import load_suite, load_task
 
@@ -136,7 +143,7 @@ def _known(name: str, names: list[str]) -> None:
         raise ConfigError(f"baseline '{name}': no such model{suggestion(name, names)}; models: {', '.join(names)}")
 
 
-def _progress():
+def _progress() -> Progress:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
