@@ -47,8 +47,19 @@ class Parquet(Source):
                 }
                 number = 0
                 for batch in table.iter_batches(self.batch_rows, columns=[name for name in names if name in wanted]):
-                    for row in batch.to_pylist():
+                    for row in _rows_of(batch):
                         number += 1
-                        yield str(number), row
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                        if row is None:
+                            report.skip("not valid UTF-8", f"{unit.path}:{number}")
+                        else:
+                            yield str(number), row
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{unit.path}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _rows_of(batch: pa.RecordBatch) -> list[dict[str, object] | None]:
+    """The rows, None for one that is no text: Arrow itself does not look at what other programs have written."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        return [_rows_of(batch.slice(i, 1))[0] for i in range(len(batch))] if len(batch) > 1 else [None]

@@ -157,6 +157,14 @@ def test_a_table_without_the_text_column_is_named_with_what_it_has(tmp_path, kin
         read(kind, path)
 
 
+def test_a_row_of_parquet_that_is_no_text_is_reported_and_the_rest_is_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": pa.array([b"a", b"\xff", b"b"], pa.binary()).view(pa.utf8())}), path)
+    report = ReadReport()
+    assert [(d.text, d.id) for d in read("parquet", path, report)] == [("a", "a.parquet:1"), ("b", "a.parquet:3")]
+    assert report.examples == {"not valid UTF-8": [f"{path}:2"]}
+
+
 def test_a_damaged_parquet_is_an_error(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["x"] * 1000}), path)
