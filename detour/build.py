@@ -26,6 +26,7 @@ from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import ConfigError, DataError, ModelError, StoppedError
 from detour.export import hf
+from detour.match import fitted
 from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
@@ -157,6 +158,7 @@ def train(run: RunConfig) -> None:
         DataError: The loader failed or fell silent.
         ConfigError, ModelError, CheckpointError: As in `build_trainer`; a checkpoint could not be written.
     """
+    run = fitted(run)
     with RunFolder.of(run).lock() if dist.get_global_rank() == 0 else nullcontext():
         _train(run)
 

@@ -35,9 +35,8 @@ Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: k
 def train(config: Config, overrides: Overrides = None) -> None:
     """Train a run, or continue it where its folder's newest checkpoint stands."""
     from detour.config.load import load
-    from detour.match import fitted
 
-    run = fitted(load(config, overrides or []))
+    run = load(config, overrides or [])
     from detour.build import train as start
 
     start(run)
