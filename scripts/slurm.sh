@@ -6,9 +6,10 @@
 # Submit from the repository root, with the environment active (or set VENV below). Add your site's --account,
 # --partition and so on, on the command line or here.
 #
-# Two minutes before the time limit the job puts itself back in the queue, and SLURM does so after a node failure or a
-# preemption. Each start continues from the newest checkpoint, so at most checkpoint.interval_tokens are trained again.
-# A job that ends with an error is not requeued. Submitting the same command again continues too.
+# Four minutes before the time limit the run saves and ends with exit code 75, and the job puts itself back in the queue;
+# so it does after any other early stop of the run. If the run has not ended two minutes before the limit, the job is
+# requeued all the same, and what followed the newest checkpoint is trained again; so it is when SLURM requeues the job
+# after a node failure. A job that ends with an error is not requeued. Submitting the same command again continues too.
 #
 #SBATCH --job-name=detour
 #SBATCH --nodes=1
@@ -45,16 +46,34 @@ export LOGS=logs/$SLURM_JOB_ID # the other processes' output; process 0 of each 
 mkdir -p "$LOGS"
 
 requeue() {
-    echo "time limit is near: requeueing job $SLURM_JOB_ID"
+    echo "$1: requeueing job $SLURM_JOB_ID"
     scontrol requeue "$SLURM_JOB_ID"
 }
-trap requeue USR1
+trap 'requeue "time limit is near"' USR1
 
-# SLURM_NODEID is known inside each task only, hence the inner shell
+# minutes from now to four before the end, where SLURM says when that is; the run's own settings come later and win
+limit=()
+if [[ -n ${SLURM_JOB_END_TIME:-} ]]; then
+    left=$(((SLURM_JOB_END_TIME - $(date +%s)) / 60 - 4))
+    limit=("system.max_minutes=$((left > 1 ? left : 1))")
+fi
+
+# SLURM_NODEID is known inside each task only, hence the inner shell. A run that stopped early counts as a success there:
+# else srun would kill the other nodes' tasks at once. The shell outlives the SIGTERM that tells the run to save.
+rm -f "$LOGS/stopped"
 # shellcheck disable=SC2016
 srun --kill-on-bad-exit=1 bash -c '
-    exec composer -n "$GPUS" --world_size "$WORLD_SIZE" --node_rank "$SLURM_NODEID" \
+    trap : TERM
+    composer -n "$GPUS" --world_size "$WORLD_SIZE" --node_rank "$SLURM_NODEID" \
         --master_addr "$MASTER_ADDR" --master_port "$MASTER_PORT" \
         --stdout "$LOGS/rank{rank}.out" --stderr "$LOGS/rank{rank}.err" \
-        main.py "$@"' bash "$@" &
+        main.py "$@" || code=$?
+    if [[ ${code:-0} -eq 75 ]]; then
+        touch "$LOGS/stopped"
+        exit 0
+    fi
+    exit "${code:-0}"' bash "$1" "${limit[@]}" "${@:2}" &
 wait $! # in the background, so that the trap runs while srun does
+if [[ -e $LOGS/stopped ]]; then
+    requeue "the run saved and stopped early"
+fi

@@ -7,6 +7,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -214,7 +215,7 @@ def slurm(tmp_path):
     stand_ins = {
         "scontrol": 'if [ "$1" = show ]; then printf "n1\\nn2\\n"; else echo "scontrol $*"; fi',
         "srun": 'shift; SLURM_NODEID=1 exec "$@"',
-        "composer": 'printf "<%s>" "$@"; echo; if [ -n "$LAST" ]; then exec sleep "$LAST"; fi',
+        "composer": 'printf "<%s>" "$@"; echo; eval "${LAST:+sleep $LAST}"',
     }
     for name, body in stand_ins.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
@@ -233,6 +234,21 @@ def test_slurm_starts_the_launcher_with_the_place_in_the_cluster(slurm):
     for option, value in {"-n": "4", "--world_size": "8", "--node_rank": "1", "--master_addr": "n1"}.items():
         assert arguments[arguments.index(option) + 1] == value
     assert arguments[-3:] == ["main.py", "a.yaml", "name=x y"]
+
+
+def test_slurm_limits_the_run_to_the_time_that_the_job_has_and_the_command_line_wins(slurm):
+    job = {**slurm, "SLURM_JOB_END_TIME": str(int(time.time()) + 3600 + 30)}
+    done = subprocess.run(SLURM, env=job, capture_output=True, text=True, check=True)
+    arguments = re.findall(r"<(.*?)>", done.stdout)
+    assert arguments[-4:] == ["main.py", "a.yaml", "system.max_minutes=56", "name=x y"]
+
+
+def test_slurm_requeues_a_run_that_saved_and_stopped_early(slurm):
+    done = subprocess.run(SLURM, env={**slurm, "LAST": "0; exit 75"}, capture_output=True, text=True)
+    assert "scontrol requeue 41" in done.stdout
+    assert done.returncode == 0, "an error would have srun kill the other nodes"
+    done = subprocess.run(SLURM, env=slurm, capture_output=True, text=True)
+    assert "requeue" not in done.stdout, "complete"
 
 
 def test_slurm_requeues_the_job_at_the_signal_before_the_time_limit(slurm):
