@@ -30,7 +30,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 
@@ -38,12 +37,12 @@ from detour.batch import IGNORE
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ModelError
 from detour.evaluation import metrics
+from detour.evaluation.callbacks import KeepBest, Progress, Report
 from detour.evaluation.dataset import Dataset
 from detour.evaluation.examples import Example
 from detour.evaluation.features import Encoded, encode_texts, encode_words
+from detour.evaluation.heads import BiLstmCrf
 from detour.evaluation.task import Task
-
-Progress = Callable[[int, int], None]  # steps done, steps in all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +96,7 @@ def finetune(
     model = load_model(folder, task, data)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
+    crf = task.training.head == "bilstm_crf"  # computes its loss itself, since that is over whole chains of tags
     best = KeepBest(f"eval_{task.metric}")
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     with tempfile.TemporaryDirectory() as scratch:
@@ -109,7 +109,7 @@ def finetune(
             compute_metrics=lambda p: score(
                 task, data, "dev", predictions_of(task, data, encoded["dev"], p.predictions)
             ),
-            compute_loss_func=loss_of(task, _positive_weights(task, encoded["train"].features)),
+            compute_loss_func=None if crf else loss_of(task, _positive_weights(task, encoded["train"].features)),
             preprocess_logits_for_metrics=_reduced,
             optimizers=(_optimizer(model, task), None),  # type: ignore[arg-type]
             callbacks=[best, Report(progress)],
@@ -139,7 +139,7 @@ def finetune(
     )
 
 
-def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel:
+def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiLstmCrf:
     """The encoder with a fresh head. Only safetensors are read, and no code of the folder is run.
 
     Raises:
@@ -167,10 +167,12 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel:
     base = f"{model.base_model_prefix}."
     if lost := sorted(key for key in info["missing_keys"] if key.startswith(base) and ".pooler." not in key):
         raise ModelError(f"{folder}: {len(lost)} weights of the encoder are not there, such as {lost[0]}")
+    if task.training.head == "bilstm_crf":
+        return BiLstmCrf(model.base_model, data.labels)  # type: ignore[arg-type]
     return model
 
 
-def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
+def longest_input(model: PreTrainedModel | BiLstmCrf, tokenizer: PreTrainedTokenizerFast) -> int:
     """Tokens that the model has positions for, special ones included."""
     positions = getattr(model.config, "max_position_embeddings", None) or 10**9
     for name, module in model.named_modules():
@@ -181,7 +183,7 @@ def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, task: Task, data: Dataset, split: str, max_length: int
+    tokenizer: PreTrainedTokenizerFast, model: nn.Module, task: Task, data: Dataset, split: str, max_length: int
 ) -> Encoded:
     """The inputs of a split."""
     examples = data.splits[split]
@@ -316,33 +318,3 @@ def score(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> 
         ]
         return metrics.multilabel_scores(*sets)
     return metrics.similarity_scores(np.array(targets), np.array(predictions))
-
-
-class KeepBest(TrainerCallback):
-    """Keeps, in main memory, the weights of the epoch with the highest validation score; the first of equal ones.
-
-    Args:
-        metric: The key of the score among the evaluation's metrics.
-    """
-
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self.curve: list[float] = []
-        self.epoch = 0
-        self.weights: dict[str, Tensor] = {}
-
-    def on_evaluate(self, args, state, control, metrics, model, **kwargs):  # type: ignore[override]
-        self.curve.append(float(metrics[self.metric]))
-        if len(self.curve) == 1 or self.curve[-1] > max(self.curve[:-1]):
-            self.epoch = len(self.curve)
-            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
-class Report(TrainerCallback):
-    """Tells how many steps are done."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.progress(state.global_step, state.max_steps)

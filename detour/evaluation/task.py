@@ -16,7 +16,7 @@ from detour.evaluation.metrics import MEASURES
 from detour.registry import suggestion
 
 HERE = Path(__file__).parent
-HEADS = ("linear", "crf_biaffine")
+HEADS = ("linear", "bilstm_crf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class TrainingConfig:
         steps: Steps in place of epochs, where not 0.
         threshold: Multilabel: a label is given from this probability on.
         class_weights: Multilabel: weigh positives by (examples without) / (examples with the label).
-        head: NER: "linear", or "crf_biaffine" (BiLSTM, CRF and biaffine span scores, as the paper's French tagger).
+        head: NER: "linear", or "bilstm_crf" (BiLSTM and CRF over the words).
     """
 
     learning_rate: float = 5e-5

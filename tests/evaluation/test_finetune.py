@@ -22,8 +22,9 @@ from transformers import (
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ModelError
 from detour.evaluation import finetune as module
+from detour.evaluation.callbacks import KeepBest
 from detour.evaluation.dataset import load_dataset
-from detour.evaluation.finetune import KeepBest, finetune, loss_of
+from detour.evaluation.finetune import finetune, loss_of
 
 
 def outcome_of(encoder, task, root, *, seed=1):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -73,7 +76,7 @@ def edited(path, **changes):
         ({"training": {"batch_size": 16, "micro_batch_size": 5}}, "5 does not divide"),
         ({"training": {"learning_rate": 2.0}}, "training.learning_rate: 2.0"),
         ({"training": {"threshold": 1.0}}, "training.threshold: 1.0"),
-        ({"training": {"head": "crf_biaffine"}}, "training.head: 'crf_biaffine', expected linear"),
+        ({"training": {"head": "bilstm_crf"}}, "training.head: 'bilstm_crf', expected linear"),
         ({"training": {"class_weights": True}}, "training.class_weights"),
     ],
 )
@@ -83,6 +86,18 @@ def test_a_bad_description_names_the_key(changes, message, write_task, made):
         load_task(path)
     assert message in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_the_task_and_the_suite_of_the_page_can_be_read(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    described, listed = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "triage.yaml").write_text(described)
+    (tmp_path / "suite.yaml").write_text(listed)
+    assert [task.name for task in load_suite(tmp_path / "suite.yaml")] == [*PAPER["french"].split(), "triage", "bc5cdr"]
+    for suite in re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page.split("A task of your own")[0], re.MULTILINE))
+    ):
+        assert suite in suite_names()
 
 
 def test_unknown_names_are_refused_with_the_nearest(tmp_path):

@@ -1,0 +1,40 @@
+"""What watches a fine-tuning: the best epoch's weights, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from transformers import TrainerCallback
+
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+class KeepBest(TrainerCallback):
+    """Keeps, in main memory, the weights of the epoch with the highest validation score; the first of equal ones.
+
+    Args:
+        metric: The key of the score among the evaluation's metrics.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.curve: list[float] = []
+        self.epoch = 0
+        self.weights: dict[str, Tensor] = {}
+
+    def on_evaluate(self, args, state, control, metrics, model, **kwargs):  # type: ignore[override]
+        self.curve.append(float(metrics[self.metric]))
+        if len(self.curve) == 1 or self.curve[-1] > max(self.curve[:-1]):
+            self.epoch = len(self.curve)
+            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+class Report(TrainerCallback):
+    """Tells how many steps are done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.progress(state.global_step, state.max_steps)
