@@ -77,6 +77,12 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
         record = record_of(job, identity | {"sha256": hashes}, prepared)
         if not any("train" in source["folders"] for source in record["sources"].values()):
             raise DataError(f"{out}: no document is left to train on; see the counts of the steps in {job.work}")
+        for source in config.sources:
+            if source.proportion and "train" not in record["sources"][source.name]["folders"]:
+                raise DataError(
+                    f"{out}: source '{source.name}' has proportion {source.proportion}, and no document of it is left to "
+                    f"train on; see its counts in {job.work}"
+                )
         with whole_file(out / "streams.yaml") as file:
             file.write(streams_yaml(config, record).encode())
         save_json(out / RECORD, record)  # last: its presence says that all is done

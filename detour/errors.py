@@ -15,6 +15,10 @@ class DataError(DetourError):
     """A corpus, shard, manifest or tokenizer is missing, damaged, or does not fit the run."""
 
 
+class UnreachableError(DetourError):
+    """A hub or a disk failed on the way. Unlike damage in a file, the rest is never left out: a later run reads all of it."""
+
+
 class ModelError(DetourError):
     """Weights, architecture and tokenizer do not fit together."""
 

@@ -9,11 +9,7 @@ from typing import Any
 
 from data_prep.sources.base import Source, Unit, documents_of, register
 from detour.data.text import Columns, Document, ReadReport
-from detour.errors import DataError, DetourError
-
-
-class UnreachableError(DetourError):
-    """Hub or disk failed on the way. Unlike damage in a file, the rest is never left out: a later run reads all of it."""
+from detour.errors import DataError, UnreachableError
 
 
 @register("huggingface")

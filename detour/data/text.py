@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import zstandard
 
-from detour.errors import DataError
+from detour.errors import DataError, UnreachableError
 
 FORMATS = (".jsonl", ".txt")
 CHUNK_BYTES = 1 << 18
@@ -248,7 +248,12 @@ def numbered_lines(path: Path, report: ReadReport) -> Iterator[tuple[int, bytes 
 
 
 def read_chunks(path: Path, report: ReadReport) -> Iterator[bytes]:
-    """The file's content, decompressed. Raises DataError if it cannot be opened, is cut short or damaged."""
+    """The file's content, decompressed.
+
+    Raises:
+        DataError: It is cut short or damaged.
+        UnreachableError: The system refuses to read it, or fails to.
+    """
     lines = 0
     try:
         with path.open("rb") as raw:
@@ -256,7 +261,10 @@ def read_chunks(path: Path, report: ReadReport) -> Iterator[bytes]:
                 lines += chunk.count(b"\n")
                 yield chunk
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise DataError(f"{path}: cannot be read after line {lines}: {error}") from error
+        failed = isinstance(error, OSError) and error.errno is not None  # gzip's complaints of content have no number
+        raise (UnreachableError if failed else DataError)(
+            f"{path}: cannot be read after line {lines}: {error}"
+        ) from error
 
 
 def _count_bytes(chunks: Iterator[bytes], raw: BinaryIO, report: ReadReport) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import zstandard
 
 from detour.data.text import ReadReport, find_files, read_chunks, read_documents
-from detour.errors import DataError
+from detour.errors import DataError, UnreachableError
 
 RECORDS = [{"text": "Ça bat.", "id": "x1", "license": "CC0"}, {"text": "two\nlines"}, {"text": "3", "licence": "MIT"}]
 LINES = "\n".join(json.dumps(record, ensure_ascii=False) for record in RECORDS).encode()
@@ -151,3 +152,15 @@ def test_inputs_that_cannot_be_read_are_named(tmp_path):
     ):
         with pytest.raises(DataError, match=match):
             find_files([tmp_path / name for name in inputs])
+
+
+def test_a_disk_that_fails_is_no_damaged_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n')
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("detour.data.text._chunks", fail)
+    with pytest.raises(UnreachableError, match=r"a.jsonl: cannot be read after line 0: .*Input/output error"):
+        list(read_documents([path]))

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -235,3 +238,23 @@ class TestRealTokenizers:
         assert type(whole) is not type(alone)
         assert fingerprint(whole) == fingerprint(alone)
         assert fingerprint(whole) != fingerprint(load_tokenizer(folder / "modernbert"))
+
+
+@given(
+    text=st.text(st.sampled_from("ab é\n\t .,1'[]"), max_size=200) | st.just("x" * 90),
+    longest=st.integers(2, 40),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_long_text_in_slices_has_the_ids_of_the_whole(bpe, text, longest):
+    (whole,) = encoder_of(bpe, dtype="uint16")([text])
+    (sliced,) = encoder_of(bpe, dtype="uint16", slice_characters=longest)([text])
+    assert bpe.decode(sliced) == bpe.decode(whole)
+    if all(len(part) < longest for part in re.findall(r"\S+|\s+", text)):
+        assert sliced.tolist() == whole.tolist()
+
+
+def test_slices_keep_the_order_of_short_and_long_texts(bpe):
+    texts = ["The heart " * 30, "air", "", "blood\n" * 40, "lungs"]
+    whole = encoder_of(bpe, dtype="uint16")(texts)
+    sliced = encoder_of(bpe, dtype="uint16", slice_characters=16)(texts)
+    assert [ids.tolist() for ids in sliced] == [ids.tolist() for ids in whole]

@@ -376,6 +376,9 @@ def test_an_upsampling_that_fits_nothing_and_a_source_without_rows_are_told(writ
     assert result.exit_code == 0, result.output
     assert "upsample: no document's 'kynd' fits; nothing is repeated" in result.output
     assert "b: nothing to train on, no part of the mixture" in result.output
+    mixed = [{**source, "proportion": 0.5} for source in sources]
+    with pytest.raises(DataError, match=r"source 'b' has proportion 0\.5, and no document of it is left"):
+        prepare(load(write_config(sources=mixed, out=str(tmp_path / "mixed"))))
 
 
 def test_every_problem_of_a_config_is_told_at_once(write_config):
