@@ -30,10 +30,18 @@ def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.axvline(0, color=INK, lw=1, zorder=1)
+        # few seeds can give intervals a hundred times the differences; such ones go on beyond the figure, with an arrow
+        widest = np.abs(np.nan_to_num(ends_K2)).max(initial=1.0)
+        limit = 1.05 * min(widest, max(5 * np.abs(means_K).max(), 1.0))
+        axes.set_xlim(-limit, limit)
         for y, difference, mean, ends in zip(y_K, tasks, means_K, ends_K2, strict=True):
             colour = OBJECTIVE_COLOURS[0 if mean >= 0 else 1]
             if np.isfinite(ends).all():
                 axes.plot(ends, [y, y], color=colour, lw=1.6, zorder=2)
+                for end, marker in zip(ends, "<>", strict=True):
+                    if abs(end) > limit:
+                        at = np.sign(end) * 0.99 * limit
+                        axes.plot([at], [y], marker, ms=6, color=colour, lw=0, zorder=2)
             sure = difference.p_holm < 0.05
             axes.plot([mean], [y], "o", ms=6, color=colour, mfc=colour if sure else PAPER, mew=1.4, zorder=3)
         low, mean, high = 100 * comparison.low, 100 * comparison.mean, 100 * comparison.high

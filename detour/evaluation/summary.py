@@ -123,7 +123,7 @@ def _language_mean(rows: Sequence[tables.Row], models: Sequence[str], language: 
         return []
     means = {model: sum(row.summaries[model].mean for row in rows) / len(rows) for model in complete}
     spelt = "; ".join(f"{model} {points(mean)}" for model, mean in means.items())
-    kinds = ", ".join(dict.fromkeys(title(row.metric) for row in rows))
+    kinds = "; ".join(dict.fromkeys(title(row.metric) for row in rows))
     return [f"Mean over the {len(rows)} tasks in {language} (of {kinds}): {spelt}.\n"]
 
 

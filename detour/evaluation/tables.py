@@ -32,7 +32,7 @@ class Row:
 
 
 def scores_markdown(rows: Sequence[Row], models: Sequence[str]) -> str:
-    """A line a task: mean ± standard deviation and the 95% interval of each model, the highest mean in bold."""
+    """A line a task: mean ± standard deviation and the 95% interval of each model, the highest mean in bold if it is alone."""
     return _markdown(["task", "metric", "seeds", *models], _score_cells(rows, models, "**{}**".format, "±"))
 
 
@@ -91,13 +91,14 @@ def probability(p: float) -> str:
 def _score_cells(rows: Sequence[Row], models: Sequence[str], bold: Callable[[str], str], sign: str) -> list[list[str]]:
     lines = []
     for row in rows:
-        best = max(summary.mean for summary in row.summaries.values())
+        shown = sorted((points(summary.mean) for summary in row.summaries.values()), key=float, reverse=True)
+        best = shown[0] if len(shown) > 1 and shown[0] != shown[1] else None
         cells = []
         for model in models:
             if (s := row.summaries.get(model)) is None:
                 cells.append(NONE)
                 continue
-            mean = bold(points(s.mean)) if s.mean == best and len(row.summaries) > 1 else points(s.mean)
+            mean = bold(points(s.mean)) if points(s.mean) == best else points(s.mean)
             spread = f" {sign} {points(s.sd)} [{points(s.low)}, {points(s.high)}]"
             cells.append(mean if s.n == 1 else mean + spread)
         seeds = sorted({s.n for s in row.summaries.values()})
