@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from detour.data.mds import verify_rows
 from detour.data.remote import RemoteStream, fetch_metadata
 from detour.data.stream import RowDataset
 from detour.errors import DataError
+
+ATTEMPTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +96,7 @@ def build_loader(
     if cache_bytes is not None and (local := [spec.path for spec in streams if spec.remote is None]):
         raise DataError(f"streams: the cache has a limit, but {local[0]} has no remote to fetch its shards from again")
     verify_hashes = verify_hashes and os.environ.get("LOCAL_RANK", "0") == "0"
-    sources: list[Stream] = []
+    manifests: list[ShardManifest] = []
     for spec in streams:
         if spec.remote is not None:
             fetch_metadata(spec.remote, spec.path, timeout_s=timeout_s)
@@ -102,18 +107,24 @@ def build_loader(
             vocab_fingerprint=vocab_fingerprint,
             is_cache=spec.remote is not None,
         )
-        sources.append(_stream_of(spec, manifest, timeout_s))
+        manifests.append(manifest)
         row_tokens, vocab_fingerprint = manifest.row_tokens, manifest.tokenizer.sha256  # the next must fit the first
     assert row_tokens is not None  # there is at least one stream
-    dataset = RowDataset(
-        streams=sources,
-        row_tokens=row_tokens,
-        device_batch_rows=device_batch_rows,
-        shuffle=shuffle,
-        shuffle_seed=shuffle_seed,
-        canonical_nodes=canonical_nodes,
-        cache_bytes=cache_bytes,
+    length = row_tokens
+    dataset = _claim_memory(
+        lambda: RowDataset(
+            streams=[_stream_of(spec, manifest, timeout_s) for spec, manifest in zip(streams, manifests, strict=True)],
+            row_tokens=length,
+            device_batch_rows=device_batch_rows,
+            shuffle=shuffle,
+            shuffle_seed=shuffle_seed,
+            canonical_nodes=canonical_nodes,
+            cache_bytes=cache_bytes,
+        ),
+        [spec.path for spec in streams],
     )
+    if workers:
+        _end_workers_at_exit()
     return StreamingDataLoader(
         dataset,
         batch_size=device_batch_rows,
@@ -122,7 +133,7 @@ def build_loader(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        worker_init_fn=_outlive_one_sigterm if workers else None,
+        worker_init_fn=_ignore_sigterm if workers else None,
         prefetch_factor=prefetch_batches if workers else None,
         timeout=timeout_s if workers else 0,
         # an iterator draws a seed when it starts: from here, so that loading never moves the run's own random numbers
@@ -130,11 +141,47 @@ def build_loader(
     )
 
 
-def _outlive_one_sigterm(worker: int) -> None:
-    """Lets a loader process survive the SIGTERM that a scheduler sends to all processes of a job, so that the one which
-    trains can end its step and save. torch would take the loss of a worker for an error at once. The next one is obeyed.
+def _claim_memory(make: Callable[[], RowDataset], folders: list[str]) -> RowDataset:
+    """Makes the dataset, whose shared memory takes the first free number on this machine.
+
+    Raises:
+        DataError: A cache is claimed already, or other runs took each number first.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+    for _ in range(ATTEMPTS):
+        try:
+            return make()
+        except FileExistsError as error:  # another run began between looking for a free number and taking it
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other processes are past that point
+                raise DataError(
+                    f"another run on this machine started in the same instant ({error}); start again"
+                ) from error
+        except ValueError as error:
+            if "Reused local directory" not in str(error):
+                raise
+            raise DataError(
+                f"{', '.join(folders)}: another run on this machine uses one of these caches, or one that was killed left "
+                "its claim in /dev/shm; docs/faq.md says how to remove that"
+            ) from error
+    raise DataError(f"no free shared memory found {ATTEMPTS} times: too many runs start on this machine at once")
+
+
+def _ignore_sigterm(worker: int) -> None:
+    """Lets a loader process survive the SIGTERM that a scheduler sends to all processes of a job, so that the one which
+    trains can end its step and save. torch would take the loss of a worker for an error at once.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@cache
+def _end_workers_at_exit() -> None:
+    """Has loader processes killed when this one ends: it would send them SIGTERM, and wait for them."""
+
+    def end() -> None:
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
+
+    atexit.register(end)
 
 
 def _stream_of(spec: StreamSpec, manifest: ShardManifest, timeout_s: float) -> Stream:

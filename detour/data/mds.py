@@ -250,14 +250,14 @@ def _check_shard_entry(path: Path, shard: dict[str, Any], known: ShardFile, mani
     raw = shard["raw_data"]
     if raw.get("bytes") != known.bytes or not isinstance(raw.get("hashes"), dict) or len(raw) != 3:
         raise DataError(f"{path}: {known.file}: raw_data is {raw!r}, expected {known.bytes} bytes, as in {MANIFEST}")
+    if odd := shard.keys() ^ {*expected, "raw_data", "samples", "size_limit"}:
+        raise DataError(f"{path}: {known.file}: {', '.join(sorted(odd))} missing or unknown")
     for key, value in expected.items():
         if shard.get(key) != value:
             raise DataError(f"{path}: {known.file}: {key} is {shard.get(key)!r}, expected {value!r}")
     for key in ("samples", "size_limit"):
         if type(shard.get(key)) is not int or shard[key] < 1:
             raise DataError(f"{path}: {known.file}: {key} is {shard.get(key)!r}, expected a whole number above 0")
-    if unknown := shard.keys() - {*expected, "raw_data", "samples", "size_limit"}:
-        raise DataError(f"{path}: {known.file}: unknown {', '.join(sorted(unknown))}")
 
 
 def _check_file(path: Path, samples: Any, expected: ShardFile) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from multiprocessing import shared_memory
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +256,38 @@ def test_a_shard_lost_while_running_is_an_error_not_an_end_or_a_hang(write_rows,
     with pytest.raises(DataError, match=r"shard.\d+.mds"):
         list(batches)
     loader.__del__()  # stops the workers; left to the garbage collector, torch waits five seconds for each
+
+
+def test_another_run_that_takes_the_shared_memory_first_is_stepped_aside_for(write_rows, monkeypatch):
+    folder, taken = write_rows(), []
+    original = shared_memory.SharedMemory.__init__
+
+    def raced(self, name=None, create=False, size=0, **options):
+        if create and str(name).endswith("_locals") and len(taken) < 3:
+            taken.append(name)
+            raise FileExistsError(17, "File exists", name)
+        original(self, name=name, create=create, size=size, **options)
+
+    monkeypatch.setattr(shared_memory.SharedMemory, "__init__", raced)
+    assert len(list(loader_of(folder))) == 6
+    assert len(taken) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileExistsError(17, "File exists"), "no free shared memory found 10 times"),
+        (
+            ValueError("Reused local directory: ['x'] vs ['x']. ..."),
+            "another run on this machine uses one of these caches",
+        ),
+    ],
+    ids=["race", "claim"],
+)
+def test_shared_memory_that_cannot_be_had_is_one_clear_error(write_rows, monkeypatch, error, message):
+    def refuse(*args, **options):
+        raise error
+
+    monkeypatch.setattr("streaming.base.dataset.get_shm_prefix", refuse)
+    with pytest.raises(DataError, match=message):
+        loader_of(write_rows())
