@@ -6,7 +6,6 @@ Shapes: N examples, C labels, B batch, T positions.
 
 from __future__ import annotations
 
-import inspect
 import math
 import tempfile
 import time
@@ -21,7 +20,6 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     DataCollatorForTokenClassification,
@@ -42,6 +40,7 @@ from detour.evaluation.dataset import Dataset
 from detour.evaluation.examples import Example
 from detour.evaluation.features import Encoded, encode_texts, encode_words
 from detour.evaluation.heads import BiLstmCrf
+from detour.evaluation.models import load_pretrained, takes_types
 from detour.evaluation.task import Task
 
 
@@ -146,26 +145,11 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiL
         ModelError: It cannot be loaded, or weights of the encoder itself are not in the folder.
     """
     auto = AutoModelForTokenClassification if task.kind == "ner" else AutoModelForSequenceClassification
-    count = 1 if task.kind == "similarity" else len(data.labels)
-    try:
-        config = AutoConfig.from_pretrained(folder, num_labels=count, trust_remote_code=False)
-        config.id2label = dict(enumerate(data.labels or ["score"]))
-        config.label2id = {label: i for i, label in config.id2label.items()}
-        if hasattr(config, "reference_compile"):
-            config.reference_compile = False  # ModernBERT compiles parts of itself for minutes, for runs of minutes
-        model, info = auto.from_pretrained(
-            folder,
-            config=config,
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=False,
-            dtype="float32",
-        )
-    except Exception as error:  # transformers and safetensors raise many kinds, all of which mean the same here
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line}") from error
+    names = dict(enumerate(data.labels or ["score"]))
+    ids = {label: i for i, label in names.items()}
+    model, missing = load_pretrained(auto, folder, num_labels=len(names), id2label=names, label2id=ids)
     base = f"{model.base_model_prefix}."
-    if lost := sorted(key for key in info["missing_keys"] if key.startswith(base) and ".pooler." not in key):
+    if lost := [key for key in missing if key.startswith(base) and ".pooler." not in key]:
         raise ModelError(f"{folder}: {len(lost)} weights of the encoder are not there, such as {lost[0]}")
     if task.training.head == "bilstm_crf":
         return BiLstmCrf(model.base_model, data.labels)  # type: ignore[arg-type]
@@ -190,10 +174,8 @@ def encode(
     if task.kind == "ner":
         ids = {label: i for i, label in enumerate(data.labels)}
         return encode_words(tokenizer, examples, ids, max_length=max_length)
-    takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
-    return encode_texts(
-        tokenizer, examples, [_target(task, data, e) for e in examples], max_length=max_length, types=takes_types
-    )
+    targets = [_target(task, data, example) for example in examples]
+    return encode_texts(tokenizer, examples, targets, max_length=max_length, types=takes_types(model))
 
 
 def _target(task: Task, data: Dataset, example: Example) -> Any:

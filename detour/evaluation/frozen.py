@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForMaskedLM
 
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ModelError
 from detour.evaluation.finetune import longest_input
+from detour.evaluation.models import load_pretrained, takes_types
 
 Pooling = Callable[[Tensor, Tensor], Tensor]  # states [N, T, H], mask [N, T] -> [N, ...]
 BATCH_TOKENS = 16_384
@@ -48,20 +49,10 @@ class Frozen:
     def __init__(self, folder: Path, *, masked_lm: bool = False) -> None:
         self.tokenizer = load_tokenizer(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        auto = AutoModelForMaskedLM if masked_lm else AutoModel
-        try:
-            loaded = auto.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, trust_remote_code=False, dtype="float32"
-            )
-        except Exception as error:  # transformers and safetensors raise many kinds, all of which mean the same here
-            first_line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line}") from error
-        model, info = loaded
-        if lost := sorted(key for key in info["missing_keys"] if "pooler." not in key):
+        model, missing = load_pretrained(AutoModelForMaskedLM if masked_lm else AutoModel, folder)
+        if lost := [key for key in missing if "pooler." not in key]:
             raise ModelError(f"{folder}: {len(lost)} weights are not there, such as {lost[0]}")
-        if hasattr(model.config, "reference_compile"):
-            model.config.reference_compile = False
-        self.model: PreTrainedModel = model.eval().to(self.device)
+        self.model = model.eval().to(self.device)  # type: ignore[arg-type]
         self.longest = longest_input(self.model, self.tokenizer)
 
     @torch.no_grad()
@@ -73,8 +64,7 @@ class Frozen:
         Deterministic: texts are batched by their length.
         """
         limit = min(max_length, self.longest)
-        types = "token_type_ids" in self.model.forward.__code__.co_varnames
-        encode: dict[str, Any] = {"return_token_type_ids": types, "verbose": False}
+        encode: dict[str, Any] = {"return_token_type_ids": takes_types(self.model), "verbose": False}
         lengths = [len(ids) for ids in self.tokenizer(list(texts), pairs and list(pairs), **encode)["input_ids"]]  # type: ignore[arg-type]
         vectors: list[np.ndarray] = [np.empty(0)] * len(texts)
         for some in _batches([min(length, limit) for length in lengths]):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
 
 from detour.data.text import sha256_of
 from detour.data.tokenizer import load_tokenizer
@@ -63,6 +67,39 @@ def folder_hash(folder: Path) -> str:
     for path in sorted(path for pattern in READ for path in folder.glob(pattern) if path.name not in CARDS):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
+
+
+def load_pretrained(auto: Any, folder: Path, **config: Any) -> tuple[PreTrainedModel, list[str]]:
+    """A model in fp32 and the names of its weights that the folder lacks. Only safetensors are read, no code is run.
+
+    Args:
+        auto: One of transformers' AutoModel classes.
+        config: Values that replace those of config.json.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    try:
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=False, **config)
+        if hasattr(settings, "reference_compile"):
+            settings.reference_compile = False  # ModernBERT compiles parts of itself for minutes, for runs of minutes
+        model, info = auto.from_pretrained(
+            folder,
+            config=settings,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            dtype="float32",
+        )
+    except Exception as error:  # transformers and safetensors raise many kinds, all of which mean the same here
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line}") from error
+    return model, sorted(info["missing_keys"])
+
+
+def takes_types(model: nn.Module) -> bool:
+    """Whether the model tells the texts of a pair apart by ``token_type_ids``."""
+    return "token_type_ids" in inspect.signature(model.forward).parameters
 
 
 def _fetch(place: str) -> Path:
