@@ -17,7 +17,7 @@ from detour.training.checkpoint import newest_valid
 
 pytestmark = pytest.mark.timeout(1200)
 EACH_STEP = {"interval_tokens": 1, "keep": 2}
-CALLS = 12 * 12 + 10 * 2  # of `kill_in_save` in a run of 12 steps: each save, and from the third on the removal of one
+CALLS = 12 * 12 + 8 * 2  # of `kill_in_save` in a run of 12 steps: in each save, and for each of 8 that are removed
 
 
 @pytest.mark.faults(2, "SIGKILL at 60 random moments while checkpoints are written and pruned")
