@@ -22,6 +22,8 @@ from detour.evaluation.task import Task
 from detour.record import environment
 
 FORMAT = 1
+RECORD = ("model", "task", "data", "seed", "outcome", "environment")
+PROSE = ("source", "licence", "credentials", "note")  # keys of a task that no score depends on
 PACKAGES = ("accelerate", "scikit-learn", "scipy", "seqeval", "tokenizers")
 COLUMNS: tuple[str, ...] = (
     "model", "task", "language", "kind", "seed", "metric", "test", "validation", "epoch", "max_length", "truncated",
@@ -45,7 +47,7 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its score, apart from versions and machine."""
+        """What decides its score, apart from versions and machine; its record begins with this."""
         return {
             "model": {"name": self.model.name, "sha256": self.model.sha256},
             "task": task_record(self.task),
@@ -55,8 +57,17 @@ class Cell:
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """The task's description as JSON, with no folder of the machine in it."""
+    """The task's description as JSON holds it."""
     return json.loads(json.dumps(asdict(task)))
+
+
+def deciding(identity: dict[str, Any]) -> dict[str, Any]:
+    """What of a record's beginning must agree for two scores to be put together or one to be taken for the other.
+
+    Where the data lay and what is said of it is no part of this: the data itself has a hash.
+    """
+    parts = {key: identity[key] for key in ("model", "task", "data", "seed")}
+    return parts | {"task": {key: value for key, value in parts["task"].items() if key not in PROSE}}
 
 
 def plan(models: Sequence[Model], tasks: Sequence[Task], seeds: Sequence[int], *, data_root: Path) -> list[Cell]:
@@ -96,10 +107,10 @@ def unfinished(cells: Iterable[Cell], out: Path) -> list[Cell]:
         if not cell.path(out).exists():
             todo.append(cell)
             continue
-        record = read_record(cell.path(out))
-        if differing := [key for key, value in cell.identity.items() if record.get(key) != value]:
+        theirs, ours = deciding(read_record(cell.path(out))), deciding(cell.identity)
+        if differing := [key for key in ours if theirs[key] != ours[key]]:
             raise ConfigError(
-                f"{cell.path(out)}: made with another {' and '.join(differing)}: {_first_difference(record, cell.identity)}"
+                f"{cell.path(out)}: made with another {' and '.join(differing)}: {_first_difference(theirs, ours)}"
                 "; write to another folder, or remove the record"
             )
     return todo
@@ -176,7 +187,7 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
         "seconds": outcome["seconds"],
         "model_sha256": record["model"]["sha256"],
         "data_sha256": record["data"]["sha256"],
-        "task_sha256": hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest(),
+        "task_sha256": hashlib.sha256(json.dumps(deciding(record)["task"], sort_keys=True).encode()).hexdigest(),
         "detour": record["environment"]["detour"],
         "commit": record["environment"]["commit"],
     }
@@ -195,13 +206,15 @@ def read_record(path: Path) -> dict[str, Any]:
     """One cell's record. Raises DataError if it is damaged or of another format."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        form = record["format"]
+        form, absent = record["format"], [key for key in RECORD if key not in record]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: cannot be read as a record ({error}); remove it to have the cell done again"
         ) from error
     if form != FORMAT:
         raise DataError(f"{path}: format {form}, expected {FORMAT}")
+    if absent:
+        raise DataError(f"{path}: no '{absent[0]}' in it; remove it to have the cell done again")
     return record
 
 

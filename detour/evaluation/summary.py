@@ -11,7 +11,7 @@ from detour.evaluation import tables
 from detour.evaluation.figures import forest_plot
 from detour.evaluation.metrics import title
 from detour.evaluation.statistics import Comparison, compare, summarise
-from detour.evaluation.suite import collect, row_of, write_whole
+from detour.evaluation.suite import collect, deciding, row_of, write_whole
 from detour.evaluation.tables import points, probability
 from detour.registry import suggestion
 
@@ -77,7 +77,7 @@ def _check_alike(records: Sequence[dict[str, Any]]) -> None:
         name = record["task"]["name"]
         other = first.setdefault(name, record)
         for key in ("task", "data"):
-            if record[key] != other[key]:
+            if deciding(record)[key] != deciding(other)[key]:
                 one, two = (f"{r['model']['name']} seed {r['seed']}" for r in (other, record))
                 raise DataError(f"task '{name}': {one} and {two} differ in their {key}; keep them in different folders")
     hashes: dict[str, str] = {}

@@ -131,6 +131,14 @@ def test_records_of_another_configuration_are_not_taken_for_this_one(
         suite.unfinished(changed, tmp_path / "out")
 
 
+def test_data_may_be_moved_and_described_anew(cells, trained, models, made, make_task, data_root, tmp_path):
+    suite.run(cells, tmp_path / "out")
+    (data_root / "one").rename(data_root / "moved")
+    source = {"kind": "local", "options": {"path": "moved"}}
+    task = make_task("one", "classification", {}, source=source, note="moved", licence="other words")
+    assert suite.unfinished(suite.plan(models, [task], range(3), data_root=data_root), tmp_path / "out") == []
+
+
 def test_records_of_another_model_of_the_same_name_are_not_taken_for_this_one(cells, trained, encoder, tmp_path):
     suite.run(cells, tmp_path / "out")
     config = tmp_path / "twin" / "config.json"
@@ -145,6 +153,9 @@ def test_a_damaged_record_is_named(cells, trained, tmp_path):
     suite.run(cells, tmp_path / "out")
     cells[0].path(tmp_path / "out").write_text("{")
     with pytest.raises(DataError, match=r"seed0\.json: cannot be read as a record"):
+        suite.unfinished(cells, tmp_path / "out")
+    cells[0].path(tmp_path / "out").write_text('{"format": 1, "model": {}}')
+    with pytest.raises(DataError, match=r"seed0\.json: no 'task' in it"):
         suite.unfinished(cells, tmp_path / "out")
 
 
