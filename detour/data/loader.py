@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,6 +26,7 @@ from detour.data.stream import RowDataset
 from detour.errors import DataError
 
 ATTEMPTS = 10
+LOCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +153,8 @@ def _claim_memory(make: Callable[[], RowDataset], folders: list[str]) -> RowData
     """
     for _ in range(ATTEMPTS):
         try:
-            return make()
+            with _in_turn():
+                return make()
         except FileExistsError as error:  # another run began between looking for a free number and taking it
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other processes are past that point
                 raise DataError(
@@ -163,6 +168,28 @@ def _claim_memory(make: Callable[[], RowDataset], folders: list[str]) -> RowData
                 "its claim in /dev/shm; docs/faq.md says how to remove that"
             ) from error
     raise DataError(f"no free shared memory found {ATTEMPTS} times: too many runs start on this machine at once")
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    """Lets the runs of one user on one machine claim shared memory one after another: streaming looks for a free number
+    and takes it in two steps, between which another run's first process may come. Collective where processes are joined.
+
+    After LOCK_SECONDS it goes on without its turn: a run that hangs must not keep others from starting.
+    """
+    with ExitStack() as stack:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            file = stack.enter_context(open(f"/dev/shm/detour-{os.getuid()}.lock", "w"))
+            deadline = time.monotonic() + LOCK_SECONDS
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.02)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()  # the others begin to look when the first process has its turn
+        yield
 
 
 def _ignore_sigterm(worker: int) -> None:

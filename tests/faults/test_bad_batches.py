@@ -7,6 +7,7 @@ import torch
 
 pytestmark = pytest.mark.timeout(200)
 EACH_STEP = {"interval_tokens": 1}
+NAN_LOSS, INF_GRADIENT = ("scale_loss", [2], "nan", 0), ("spoil_gradient", 2, "inf", 1)
 ONE_PHASE = {
     "phases": [{"name": "only", "objective": "mlm", "tokens": 3000}],
     "schedule": {"decay_phase": None},
@@ -25,8 +26,15 @@ def finite(checkpoint) -> bool:
 
 
 @pytest.mark.faults(14, "Inf gradient or NaN loss on one of two processes: no update on either, rows logged")
-@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-@pytest.mark.parametrize("fault", [("spoil_gradient", 2, "inf", 1), ("scale_loss", [2], "nan", 0)], ids=["inf", "nan"])
+@pytest.mark.parametrize(
+    ("parallelism", "fault"),
+    [
+        pytest.param("ddp", NAN_LOSS, id="ddp-nan"),
+        pytest.param("fsdp", INF_GRADIENT, id="fsdp-inf"),
+        pytest.param("ddp", INF_GRADIENT, id="ddp-inf", marks=pytest.mark.long),
+        pytest.param("fsdp", NAN_LOSS, id="fsdp-nan", marks=pytest.mark.long),
+    ],
+)
 def test_a_bad_batch_of_one_process_changes_nothing_on_any(tiny_run, start, left, parallelism, fault):
     run = tiny_run(
         checkpoint=EACH_STEP, system={"parallelism": parallelism}, guard={"max_skips": 1}, optimizer={"clip_norm": 1.0}
@@ -89,14 +97,15 @@ def test_one_bad_batch_too_many_in_a_row_ends_the_run(tiny_run, start, left, fac
 
 @pytest.mark.faults(14, "a run that left out a batch resumes bit for bit")
 def test_a_resume_between_bad_batches_is_bitwise_the_unbroken_run(tiny_run, start, left, assert_same_end):
-    options = {"guard": {"max_skips": 3, "spike_factor": 4, "spike_window": 2}, **ONE_PHASE}
-    fault = ("scale_loss", [4, 5, 6, 8], "50", 0)
+    phase = {"name": "only", "objective": "mlm", "tokens": 1800}
+    options = {"guard": {"max_skips": 3, "spike_factor": 4, "spike_window": 2}, **ONE_PHASE, "phases": [phase]}
+    fault = ("scale_loss", [2, 3, 5], "50", 0)
     whole, part = tiny_run("whole", **options), tiny_run("part", **options)
     assert [child.code() for child in start(whole, fault=fault)] == [0]
     codes = []
     while not codes or codes[-1] == 75:
         codes.append(start(part, "system.max_minutes=0", fault=fault)[0].code())
         assert len(codes) < 15
-    assert codes == [75] * 11 + [0], "a start a step"
+    assert codes == [75] * 7 + [0], "a start a step"
     assert_same_end(left(whole), left(part))
-    assert len(left(whole).bad_batches) == 4
+    assert len(left(whole).bad_batches) == 3

@@ -20,12 +20,13 @@ EACH_STEP = {"interval_tokens": 1, "keep": 2}
 CALLS = 12 * 12 + 8 * 2  # of `kill_in_save` in a run of 12 steps: in each save, and for each of 8 that are removed
 
 
-@pytest.mark.faults(2, "SIGKILL at 60 random moments while checkpoints are written and pruned")
-def test_whenever_a_writer_is_killed_the_newest_finished_checkpoint_is_whole(start, tiny_run, tmp_path):
+@pytest.mark.faults(2, "SIGKILL at 15, and at 60, random moments while checkpoints are written and pruned")
+@pytest.mark.parametrize("kills", [15, pytest.param(60, marks=pytest.mark.long)])
+def test_whenever_a_writer_is_killed_the_newest_finished_checkpoint_is_whole(start, tiny_run, tmp_path, kills):
     """One process that does nothing but save, over and over in the same folder: most kills fall into a save."""
     rng, folder = random.Random(0), tmp_path / "checkpoints"
     in_mid_save = 0
-    for kill in range(60):
+    for kill in range(kills):
         (child,) = start(tiny_run(), fault=("save_for_ever", str(folder)))
         while not child.text():
             time.sleep(0.001)
@@ -38,14 +39,14 @@ def test_whenever_a_writer_is_killed_the_newest_finished_checkpoint_is_whole(sta
         assert newest is not None
         assert passed_over == [], f"kill {kill}: a checkpoint was visible and not whole"
         assert newest.tokens in (finished, finished + 1), "the last one that was reported, or the one after it"
-    assert in_mid_save > 20
+    assert in_mid_save >= kills // 4
 
 
 @pytest.mark.faults(2, "SIGKILL inside the saves of a real run; the same command ends bit for bit as the unbroken run")
 @pytest.mark.faults(
     3, "SIGKILL between moving the old checkpoint away and the new one in (there is no `latest` to lose)"
 )
-@pytest.mark.parametrize("points", [4, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("points", [2, pytest.param(50, marks=pytest.mark.long)])
 def test_a_run_killed_inside_a_save_continues_bit_for_bit(tiny_run, start, left, assert_same_end, points):
     whole = tiny_run("whole", checkpoint=EACH_STEP)
     assert start(whole)[0].code() == 0
@@ -73,7 +74,7 @@ def test_a_run_killed_in_its_first_save_says_that_it_starts_over(tiny_run, start
 
 
 @pytest.mark.faults(2, "soak: a run killed at random moments, resumed by the same command each time; bitwise equal end")
-@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.long)])
 def test_a_soak_of_random_kills_ends_with_the_bits_of_the_unbroken_run(tiny_run, start, left, assert_same_end, kills):
     sections = {"phases": [
         {"name": "before", "objective": "mlm", "tokens": 1000 * kills},
