@@ -92,7 +92,7 @@ def tasks(
 ) -> None:
     """List the tasks of a suite with their data, metric and licence; exit code 1 if data is missing with --check."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from detour.errors import DetourError
     from detour.evaluation.dataset import load_dataset
@@ -100,7 +100,8 @@ def tasks(
     from detour.evaluation.task import load_suite, load_task, suite_names, task_names
 
     listed = load_suite(suite) if suite else [load_task(name) for name in task_names()]
-    table = Table("task", "", "kind", "metric", "length", "data", "licence", title=suite or "all tasks")
+    name = Column("task", no_wrap=True, min_width=max(len(task.name) for task in listed))
+    table = Table(name, "", "kind", "metric", "length", "data", "licence", title=suite or "all tasks")
     missing = 0
     for task in listed:
         place = str(task.source.options.get("path") or task.source.options.get("name"))

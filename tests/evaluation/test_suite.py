@@ -16,6 +16,7 @@ from detour.evaluation import finetune as training
 from detour.evaluation import suite
 from detour.evaluation.finetune import Outcome
 from detour.evaluation.models import folder_hash, resolve
+from detour.evaluation.task import load_suite
 
 
 @pytest.fixture
@@ -247,5 +248,6 @@ def test_tasks_are_listed(data_root):
     done = CliRunner().invoke(app, ["tasks", "--suite", "french"], catch_exceptions=False)
     assert done.exit_code == 0
     assert "suites: all, bioclinical" in done.output
+    assert all(task.name in done.output for task in load_suite("french"))
     checked = CliRunner().invoke(app, ["tasks", "--suite", "english", "--check", "--data", str(data_root)])
     assert checked.exit_code == 1
