@@ -16,7 +16,7 @@ from detour.batch import check_batch
 from detour.data.loader import StreamSpec, build_loader, collate
 from detour.errors import DataError
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def loader_of(*folders: Path, workers: int = 0, proportions=None, **options):
@@ -185,7 +185,12 @@ def run_two_ranks(folder: Path, out: Path, *, workers: int, state: dict | None =
         command = [sys.executable, "-c", CHILD, str(folder), f"{out}.{rank}", str(workers), str(int(state is not None))]
         env = {**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         children.append(subprocess.Popen(command, env=env))
-    assert [child.wait(100) for child in children] == [0, 0]
+    try:
+        assert [child.wait(240) for child in children] == [0, 0]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
     a, b = (json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(2))
     return [[x + y for x, y in zip(p, q, strict=True)] for p, q in zip(a, b, strict=True)]
 
