@@ -154,6 +154,7 @@ def page(kept: list[dict[str, Any]]) -> str:
         "Ratio: our median tokens/s over the peer's; above 1 we are faster. Memory: largest resident set of the process.",
         "",
         *(f"- {name}: {meaning}." for name, meaning in step.PEERS.items()),
+        "- ours, compiled: ours with `model.compile`; a ratio below 1 is what that gains.",
         "",
         "| setting | side | tokens/s | spread | ratio | peak GB | share of product rate |",
         "|---|---|---|---|---|---|---|",

@@ -11,6 +11,7 @@ same with logits of the masked positions only, compiled, and a document a row, p
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -228,6 +229,7 @@ def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -
     """A process that trains one round a message; answers tokens a second, peak memory, share of the product rate."""
     _settle()
     while pipe.recv():
+        gc.collect()  # the round before must not count as this one's memory
         rate = matmul_rate()
         trainer = build_trainer(run)
         times = StepTimes()
@@ -236,6 +238,7 @@ def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -
         tokens = trainer.state.timestamp.token.value / setting.steps
         seconds = statistics.median(np.diff(times.at)[1:])
         trainer.close()
+        del trainer
         pipe.send((tokens / seconds, _peak(), flops / seconds / rate))
 
 
@@ -245,6 +248,7 @@ def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batc
     dataset = examples(batches, setting.objective, peer)
     tokens = float(np.mean([int(batch["doc_lengths"].sum()) for batch in batches]))
     while pipe.recv():
+        gc.collect()
         times = PeerTimes()
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
@@ -298,6 +302,9 @@ def compare(setting: Setting) -> Result:
         # a process each, so that neither's process group or threads touch the other; they take turns, never at once
         context = torch.multiprocessing.get_context("spawn")
         pipes = {"ours": _start(context, our_side, run, setting, flops)}
+        if "compiled" in setting.peers:
+            both = replace(run, model=replace(run.model, compile=True))
+            pipes["ours, compiled"] = _start(context, our_side, both, setting, flops)
         pipes |= {peer: _start(context, their_side, setting, peer, batches) for peer in setting.peers}
         result.sides = {name: Side() for name in pipes}
         shares = []
