@@ -12,17 +12,17 @@ T = TypeVar("T")
 HIDDEN = "[hidden]"
 SHORTEST = 8  # a shorter value hides nothing, and would be found inside other words
 _TOKENS = re.compile(
-    r"""hf_[A-Za-z0-9]{16,}                                       # Hugging Face
-    | (?:AKIA|ASIA)[A-Z0-9]{16}                                   # AWS
-    | AIza[\w-]{35}                                               # Google
-    | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_\w{20,}             # GitHub
-    | sk-[\w-]{20,}
-    | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                             # user:password@ of an address
-    | (?<=[?&])(?:[\w-]*(?:token|signature|sig|secret|key|credential))=[^&\s"']+ # of a signed address
+    r"""(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}                    # Hugging Face
+        | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])                # AWS
+        | AIza[\w-]{35}                                           # Google
+        | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_\w{20,}         # GitHub
+        | sk-(?:proj-|ant-|svcacct-)?[A-Za-z0-9_]{20,}[\w-]*)
+    | (?<=://)[^/\s:@]*:[^/\s]+(?=@)                              # user:password@ of an address
+    | (?<=[?&])(?i:[\w-]*(?:token|signature|sig|secret|key|credential))=[^&\s"']+ # of a signed address
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE,
 )
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"TOKEN(?!IZ|S)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 _known: dict[str, str] = {}
 
 
@@ -38,7 +38,11 @@ def redacted(value: T) -> T:
 
     What was read from the environment by ``${oc.env:NAME}`` is shown as just that.
     """
-    secrets = {v: HIDDEN for name, v in os.environ.items() if len(v) >= SHORTEST and _SECRET_NAME.search(name)}
+    secrets = {
+        value: HIDDEN
+        for name, value in os.environ.items()
+        if len(value) >= SHORTEST and _SECRET_NAME.search(name) and not os.path.exists(value)  # where one lies is none
+    }
     secrets |= _known
     # the longest first: one may hold another
     return _replaced(value, sorted(secrets.items(), key=lambda item: -len(item[0])))

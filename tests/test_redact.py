@@ -34,6 +34,7 @@ def test_tokens_of_known_services_are_hidden_inside_any_text(secret):
 
 def test_passwords_and_signatures_of_addresses_are_hidden():
     assert redacted("https://me:pass@host/rows") == f"https://{HIDDEN}@host/rows"
+    assert redacted("https://me:p@ss@host/rows") == f"https://{HIDDEN}@host/rows"
     signed = "https://host/x.mds?X-Amz-Signature=abcdef&part=1&token=q"
     assert redacted(signed) == f"https://host/x.mds?{HIDDEN}&part=1&{HIDDEN}"
 
@@ -45,6 +46,10 @@ def test_passwords_and_signatures_of_addresses_are_hidden():
         "s3://bucket/rows",
         "answerdotai/ModernBERT-base",
         "hf_cache/models",
+        "runs/task-2026-11-21-long-context-ablation",
+        "/scratch/disk-aaaaaaaaaaaaaaaaaaaaaaaa/rows",
+        "runs/sk-long-context-ablation-of-november",
+        "/x/asianlanguagescorpusv2",
         "a:b@c",
         "https://host/a?part=2",
         "",
@@ -89,3 +94,13 @@ def test_log_records_and_their_tracebacks_are_redacted():
     assert "sesame-sesame" not in text
     assert "failed with [hidden]" in text
     assert "ValueError: open [hidden]" in text
+
+
+def test_a_variable_that_names_a_tokenizer_or_a_file_hides_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKENIZER_PATH", "data/tokenizers/base")
+    monkeypatch.setenv("MAX_TOKENS", "1000000000")
+    monkeypatch.setenv("MY_CREDENTIALS_FILE", str(tmp_path))
+    for text in ("data/tokenizers/base", "1000000000", f"{tmp_path}/rows"):
+        assert redacted(text) == text
+    monkeypatch.setenv("SOME_TOKEN", "abcdefgh123")
+    assert redacted("data/abcdefgh123") == f"data/{HIDDEN}"
