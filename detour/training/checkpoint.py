@@ -74,7 +74,11 @@ class Checkpoint:
             ) from error
 
     def problem(self) -> str | None:
-        """What is wrong with it, hashing every file; None if nothing."""
+        """What is wrong with it, hashing every file; None if nothing.
+
+        Raises:
+            CheckpointError: The disk refuses to read it. That is no damage: passing it over would let a later save delete it.
+        """
         try:
             files: dict[str, dict[str, Any]] = json.loads((self.path / MANIFEST).read_text())["files"]
             for name, expected in files.items():
@@ -83,9 +87,18 @@ class Checkpoint:
                     return f"{name} is missing"
                 if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
                     return f"{name} differs from its SHA-256 in {MANIFEST}"
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            unhashed = {path.name for path in self.path.glob("*.safetensors")} - files.keys()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             return f"{MANIFEST} cannot be read ({error})"
-        return None if {"model.safetensors", STATE} <= files.keys() else f"{MANIFEST} lists no model or state"
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: cannot be read ({error}); nothing was changed, try again when the disk answers"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return f"{MANIFEST} cannot be read ({error})"
+        if not {"model.safetensors", STATE} <= files.keys():
+            return f"{MANIFEST} lists no model or state"
+        return f"{min(unhashed)} is not in {MANIFEST}" if unhashed else None
 
 
 def write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -326,3 +327,23 @@ def test_pruning_after_a_fallback_removes_the_damaged_and_keeps_the_whole(tmp_pa
         write(tmp_path, tokens=tokens, tensors={"model": {"w": torch.zeros(1)}}, state={})
     prune(tmp_path, keep=2, boundaries=[], newest=15)
     assert [checkpoint.tokens for checkpoint in listing(tmp_path)] == [10, 15]
+
+
+def test_a_file_that_the_manifest_does_not_vouch_for_is_not_loaded(folder):
+    saved = save(folder, 5)
+    manifest = json.loads((saved.path / MANIFEST).read_text())
+    del manifest["files"]["optimizer.safetensors"]
+    (saved.path / MANIFEST).write_text(json.dumps(manifest))
+    assert saved.problem() == f"optimizer.safetensors is not in {MANIFEST}"
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(folder, monkeypatch):
+    save(folder, 5)
+    save(folder, 7)
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(checkpoints, "_sha256", fail)
+    with pytest.raises(CheckpointError, match=r"tokens-0+7: cannot be read .*Input/output error.*nothing was changed"):
+        newest_valid(folder)
