@@ -102,6 +102,29 @@ def save_for_ever(folder: str) -> None:
         checkpoint.prune(pathlib.Path(folder), keep=2, boundaries=[], newest=at)
 
 
+def kill_while_replacing(folder: str, nth: int) -> None:
+    """Does not train: saves at 1 and 2 tokens, damages the second, saves it again, and is killed at the nth call by which
+    the one takes the other's place."""
+    root, named = pathlib.Path(folder), {name: {"w": torch.ones(8)} for name in ("model", "optimizer", "rng")}
+    for tokens in (1, 2):
+        saved = checkpoint.write(root, tokens=tokens, tensors=named, state={"at": "first"})
+    (saved.path / "model.safetensors").write_bytes(b"damaged")
+    left = [nth]
+
+    def count(original: Callable, *arguments: Any, **options: Any) -> Any:
+        if not list(root.glob(".writing-*/manifest.json")) and left[0] == nth:
+            return original(*arguments, **options)  # not yet written
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    for owner, name in [(os, "replace"), (checkpoint.shutil, "rmtree"), (checkpoint, "_flush")]:
+        _wrap(owner, name, count)
+    checkpoint.write(root, tokens=2, tensors=named, state={"at": "second"})
+    print("finished", flush=True)
+
+
 def spoil_gradient(batch: int, value: str, rank: int) -> None:
     """On one rank gradients become inf or nan in the backward pass, before they are exchanged; the loss stays good."""
     at = _follow_batches()

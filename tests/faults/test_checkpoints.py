@@ -43,9 +43,6 @@ def test_whenever_a_writer_is_killed_the_newest_finished_checkpoint_is_whole(sta
 
 
 @pytest.mark.faults(2, "SIGKILL inside the saves of a real run; the same command ends bit for bit as the unbroken run")
-@pytest.mark.faults(
-    3, "SIGKILL between moving the old checkpoint away and the new one in (there is no `latest` to lose)"
-)
 @pytest.mark.parametrize("points", [2, pytest.param(50, marks=pytest.mark.long)])
 def test_a_run_killed_inside_a_save_continues_bit_for_bit(tiny_run, start, left, assert_same_end, points):
     whole = tiny_run("whole", checkpoint=EACH_STEP)
@@ -61,6 +58,23 @@ def test_a_run_killed_inside_a_save_continues_bit_for_bit(tiny_run, start, left,
         assert f"resuming from {before[-1].path}" in child.text()
         assert_same_end(left(whole), left(part))
         assert not list((left(part).folder / "checkpoints").glob(".*"))
+
+
+@pytest.mark.faults(3, "SIGKILL while a new checkpoint takes a damaged one's place (there is no `latest` to lose)")
+def test_whenever_a_checkpoint_is_replaced_a_whole_one_is_there(start, tiny_run, tmp_path):
+    seen = set()
+    for nth in range(1, 40):
+        folder = tmp_path / str(nth)
+        (child,) = start(tiny_run(), fault=("kill_while_replacing", str(folder), nth))
+        if child.code() == 0:
+            break
+        assert child.code() == -signal.SIGKILL
+        newest, _ = newest_valid(folder)
+        assert newest is not None
+        assert (newest.tokens, newest.state()["at"]) in {(1, "first"), (2, "second")}
+        seen.add(((folder / "tokens-000000000000002").exists(), newest.tokens))
+    assert "finished" in child.text()
+    assert seen == {(True, 1), (False, 1), (True, 2)}, "before, between and after"
 
 
 @pytest.mark.faults(2, "SIGKILL in the very first save: from the beginning again, and it says so")
