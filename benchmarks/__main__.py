@@ -1,6 +1,6 @@
 """The suites: ``python -m benchmarks cpu`` and ``python -m benchmarks gpu``, into a table and JSON.
 
-python -m benchmarks cpu                     all of it, about an hour on two cores
+python -m benchmarks cpu                     all of it
 python -m benchmarks cpu --only step         what begins so
 python -m benchmarks cpu --rounds 2          sooner, and noisier
 """
@@ -85,7 +85,7 @@ def cpu(
 def gpu(
     out: Annotated[Path, typer.Option(help="JSON lines, a result each.")] = Path("build/benchmarks_gpu.jsonl"),
 ) -> None:
-    """Steps on one GPU: share of the rate of matrix products, ladder of what makes it fast, objectives beside FLOPs."""
+    """Steps on one GPU: share of the rate of matrix products by backend and objective, and Hugging Face's beside them."""
     from benchmarks import gpu as on_gpu
 
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One GPU: a whole step against the rate of matrix products, objective by objective, and the ladder that leads there.
+"""One GPU: a whole step against the rate of matrix products, by backend and objective, and Hugging Face's beside it.
 
 Each figure is the median of interleaved rounds after a warm-up. Equal loss first: ours against Hugging Face's with the
 same weights in bf16, to 1e-2. The share of the product rate counts the FLOPs that the method needs (`detour.flops`).
@@ -7,36 +7,23 @@ same weights in bf16, to 1e-2. The share of the product rate counts the FLOPs th
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.step import peer_model
+from benchmarks.step import now, peer_model, product_rate
 from detour.batch import IGNORE
-from detour.data.packing import pack_rows, split_document
 from detour.errors import ConfigError
 from detour.flops import training_flops
 from detour.model.architecture import SIZES, Architecture
 from detour.model.backends import BACKENDS, why_not
 from detour.model.encoder import Encoder
+from detour.tune import packed_lengths
 
 ROUNDS, STEPS = 5, 5
 OBJECTIVES = {"mlm30": ("bidirectional", 0.3), "mlm15": ("bidirectional", 0.15), "clm": ("causal", 1.0)}
-
-
-def product_rate(device: str, dtype: torch.dtype, n: int, seconds: float = 2.0) -> float:
-    """FLOPs a second of n x n matrix products, the best of many."""
-    a, b = torch.randn(2, n, n, device=device, dtype=dtype)
-    best, end = 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = _now(device)
-        for _ in range(4):
-            a @ b
-        best = max(best, 4 * 2 * n**3 / (_now(device) - start))
-    return best
 
 
 def run(
@@ -45,7 +32,7 @@ def run(
     """Yields a record a measurement. ``device`` "cpu" and a small size try the code without a GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("the GPU suite needs a GPU, and torch sees none here")
-    arch, rate = SIZES[size], product_rate(device, torch.bfloat16, 8192 if device == "cuda" else 512)
+    arch, rate = SIZES[size], product_rate(device, torch.bfloat16, n=8192 if device == "cuda" else 512)
     yield {"what": "rate of matrix products, bf16", "tflops": rate / 1e12}
     for T in lengths:
         rows, documents = _rows(T, max(1, tokens // T))
@@ -86,14 +73,8 @@ def run(
 
 
 def _rows(T: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids [n, T], and the documents' lengths [n, D]; log-normal, median 300."""
-    rng = np.random.default_rng(0)
-    drawn = np.maximum(8, rng.lognormal(np.log(300), 1.0, n * T // 100 + 50)).astype(int)
-    pieces = [range(piece) for length in drawn.tolist() for piece in split_document(length, T)]
-    packed = [[len(piece) for piece in row] for row in pack_rows(pieces, row_tokens=T, seed=0)][:n]
-    D = max(map(len, packed))
-    lengths = torch.tensor([row + [0] * (D - len(row)) for row in packed])
-    return torch.from_numpy(rng.integers(10, 2000, (n, T))), lengths
+    """Token ids [n, T], and the documents' lengths [n, D], 500 tokens on average."""
+    return torch.from_numpy(np.random.default_rng(0).integers(10, 2000, (n, T))), packed_lengths(n, T, 500)
 
 
 def _labels(ids: torch.Tensor, share: float) -> torch.Tensor:
@@ -144,17 +125,11 @@ def _times(step: Callable[[str], None], objective: str, device: str) -> list[flo
         step(objective)
     times = []
     for _ in range(ROUNDS):
-        start = _now(device)
+        start = now(device)
         for _ in range(STEPS):
             step(objective)
-        times.append((_now(device) - start) / STEPS)
+        times.append((now(device) - start) / STEPS)
     return times
-
-
-def _now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def _flops(arch: Architecture, lengths: torch.Tensor, objective: str) -> float:

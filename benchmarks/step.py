@@ -214,15 +214,24 @@ def examples(batches: list[Batch], objective: str, peer: str) -> list[dict[str, 
     return steps
 
 
-def matmul_rate(seconds: float = 1.0) -> float:
-    """FLOPs a second of fp32 matrix products of 2,048 x 2,048, the best of many."""
-    a, b = torch.randn(2, 2048, 2048)
+def product_rate(
+    device: str = "cpu", dtype: torch.dtype = torch.float32, *, n: int = 2048, seconds: float = 1.0
+) -> float:
+    """FLOPs a second of n x n matrix products, the best of many."""
+    a, b = torch.randn(2, n, n, device=device, dtype=dtype)
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
-        start = time.perf_counter()
+        start = now(device)
         a @ b
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
+        best = max(best, 2 * n**3 / (now(device) - start))
     return best
+
+
+def now(device: str) -> float:
+    """Seconds, once the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -> None:
@@ -230,7 +239,7 @@ def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -
     _settle()
     while pipe.recv():
         gc.collect()  # the round before must not count as this one's memory
-        rate = matmul_rate()
+        rate = product_rate()
         trainer = build_trainer(run)
         times = StepTimes()
         trainer.state.callbacks.append(times)

@@ -120,21 +120,25 @@ def _trial(
 
 
 def _batch(run: RunConfig, rows: int, document_tokens: float, *, share: float) -> Batch:
-    """Random tokens in packed documents of log-normal length, a share of them supervised."""
-    rng, T = np.random.default_rng(0), run.data.row_tokens
-    sigma = 1.0
-    enough = int(3 * rows * T / document_tokens) + 8
-    lengths = np.maximum(1, rng.lognormal(np.log(document_tokens) - sigma**2 / 2, sigma, enough)).astype(int)
-    pieces = [range(n) for length in lengths.tolist() for n in split_document(length, T)]
-    packed = [[len(piece) for piece in row] for row in pack_rows(pieces, row_tokens=T, seed=0)][:rows]
-    D = max(map(len, packed))
+    """Random tokens in packed documents, a share of them supervised."""
+    rng, T = np.random.default_rng(1), run.data.row_tokens
     ids = torch.from_numpy(rng.integers(0, arch(run).vocab_size, (rows, T)))
     return {
         "input_ids": ids,
-        "doc_lengths": torch.tensor([row + [0] * (D - len(row)) for row in packed]),
+        "doc_lengths": packed_lengths(rows, T, document_tokens),
         "sample_id": torch.arange(rows),
         "labels": torch.where(torch.from_numpy(rng.random((rows, T)) < share), ids, IGNORE),
     }
+
+
+def packed_lengths(rows: int, T: int, document_tokens: float) -> torch.Tensor:
+    """int64 [rows, D]: lengths of documents in packed rows of T; log-normal (sigma 1) with the given mean, before cutting."""
+    enough = int(3 * rows * T / document_tokens) + 8
+    drawn = np.random.default_rng(0).lognormal(np.log(document_tokens) - 0.5, 1.0, enough)
+    pieces = [range(n) for length in np.maximum(1, drawn).astype(int).tolist() for n in split_document(length, T)]
+    packed = [[len(piece) for piece in row] for row in pack_rows(pieces, row_tokens=T, seed=0)][:rows]
+    D = max(map(len, packed))
+    return torch.tensor([row + [0] * (D - len(row)) for row in packed])
 
 
 def _free_bytes() -> float:

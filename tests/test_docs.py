@@ -71,9 +71,8 @@ def test_the_configuration_reference_is_what_the_docstrings_say():
 def test_the_configuration_reference_has_every_key_with_a_meaning():
     text = (DOCS / "config.md").read_text().split("## `model.architecture`")[0]
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| (.*) \|$", text, re.MULTILINE)
-    leaves = {
-        key.split(".")[-1] for key in keys_of(RunConfig) if not any(k.startswith(f"{key}.") for k in keys_of(RunConfig))
-    }
+    keys = keys_of(RunConfig)
+    leaves = {key.split(".")[-1] for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
     assert leaves - {name for name, _ in rows} == set()
     assert [name for name, meaning in rows if not meaning.strip()] == []
     assert set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) >= set(SIZES)

@@ -124,7 +124,7 @@ def vocab_of(tokenizer: PreTrainedTokenizerFast, size: int | None = None) -> Voc
     )
 
 
-SLICE_CHARACTERS = 1 << 20  # of one text, tokenised at once: the library takes about 90 bytes a character meanwhile
+SLICE_CHARACTERS = 1 << 20  # of one text, tokenised at once: the library takes many times its size meanwhile
 
 
 def encoder_of(
