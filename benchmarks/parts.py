@@ -20,7 +20,7 @@ from composer.core import Callback
 
 from benchmarks.fixture import prepare_rows
 from benchmarks.step import Setting, run_on
-from detour.build import build_trainer
+from detour.build import build_trainer, close
 from detour.config.schema import RunConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.packing import pack_rows, split_document
@@ -176,7 +176,7 @@ def trainer_and_checkpoints(size: str, rows: int, row_tokens: int, steps: int = 
             for name in ("model", "optimizer"):
                 saved.tensors(name)
             loads.append(time.perf_counter() - start)
-            trainer.close()
+            close(trainer)
     yield Line(f"step in the trainer, {setting.title}", "s", ours, "bare loop", bare, goal="<= 1.03")
     yield Line(f"checkpoint, {size}: training waits", "s", saves)
     yield Line(f"checkpoint, {size}: hashed and read", "s", loads)

@@ -11,11 +11,12 @@ same with logits of the masked positions only, compiled, and a document a row, p
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
-import resource
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -44,7 +45,7 @@ from transformers import (
 from benchmarks.fixture import prepare_rows
 from detour import objectives
 from detour.batch import IGNORE, Batch
-from detour.build import build_trainer
+from detour.build import build_trainer, close
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
 from detour.data.tokenizer import load_tokenizer, vocab_of
@@ -102,7 +103,8 @@ class Side:
 
     Attributes:
         tokens_per_second: Of each round, padding not counted.
-        peak_bytes: Largest resident set of its process, libraries and all.
+        peak_bytes: Largest resident set of a round beyond what its process held before the first: model, optimizer,
+            activations, whatever its trainer makes; not the libraries. Nothing on systems other than Linux.
     """
 
     tokens_per_second: list[float] = field(default_factory=list)
@@ -237,18 +239,19 @@ def now(device: str) -> float:
 def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -> None:
     """A process that trains one round a message; answers tokens a second, peak memory, share of the product rate."""
     _settle()
+    memory = Memory()
     while pipe.recv():
-        gc.collect()  # the round before must not count as this one's memory
         rate = product_rate()
+        memory.restart()
         trainer = build_trainer(run)
         times = StepTimes()
         trainer.state.callbacks.append(times)
         trainer.fit(duration=f"{setting.steps}ba")
         tokens = trainer.state.timestamp.token.value / setting.steps
         seconds = statistics.median(np.diff(times.at)[1:])
-        trainer.close()
+        close(trainer)
         del trainer
-        pipe.send((tokens / seconds, _peak(), flops / seconds / rate))
+        pipe.send((tokens / seconds, memory.peak(), flops / seconds / rate))
 
 
 def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batch]) -> None:
@@ -256,8 +259,9 @@ def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batc
     _settle()
     dataset = examples(batches, setting.objective, peer)
     tokens = float(np.mean([int(batch["doc_lengths"].sum()) for batch in batches]))
+    memory = Memory()
     while pipe.recv():
-        gc.collect()
+        memory.restart()
         times = PeerTimes()
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
@@ -272,11 +276,29 @@ def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batc
                 model=model, args=arguments, train_dataset=dataset, data_collator=lambda items: items[0],
                 callbacks=[times],
             ).train()  # fmt: skip
-        pipe.send((tokens / statistics.median(np.diff(times.at)[1:]), _peak(), 0.0))
+        pipe.send((tokens / statistics.median(np.diff(times.at)[1:]), memory.peak(), 0.0))
 
 
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+class Memory:
+    """Largest resident set since `restart`, beyond the process's own at the start. 0 where there is no /proc."""
+
+    def __init__(self) -> None:
+        self.before = self._bytes("VmRSS")
+
+    def restart(self) -> None:
+        """Gives back what is left of the round before, and forgets its peak."""
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def peak(self) -> int:
+        return self._bytes("VmHWM") - self.before
+
+    def _bytes(self, name: str) -> int:
+        status = Path("/proc/self/status")
+        lines = status.read_text().splitlines() if status.exists() else []
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def _settle() -> None:
@@ -355,7 +377,7 @@ def corrupted(run: RunConfig, objective: str, options: dict, arch: Architecture,
     for step in range(steps):
         batch = next(loader)
         batches.append(worker(batch, vocab, RowRandom(seed=run.seed, step=step, sample_id_B=batch["sample_id"])))
-    trainer.close()
+    close(trainer)
     return batches
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import warnings
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from composer import DataSpec, Evaluator, Trainer
-from composer.core import Callback
+from composer.core import Callback, Engine
 from composer.loggers import LoggerDestination, WandBLogger
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
@@ -149,6 +150,15 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     return trainer
 
 
+def close(trainer: Trainer) -> None:
+    """Ends it as `Trainer.close` does, and lets go of the model, which Composer would hold until Python ends.
+
+    Not after an error in one of several processes: it waits for the others, which may never come.
+    """
+    trainer.close()
+    atexit.unregister(Engine._close)  # it was registered with the trainer's whole state
+
+
 def train(run: RunConfig) -> None:
     """The whole run: from the start or the newest checkpoint to the last token.
 
@@ -170,7 +180,7 @@ def _train(run: RunConfig) -> None:
     trainer.state.callbacks.append(watch)
     done, total = trainer.state.timestamp.token.value, phase_schedule(run).total_tokens
     if done >= total:
-        trainer.close()
+        close(trainer)
         log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
     else:
         if dist.get_global_rank() == 0:
@@ -179,7 +189,7 @@ def _train(run: RunConfig) -> None:
             if done == 0 and trainer.state.evaluators:
                 trainer.eval()
             trainer.fit()
-            trainer.close()  # not after an error: it waits for the other processes, which may never come
+            close(trainer)
         done = trainer.state.timestamp.token.value
         if stop.agreed and done < total:
             raise StoppedError(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 
 import pytest
 import torch
 from composer.core import Callback
 from safetensors import SafetensorError
 
-from detour.build import build_trainer, train
+from detour.build import build_trainer, close, train
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.record import RunFolder
 from detour.training import checkpoint as checkpoints
@@ -179,3 +181,12 @@ def test_rows_that_lie_elsewhere_train_to_the_same_bits_as_local_ones(tiny_run, 
 def test_a_cache_limit_needs_remotes(tiny_run):
     with pytest.raises(ConfigError, match=r"data.cache_gigabytes: given, and not every folder"):
         tiny_run(data={"cache_gigabytes": 1.0})
+
+
+def test_a_closed_trainer_lets_go_of_its_model(tiny_run):
+    trainer = build_trainer(tiny_run())
+    model = weakref.ref(trainer.state.model)
+    close(trainer)
+    del trainer
+    gc.collect()
+    assert model() is None

@@ -43,27 +43,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
         with torch.autocast(h_MC.device.type, enabled=False):
             w, b = weight_VC.to(dtype), None if bias_V is None else bias_V.to(dtype)
+            room = h_MC.new_empty(min(rows, M), V, dtype=dtype)  # one for all chunks: fresh memory is slow to touch
             for start in range(0, M, rows):
                 h = h_MC[start : start + rows].to(dtype)
                 target = target_M[start : start + rows, None]
-                logits = torch.nn.functional.linear(h, w, b).float()
+                logits = room[: len(h)]
+                logits = (torch.mm(h, w.T, out=logits) if b is None else torch.addmm(b, h, w.T, out=logits)).float()
                 at_target, largest = logits.gather(1, target), logits.amax(1, keepdim=True)
                 # the chunk is passed over as seldom as can be: it is most of the memory traffic of a step
-                powers = logits.sub_(largest).exp_()
-                total = powers.sum(1, keepdim=True)
-                loss += (total.log() + largest - at_target).sum()
+                p = torch.softmax(logits, 1, out=logits)
+                # log of the sum of exponentials; the largest p is >= 1 / V, so that no logarithm is of zero
+                loss += (largest - p.amax(1, keepdim=True).log() - at_target).sum()
                 if not (want_h or want_w or want_b):
                     continue
-                # d loss / d logits = powers / total - onehot; the division is left to the narrow side of each product
-                slope, share = powers.scatter_add_(1, target, -total), total.reciprocal()
+                slope = p.scatter_add_(1, target, -torch.ones_like(at_target))  # d loss / d logits
                 if grad_b is not None:
-                    grad_b += slope.T @ share[:, 0]
-                slope = slope.to(dtype)
+                    grad_b += slope.sum(0)
+                slope = slope if slope.dtype == dtype else room[: len(h)].copy_(slope)
                 if grad_h is not None:
-                    grad_h[start : start + rows] = (slope @ w) * share
+                    grad_h[start : start + rows] = slope @ w
                 if grad_w is not None:
-                    h_share = (h * share).to(dtype)
-                    grad_w.addmm_(slope.T, h_share) if dtype == torch.float32 else grad_w.add_(slope.T @ h_share)
+                    grad_w.addmm_(slope.T, h) if dtype == torch.float32 else grad_w.add_(slope.T @ h)
         ctx.grads = (grad_h, grad_w, grad_b)
         ctx.dtypes = (h_MC.dtype, weight_VC.dtype, None if bias_V is None else bias_V.dtype)
         return loss
