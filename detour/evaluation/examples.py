@@ -76,6 +76,17 @@ def fault_of(tags: Sequence[str]) -> str | None:
     return None
 
 
+def longest_entity(examples: Iterable[Example]) -> int:
+    """Words of the longest entity of tagged examples; 1 if there is none."""
+    longest = 1
+    for example in examples:
+        words = 0
+        for tag in example.target:  # type: ignore[union-attr]
+            words = words + 1 if tag.startswith("I-") else 1
+            longest = max(longest, words)
+    return longest
+
+
 def to_iob2(tags: Sequence[str], scheme: str) -> list[str]:
     """Tags of IOB1 or BIOES as IOB2; those of IOB2 as they are."""
     if scheme == "iob2":

@@ -37,7 +37,7 @@ from detour.errors import ModelError
 from detour.evaluation import metrics
 from detour.evaluation.callbacks import KeepBest, Progress, Report
 from detour.evaluation.dataset import Dataset
-from detour.evaluation.examples import Example
+from detour.evaluation.examples import Example, longest_entity, to_iob2
 from detour.evaluation.features import Encoded, encode_texts, encode_words
 from detour.evaluation.heads import BiLstmCrf
 from detour.evaluation.models import load_pretrained, takes_types
@@ -95,7 +95,7 @@ def finetune(
     model = load_model(folder, task, data)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
-    crf = task.training.head == "bilstm_crf"  # computes its loss itself, since that is over whole chains of tags
+    own_loss = isinstance(model, BiLstmCrf)  # it is over whole chains of tags
     best = KeepBest(f"eval_{task.metric}")
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     with tempfile.TemporaryDirectory() as scratch:
@@ -108,7 +108,7 @@ def finetune(
             compute_metrics=lambda p: score(
                 task, data, "dev", predictions_of(task, data, encoded["dev"], p.predictions)
             ),
-            compute_loss_func=None if crf else loss_of(task, _positive_weights(task, encoded["train"].features)),
+            compute_loss_func=None if own_loss else loss_of(task, _positive_weights(task, encoded["train"].features)),
             preprocess_logits_for_metrics=_reduced,
             optimizers=(_optimizer(model, task), None),  # type: ignore[arg-type]
             callbacks=[best, Report(progress)],
@@ -151,9 +151,10 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiL
     base = f"{model.base_model_prefix}."
     if lost := [key for key in missing if key.startswith(base) and ".pooler." not in key]:
         raise ModelError(f"{folder}: {len(lost)} weights of the encoder are not there, such as {lost[0]}")
-    if task.training.head == "bilstm_crf":
-        return BiLstmCrf(model.base_model, data.labels)  # type: ignore[arg-type]
-    return model
+    if task.training.head == "linear":
+        return model
+    longest = longest_entity(data.splits["train"]) if task.training.head == "bilstm_crf_biaffine" else 0
+    return BiLstmCrf(model.base_model, data.labels, longest=longest)  # type: ignore[arg-type]
 
 
 def longest_input(model: PreTrainedModel | BiLstmCrf, tokenizer: PreTrainedTokenizerFast) -> int:
@@ -279,10 +280,12 @@ def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) ->
     if task.kind == "multilabel":
         least = math.log(task.training.threshold / (1 - task.training.threshold))
         return [[data.labels[i] for i in np.flatnonzero(row)] for row in outputs > least]
-    return [
+    tags = [
         ["O" if window < 0 else data.labels[outputs[window, position]] for window, position in places_W2]
         for places_W2 in encoded.places_W2
     ]
+    # a chain is strict but for its beginning: where the window before did not open an entity, it begins there
+    return tags if task.training.head == "linear" else [to_iob2(said, "iob1") for said in tags]
 
 
 def score(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> dict[str, float]:

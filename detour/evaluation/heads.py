@@ -1,13 +1,16 @@
-"""A tagger's head that knows which tag may follow which: BiLSTM and CRF over the words, as French clinical taggers use.
+"""A tagger's head that knows which tag may follow which: BiLSTM, CRF and biaffine, as French clinical taggers use.
 
-Shapes: B windows, T tokens, W words of the longest window, C tags, H hidden size.
+Shapes: B windows, T tokens, W words of the longest window, C tags, H hidden size, L words of the longest span, E entity
+types, D size of the biaffine.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import PreTrainedModel
@@ -17,21 +20,67 @@ from detour.batch import IGNORE
 FORBIDDEN = -1e4  # log-weight of a transition that IOB2 does not have
 
 
+class Biaffine(nn.Module):
+    """Log-odds that a span of words is an entity of a type, from its first and its last word.
+
+    Yu et al. 2020 (arXiv 2005.07150), equations 1 to 3: ``f'Ug + W[f; g] + b`` for each type, f and g being one layer over
+    the state of the first and of the last word. There a softmax is over types and "none"; here each type is a yes or no,
+    because odds can be added to the log-weights of a CRF.
+
+    Cost: B W L E D multiplications, a loop over L.
+
+    Args:
+        hidden: Size of a word's state.
+        types: How many entity types.
+        longest: Words of the longest span that is scored.
+        size: Of both layers; 150 is that of the paper above.
+    """
+
+    def __init__(self, hidden: int, types: int, longest: int, size: int = 150) -> None:
+        super().__init__()
+        self.longest = longest
+        self.first, self.last = nn.Linear(hidden, size), nn.Linear(hidden, size)
+        self.pair_DED = nn.Parameter(torch.randn(size, types, size) / size)
+        self.first_alone, self.last_alone = nn.Linear(size, types, bias=False), nn.Linear(size, types)
+        # at first one span is expected at each word; even odds for each would drown the loss of the tags
+        nn.init.constant_(self.last_alone.bias, -math.log(longest * types))
+
+    def forward(self, states_BWH: Tensor) -> Tensor:
+        """float32 [B, W, L, E]: of the span from word w to word w + l; 0 where that is past the last one."""
+        first_BWD, last_BWD = F.relu(self.first(states_BWH)), F.relu(self.last(states_BWH))
+        turned_BWED = torch.einsum("bwd,def->bwef", first_BWD, self.pair_DED)
+        first_BWE, last_BWE = self.first_alone(first_BWD), self.last_alone(last_BWD)
+        words, odds = states_BWH.shape[1], []
+        for step in range(self.longest):
+            ends = slice(min(step, words), words)
+            begins = slice(0, max(words - step, 0))
+            pair_BKE = torch.einsum("bkef,bkf->bke", turned_BWED[:, begins], last_BWD[:, ends])
+            odds_BKE = pair_BKE + first_BWE[:, begins] + last_BWE[:, ends]
+            odds.append(F.pad(odds_BKE.float(), (0, 0, 0, words - odds_BKE.shape[1])))
+        return torch.stack(odds, 2)
+
+
 class BiLstmCrf(nn.Module):
     """An encoder with a BiLSTM over its states at first sub-words, and a linear-chain CRF (Lafferty et al. 2001) over tags.
 
-    Tags are always strict IOB2: an I-X can only follow B-X or I-X. A window's words are a chain of its own.
+    An I-X can only follow B-X or I-X. A window's words are a chain of its own, which may begin with I-X: an entity that
+    begins in the window before.
+
+    With a biaffine over the same BiLSTM, both are trained at once, and the tags of a window are those of the greatest
+    product of the CRF's probability and of the biaffine's for the spans that they make. (The paper names the three parts
+    and not how they are joined; docs/decisions/0011.)
 
     Cost: a loop over the words of the longest window, forward and once more to decode.
 
     Args:
         encoder: Gives ``last_hidden_state``.
-        labels: O, then B-X and I-X of each type.
+        labels: O, then B-X and I-X of each type in turn.
+        longest: Words of the longest entity, for the biaffine; 0 is none. Longer ones are then never given.
     """
 
     base_model_prefix = "encoder"
 
-    def __init__(self, encoder: PreTrainedModel, labels: list[str]) -> None:
+    def __init__(self, encoder: PreTrainedModel, labels: list[str], *, longest: int = 0) -> None:
         super().__init__()
         self.encoder, self.config = encoder, encoder.config
         hidden = encoder.config.hidden_size
@@ -40,7 +89,8 @@ class BiLstmCrf(nn.Module):
         self.start_C = nn.Parameter(torch.zeros(len(labels)))
         self.transitions_CC = nn.Parameter(torch.zeros(len(labels), len(labels)))
         self.register_buffer("forbidden_CC", torch.tensor([[_may_not(a, b) for b in labels] for a in labels]), False)
-        self.register_buffer("forbidden_start_C", torch.tensor([_may_not("O", b) for b in labels]), False)
+        # two at least, so that a loop over longer spans than one word is never over nothing
+        self.biaffine = Biaffine(2 * (hidden // 2), len(labels) // 2, max(longest, 2)) if longest else None
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, **loss_arguments: Any
@@ -63,9 +113,16 @@ class BiLstmCrf(nn.Module):
         tags_BW = labels.gather(1, at_BW).clamp(min=0)
         count = loss_arguments.get("num_items_in_batch")
         losses_B = self.log_partition(emissions_BWC, mask_BW) - self.score(emissions_BWC, tags_BW, mask_BW)
+        odds_BWLE = None if self.biaffine is None else self.biaffine(hidden_BWH)
+        if odds_BWLE is not None:
+            losses_B = losses_B + span_losses(odds_BWLE, tags_BW, mask_BW)
         outputs = {"loss": losses_B.sum() / max(int(words_B.sum() if count is None else count), 1)}
         if not self.training:
-            best_BW = self.best(emissions_BWC, mask_BW)
+            best_BW = (
+                self.best(emissions_BWC, mask_BW)
+                if odds_BWLE is None
+                else self.best_spans(emissions_BWC, odds_BWLE, mask_BW)
+            )
             outputs["logits"] = torch.full_like(labels, IGNORE).scatter(1, at_BW, best_BW.where(mask_BW, IGNORE))
         return outputs
 
@@ -99,9 +156,72 @@ class BiLstmCrf(nn.Module):
             tags.append(from_BC.gather(1, tags[-1][:, None])[:, 0])
         return torch.stack(tags[::-1], 1)
 
+    @torch.no_grad()
+    def best_spans(self, emissions_BWC: Tensor, odds_BWLE: Tensor, mask_BW: Tensor) -> Tensor:
+        """int64 [B, W]: the tags of the greatest log-weight plus log-odds of the spans that they make.
+
+        Viterbi's algorithm over whole spans (Sarawagi and Cohen 2004): an I-X is reached from the span's first word.
+        """
+        start_C, move_CC = (weights.double() for weights in self._weights())
+        emissions_BWC, odds_BWLE = emissions_BWC.double(), odds_BWLE.double()  # sums along documents are subtracted
+        device, words, longest = start_C.device, emissions_BWC.shape[1], odds_BWLE.shape[2]
+        types = torch.arange(1, len(start_C), 2, device=device)
+        begin_E, stay_E = move_CC[types, types + 1], move_CC[types + 1, types + 1]
+        inside_BWE = emissions_BWC[..., 2::2].cumsum(1)
+        enter_BWE = torch.zeros_like(inside_BWE)  # the greatest value of tags up to a word that say B-X there
+        close: list[Tensor] = []  # [B, C] a word: of tags up to it whose last span ends there
+        came: list[Tensor] = []  # [B, C] a word: the tag before
+        since: list[Tensor] = []  # [B, E] a word: where a span begins that ends there in I-X; -1 is before the window
+        for w in range(words):
+            before_BC = start_C.expand(len(emissions_BWC), 1, -1) if w == 0 else close[-1][:, :, None] + move_CC
+            reach_BC, from_BC = before_BC.max(1)
+            reach_BC = reach_BC + emissions_BWC[:, w]
+            enter_BWE[:, w] = reach_BC[:, types]
+            at_K = torch.arange(max(0, w - longest + 1), w, device=device)
+            chain_BKE = begin_E + (w - at_K - 1)[:, None] * stay_E + inside_BWE[:, w, None] - inside_BWE[:, at_K]
+            values_BKE = enter_BWE[:, at_K] + chain_BKE + odds_BWLE[:, at_K, w - at_K]
+            if w < longest:
+                going_on_BE = start_C[types + 1] + w * stay_E + inside_BWE[:, w] + odds_BWLE[:, 0, w]
+                values_BKE, at_K = torch.cat([values_BKE, going_on_BE[:, None]], 1), F.pad(at_K, (0, 1), value=-1)
+            ends_BE, which_BE = values_BKE.max(1)
+            spans_BE2 = torch.stack([enter_BWE[:, w] + odds_BWLE[:, w, 0], ends_BE], -1)
+            close.append(torch.cat([reach_BC[:, :1], spans_BE2.flatten(1)], 1))
+            came.append(from_BC)
+            since.append(at_K[which_BE])
+        last_BWC, came_BWC, since_BWE = (torch.stack(steps, 1).cpu().numpy() for steps in (close, came, since))
+        tags_BW = torch.zeros(mask_BW.shape, dtype=torch.int64)
+        for b, w in enumerate((mask_BW.sum(1) - 1).tolist()):
+            tag = int(last_BWC[b, w].argmax())
+            while w >= 0:
+                if tag and tag % 2 == 0:
+                    begin = int(since_BWE[b, w, tag // 2 - 1])
+                    tags_BW[b, begin + 1 : w + 1] = tag
+                    w, tag = begin, tag - 1
+                    if begin < 0:
+                        break
+                tags_BW[b, w] = tag
+                w, tag = w - 1, int(came_BWC[b, w, tag])
+        return tags_BW.to(mask_BW.device)
+
     def _weights(self) -> tuple[Tensor, Tensor]:
-        start_C = self.start_C.float().masked_fill(self.forbidden_start_C, FORBIDDEN)  # type: ignore[arg-type]
-        return start_C, self.transitions_CC.float().masked_fill(self.forbidden_CC, FORBIDDEN)  # type: ignore[arg-type]
+        return self.start_C.float(), self.transitions_CC.float().masked_fill(self.forbidden_CC, FORBIDDEN)  # type: ignore[arg-type]
+
+
+def span_losses(odds_BWLE: Tensor, tags_BW: Tensor, mask_BW: Tensor) -> Tensor:
+    """[B]: the negative log-probability of the spans that tags make: of each span that fits, whether it is one of them."""
+    words = torch.arange(tags_BW.shape[1], device=tags_BW.device)
+    inner_BW = (tags_BW > 0) & (tags_BW % 2 == 0) & mask_BW
+    stop_BW = words.where(~inner_BW, tags_BW.shape[1]).flip(1).cummin(1).values.flip(1)  # first word from here not I-X
+    length_BW = F.pad(stop_BW[:, 1:], (0, 1), value=tags_BW.shape[1]) - words
+    begins_BW = (tags_BW % 2 == 1) & mask_BW
+    begins_BW[:, 0] |= inner_BW[:, 0]
+    b, w = (begins_BW & (length_BW <= odds_BWLE.shape[2])).nonzero(as_tuple=True)
+    targets_BWLE = torch.zeros_like(odds_BWLE)
+    targets_BWLE[b, w, length_BW[b, w] - 1, (tags_BW[b, w] - 1) // 2] = 1.0
+    ends_WL = words[:, None] + torch.arange(odds_BWLE.shape[2], device=tags_BW.device)
+    fits_BWL = ends_WL < mask_BW.sum(1)[:, None, None]
+    each_BWLE = F.binary_cross_entropy_with_logits(odds_BWLE, targets_BWLE, reduction="none")
+    return (each_BWLE * fits_BWL[..., None]).sum((1, 2, 3))
 
 
 def _may_not(tag: str, following: str) -> bool:

@@ -16,7 +16,7 @@ from detour.evaluation.metrics import MEASURES
 from detour.registry import suggestion
 
 HERE = Path(__file__).parent
-HEADS = ("linear", "bilstm_crf")
+HEADS = ("linear", "bilstm_crf", "bilstm_crf_biaffine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class TrainingConfig:
         steps: Steps in place of epochs, where not 0.
         threshold: Multilabel: a label is given from this probability on.
         class_weights: Multilabel: weigh positives by (examples without) / (examples with the label).
-        head: NER: "linear", or "bilstm_crf" (BiLSTM and CRF over the words).
+        head: NER: "linear", "bilstm_crf" (BiLSTM and CRF over the words), or "bilstm_crf_biaffine" (and scores of spans).
     """
 
     learning_rate: float = 5e-5
