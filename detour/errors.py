@@ -28,7 +28,7 @@ class CheckpointError(DetourError):
 
 
 class TrainingError(DetourError):
-    """Training cannot go on: a loss or gradient is not finite, or memory ran out. No weight was spoilt."""
+    """Training cannot go on: a loss is not finite, memory ran out, the disk is full. No weight was spoilt."""
 
 
 class StoppedError(DetourError):

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -227,9 +228,10 @@ def check_index(folder: Path, manifest: ShardManifest) -> list[int]:
 
 
 def _check_inside(folder: Path, name: Any) -> None:
-    plain = isinstance(name, str) and PurePosixPath(name).name == name and name not in ("", "..") and "\0" not in name
+    # only what the writer calls its shards: index and manifest lie in the same folder, and bad shards are deleted
+    plain = isinstance(name, str) and re.fullmatch(r"shard\.[0-9]{5,}\.mds", name)
     if not plain or (folder / name).resolve().parent != folder.resolve():
-        raise DataError(f"{folder / INDEX}: shard name {name!r} leads out of the folder, expected a plain file name")
+        raise DataError(f"{folder / INDEX}: shard name {name!r}, expected one as 'shard.00000.mds', in this folder")
 
 
 def _check_shard_entry(path: Path, shard: dict[str, Any], known: ShardFile, manifest: ShardManifest) -> None:

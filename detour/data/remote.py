@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from streaming import Stream
 from streaming.base.format import Reader
@@ -17,7 +23,10 @@ from detour.data.manifest import MANIFEST, ShardManifest
 from detour.data.mds import INDEX, check_shard
 from detour.errors import DataError
 
+T = TypeVar("T")
+
 ATTEMPTS = 2
+METADATA_BYTES = 1 << 28  # most of an index or a manifest: 400,000 shards
 
 
 class RemoteStream(Stream):
@@ -28,13 +37,14 @@ class RemoteStream(Stream):
         local: The cache. Must hold index and manifest already, see `fetch_metadata`.
         proportion: As in `StreamSpec`.
         manifest: What the shards must be.
-        timeout_s: Seconds for one shard.
+        timeout_s: Seconds for one shard, from the asking to the last byte.
     """
 
     def __init__(
         self, *, remote: str, local: str, proportion: float | None, manifest: ShardManifest, timeout_s: float
     ) -> None:
         super().__init__(remote=remote, local=local, proportion=proportion, download_timeout=timeout_s)
+        self._timeout_s = timeout_s
         self._expected = {shard.file: shard for shard in manifest.shards}
 
     def prepare_shard(self, shard: Reader) -> int:
@@ -47,11 +57,17 @@ class RemoteStream(Stream):
             DataError: It cannot be fetched, or is damaged again.
         """
         name = shard.file_pairs[0][0].basename
+        expected = self._expected[name]
         problem: Exception = DataError("never fetched")
         for _ in range(ATTEMPTS):
             try:
-                grown = super().prepare_shard(shard)
-                check_shard(Path(self.local), self._expected[name], shard.samples, hashes=True)
+                grown = _watched(
+                    lambda: Stream.prepare_shard(self, shard),
+                    timeout_s=self._timeout_s,
+                    path=Path(self.local, name),
+                    most_bytes=expected.bytes,
+                )
+                check_shard(Path(self.local), expected, shard.samples, hashes=True)
             except DataError as error:
                 problem = error
                 Path(self.local, name).unlink(missing_ok=True)
@@ -74,7 +90,13 @@ def fetch_metadata(remote: str, local: str | Path, *, timeout_s: float) -> None:
     try:
         for name in (MANIFEST, INDEX):
             try:
-                CloudDownloader.direct_download(f"{remote.rstrip('/')}/{name}", str(fetched / name), timeout_s)
+                path, address = fetched / name, f"{remote.rstrip('/')}/{name}"
+                _watched(
+                    partial(CloudDownloader.direct_download, address, str(path), timeout_s),
+                    timeout_s=timeout_s,
+                    path=path,
+                    most_bytes=METADATA_BYTES,
+                )
             except Exception as error:  # every service has its own
                 raise DataError(f"{remote}/{name}: cannot be fetched: {_first_line(error)}") from error
         if (local / MANIFEST).exists() and (local / MANIFEST).read_bytes() != (fetched / MANIFEST).read_bytes():
@@ -82,7 +104,49 @@ def fetch_metadata(remote: str, local: str | Path, *, timeout_s: float) -> None:
         for name in (INDEX, MANIFEST):
             os.replace(fetched / name, local / name)
     finally:
-        shutil.rmtree(fetched)
+        shutil.rmtree(fetched, ignore_errors=True)  # one that was given up may still be writing
+
+
+class _GivenUpError(Exception):
+    """A download took too long or brought too much."""
+
+
+def _watched(download: Callable[[], T], *, timeout_s: float, path: Path, most_bytes: int) -> T:
+    """Result of a download that is given up when it takes longer or brings more than it may.
+
+    The clients of the services know neither limit: their time-outs count from the last byte. So it runs in a thread,
+    which is left behind where it is given up; the run ends of that.
+    """
+    outcome: list[T] = []
+    problem: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(download())
+        except BaseException as error:
+            problem.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + timeout_s
+    while thread.is_alive():
+        thread.join(0.1)
+        if _bytes_of(path) > most_bytes:
+            raise _GivenUpError(f"more than {most_bytes:,} bytes")
+        if thread.is_alive() and time.monotonic() > deadline:
+            raise _GivenUpError(f"not here after {timeout_s:g} seconds (data.timeout_seconds)")
+    if problem:
+        raise problem[0]
+    return outcome[0]
+
+
+def _bytes_of(path: Path) -> int:
+    """Size of a file, or of what a client keeps under a longer name until it is whole."""
+    size = 0
+    for part in path.parent.glob(f"{path.name}*"):
+        with suppress(FileNotFoundError):
+            size = max(size, part.stat().st_size)
+    return size
 
 
 class _HttpDownloader(CloudDownloader):
@@ -96,15 +160,17 @@ class _HttpDownloader(CloudDownloader):
         """Nothing is kept open."""
 
     def _download_file_impl(self, remote: str, local: str, timeout: float) -> None:
-        partial = f"{local}.{os.getpid()}.tmp"
+        aside = f"{local}.{os.getpid()}.tmp"
         try:
-            with urllib.request.urlopen(remote, timeout=timeout) as answer, open(partial, "wb") as file:
+            with urllib.request.urlopen(remote, timeout=timeout) as answer, open(aside, "wb") as file:
                 shutil.copyfileobj(answer, file, 1 << 20)
-            os.replace(partial, local)
+            os.replace(aside, local)
         except (TimeoutError, urllib.error.URLError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection
             raise FileNotFoundError(f"{remote}: {error}") from error
         finally:
-            Path(partial).unlink(missing_ok=True)
+            Path(aside).unlink(missing_ok=True)
 
 
 class _HttpsDownloader(_HttpDownloader):

@@ -125,7 +125,8 @@ def write(
         _flush(path)
     _remove(final)
     os.replace(aside, final)
-    _flush(folder)
+    for changed in (folder, folder.parent):  # the folder itself may be new
+        _flush(changed)
     return Checkpoint(final, tokens)
 
 

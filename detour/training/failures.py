@@ -23,7 +23,7 @@ class _SilenceError(Exception):
 
 
 class FailureWatch(Callback):
-    """Limits each wait for a training batch, and turns what torch raises into errors that say what to change.
+    """Limits each wait for a batch, and turns what torch raises into errors that say what to change.
 
     torch's own time-out covers a worker that reads for too long, and neither one that is frozen (what it sent has to be
     fetched from it) nor reading in this process. So a thread looks once a second at how long the wait has been, and
@@ -36,11 +36,24 @@ class FailureWatch(Callback):
     def __init__(self, data: DataConfig) -> None:
         self.data = data
         self._since: float | None = None
+        self._what = "data.train"
 
     def before_dataloader(self, state: State, logger: Logger) -> None:
-        self._since = time.monotonic()
+        self._since, self._what = time.monotonic(), "data.train"
 
     def after_dataloader(self, state: State, logger: Logger) -> None:
+        self._since = None
+
+    def eval_start(self, state: State, logger: Logger) -> None:
+        self._since, self._what = time.monotonic(), "data.validation"
+
+    def eval_batch_start(self, state: State, logger: Logger) -> None:
+        self._since = None
+
+    def eval_batch_end(self, state: State, logger: Logger) -> None:
+        self._since = time.monotonic()
+
+    def eval_end(self, state: State, logger: Logger) -> None:
         self._since = None
 
     @contextmanager
@@ -68,7 +81,7 @@ class FailureWatch(Callback):
             for worker in multiprocessing.active_children():
                 worker.kill()  # a frozen one would ignore a gentler signal, and this process would wait for its end
             raise DataError(
-                f"data.train: a loader process died, or brought nothing for {data.timeout_seconds} seconds "
+                f"{self._what}: a loader process died, or brought nothing for {data.timeout_seconds} seconds "
                 f"(data.timeout_seconds): {error}"
             ) from error
 

@@ -4,11 +4,14 @@ import functools
 import http.server
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from detour.data import remote
 from detour.data.loader import StreamSpec, build_loader
+from detour.data.mds import verify_rows
 from detour.data.remote import RemoteStream
 from detour.errors import DataError
 
@@ -87,6 +90,8 @@ def test_a_shard_that_is_bad_or_gone_at_its_origin_is_an_error_not_a_hang(write_
     loader = loader_of(tmp_path / "cache", folder, workers=workers)
     with pytest.raises(DataError, match=match):
         list(loader)
+    if workers:  # another one may have been killed while it tried for itself; the next start looks
+        verify_rows(tmp_path / "cache", hashes=True, is_cache=True)
     assert not (tmp_path / "cache" / "shard.00002.mds").exists()
     loader.__del__()
 
@@ -141,4 +146,29 @@ def test_shards_come_over_http(write_rows, tmp_path):
         assert ids_of(loader_of(tmp_path / "cache", address)) == local_ids(folder)
         with pytest.raises(DataError, match=r"absent/manifest\.json: cannot be fetched"):
             loader_of(tmp_path / "other", address.replace("rows", "absent"))
+        server.shutdown()
+
+
+@pytest.mark.faults(16, "a remote that sends without end: given up, the disk is not filled")
+@pytest.mark.parametrize("name", ["manifest.json", "shard.00001.mds"])
+def test_what_is_larger_than_it_may_be_is_given_up(write_rows, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(remote, "METADATA_BYTES", 1 << 16)
+    folder, over = write_rows(rows=40), threading.Event()
+
+    class Endless(_Quiet):
+        def copyfile(self, source, outputfile):
+            while self.path.endswith(name) and not over.is_set():
+                outputfile.write(bytes(1 << 14))
+                time.sleep(0.001)
+            super().copyfile(source, outputfile)
+
+        def send_header(self, keyword, value):
+            if keyword != "Content-Length":
+                super().send_header(keyword, value)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Endless, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(DataError, match=rf"{name}: cannot be fetched: more than [0-9,]+ bytes"):
+            ids_of(loader_of(tmp_path / "cache", f"http://127.0.0.1:{server.server_port}"))
+        over.set()
         server.shutdown()

@@ -202,15 +202,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table of faults: what was injected, how many times, and how many times it was survived."""
-    table: dict[tuple[int, str], list[bool]] = {}
-    skipped: set[tuple[int, str]] = set()
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.stats.get(outcome, []):
-            for fault in FAULTS.get(getattr(report, "nodeid", ""), []):
-                if outcome == "skipped":
-                    skipped.add(fault)
-                else:
-                    table.setdefault(fault, []).append(outcome == "passed")
+    table, skipped = _outcomes(terminalreporter.config)
     if not (table or skipped):
         return
     terminalreporter.section("faults")
@@ -219,6 +211,34 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         cases = table.get((row, what), [])
         verdict = "yes" if cases and all(cases) else "NO" if cases else "skipped"
         terminalreporter.line(f"{row:>3} | {len(cases):>5} | {verdict:8} | {what}")
-    absent = sorted(set(range(1, 21)) - {row for row, _ in table})
-    if absent and os.environ.get("DETOUR_FAULTS") == "long":
-        terminalreporter.line(f"rows without a test in this run: {', '.join(map(str, absent))}")
+    if absent := _absent(table):
+        terminalreporter.line(f"rows without a test that ran: {', '.join(map(str, absent))}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The long form fails where a row's tests were skipped or are no more."""
+    if os.environ.get("DETOUR_FAULTS") == "long" and session.exitstatus == 0 and _absent(_outcomes(session.config)[0]):
+        session.exitstatus = 1
+
+
+Table = dict[tuple[int, str], list[bool]]
+
+
+def _absent(table: Table) -> list[int]:
+    return sorted(set(range(1, 21)) - {row for row, _ in table}) if os.environ.get("DETOUR_FAULTS") == "long" else []
+
+
+def _outcomes(config: pytest.Config) -> tuple[Table, set[tuple[int, str]]]:
+    """Whether each fault's tests passed, and the faults of tests that were skipped."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    table: Table = {}
+    skipped: set[tuple[int, str]] = set()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in reporter.stats.get(outcome, []):
+            for fault in FAULTS.get(getattr(report, "nodeid", ""), []):
+                if outcome == "skipped":
+                    skipped.add(fault)
+                else:
+                    table.setdefault(fault, []).append(outcome == "passed")
+    return table, skipped

@@ -174,12 +174,44 @@ def file_size_limit(limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def silent_rows(after: int) -> None:
-    """Reading stops for good, as from a network that is gone, once so many rows were read."""
+def failing_flush(nth: int, number: int) -> None:
+    """A device fails when the nth file or folder of a checkpoint is to be put on it."""
+    left = [nth]
+
+    def flush(original: Callable, path: pathlib.Path) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(number, os.strerror(number), str(path))
+        original(path)
+
+    _wrap(checkpoint, "_flush", flush)
+
+
+def failing_metrics(nth: int, number: int) -> None:
+    """The nth line of the metrics reaches the disk by half."""
+    left = [nth]
+
+    def opened(original: Callable, path: pathlib.Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        file = original(path, mode, *rest, **options)
+        if path.name == "metrics.jsonl" and mode == "a":
+            left[0] -= 1
+            if not left[0]:
+                with file:
+                    file.write('{"batch": 1, "tok')
+                raise OSError(number, os.strerror(number))
+        return file
+
+    _wrap(pathlib.Path, "open", opened)
+
+
+def silent_rows(after: int, loaders: bool = True) -> None:
+    """Reading stops for good, as from a network that is gone, once a process has read so many rows; in loader processes
+    too, or in the training process only, which reads the held-out rows.
+    """
     left = [after]
 
     def get_item(original: Callable, *arguments: Any) -> Any:
-        left[0] -= 1
+        left[0] -= loaders or multiprocessing.parent_process() is None
         if left[0] < 0:
             time.sleep(10**6)
         return original(*arguments)

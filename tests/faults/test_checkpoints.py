@@ -17,7 +17,7 @@ from detour.training.checkpoint import newest_valid
 
 pytestmark = pytest.mark.timeout(1200)
 EACH_STEP = {"interval_tokens": 1, "keep": 2}
-CALLS = 12 * 12 + 8 * 2  # of `kill_in_save` in a run of 12 steps: in each save, and for each of 8 that are removed
+CALLS = 12 * 13 + 8 * 2  # of `kill_in_save` in a run of 12 steps: in each save, and for each of 8 that are removed
 
 
 @pytest.mark.faults(2, "SIGKILL at 15, and at 60, random moments while checkpoints are written and pruned")
@@ -148,6 +148,34 @@ def test_a_refused_write_ends_every_process(tiny_run, start, left):
         assert "cannot write a checkpoint" in child.text()
         assert os.strerror(errno.EFBIG) in child.text()
     assert left(run).saved == []
+
+
+@pytest.mark.faults(
+    4, "a disk that fails in a save (EIO), or is full at a line of the metrics; on one of two processes"
+)
+@pytest.mark.parametrize(
+    ("fault", "message", "number"),
+    [
+        (("failing_flush", 30, errno.EIO), "cannot write a checkpoint", errno.EIO),
+        (("failing_metrics", 9, errno.ENOSPC), "metrics.jsonl: cannot be written", errno.ENOSPC),
+    ],
+    ids=["flush", "metrics"],
+)
+def test_a_disk_that_fails_ends_every_process_and_keeps_what_was_saved(
+    tiny_run, start, left, assert_same_end, fault, message, number
+):
+    whole, part = (tiny_run(name, checkpoint={"interval_tokens": 1, "keep": 100}) for name in ("whole", "part"))
+    assert [child.code() for child in start(whole, processes=2)] == [0, 0]
+    children = start(part, fault=fault, processes=2)
+    assert [child.code() for child in children] == [1, 1]
+    assert f"error: {left(part).folder}" in children[0].text()
+    assert message in children[0].text()
+    assert os.strerror(number) in children[0].text()
+    saved = left(part).saved
+    assert saved
+    assert all(checkpoint.problem() is None for checkpoint in saved)
+    assert [child.code() for child in start(part, processes=2)] == [0, 0]
+    assert_same_end(left(whole), left(part))
 
 
 @pytest.mark.faults(6, "one byte flipped in any file of the newest checkpoint: loud fallback, same end")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
 import struct
 from pathlib import Path
 
 import pytest
 import zstandard
+from huggingface_hub.utils import filter_repo_objects
 
 from detour.cli import main
 from detour.config.load import load, to_yaml
@@ -245,6 +247,29 @@ def test_code_in_a_model_folder_is_not_run(tiny_run, start, left, tmp_path, mark
     assert exit_code("export", str(left(second).folder), "--out", str(tmp_path / "again")) == 0
     assert not marker.exists()
     assert not list((tmp_path / "again").glob("*.py"))
+
+
+@pytest.mark.faults(12, "a hub repository with code and pickles beside its weights: neither is fetched")
+def test_a_hub_gives_configuration_and_safetensors_only(tiny_run, start, left, tmp_path, monkeypatch):
+    run = tiny_run()
+    assert start(run)[0].code() == 0
+    repository, cache = tmp_path / "repository", tmp_path / "cache"
+    assert exit_code("export", str(left(run).folder), "--out", str(repository)) == 0
+    for name in ("evil.py", "pytorch_model.bin", "model.pt", "sub/evil.py"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_bytes(b"import os")
+
+    def snapshot(name: str, *, allow_patterns: list[str]) -> str:
+        files = [str(path.relative_to(repository)) for path in repository.rglob("*") if path.is_file()]
+        for file in filter_repo_objects(files, allow_patterns=allow_patterns):
+            (cache / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(repository / file, cache / file)
+        return str(cache)
+
+    monkeypatch.setattr(hf, "snapshot_download", snapshot)
+    architecture = hf.read_architecture(hf.fetch("someone/encoder"))
+    assert hf.read_weights(cache, architecture)
+    assert {path.suffix for path in cache.rglob("*") if path.is_file()} == {".json", ".safetensors"}
 
 
 def exit_code(*arguments: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,15 @@ def test_a_time_limit_of_nothing_still_makes_a_step_each_start(tiny_run, start, 
     assert left(part).last.state()["timestamp"]["batch"] == 3
     assert start(part, "system.max_minutes=100")[0].code() == 0
     assert_same_end(left(whole), left(part))
+
+
+@pytest.mark.faults(5, "a wall-clock limit of seconds, by the real clock")
+def test_a_run_ends_before_its_time_is_over(tiny_run, start, left):
+    endless = [{"name": "endless", "objective": "mlm", "tokens": 10**12}]
+    run = tiny_run(phases=endless, schedule={"decay_phase": None}, system={"max_minutes": 8 / 60})
+    began = time.monotonic()
+    (child,) = start(run)
+    assert child.code(60) == 75
+    assert time.monotonic() - began < 12  # the limit, and what comes before it counts and after it is kept
+    (saved,) = left(run).saved
+    assert saved.state()["timestamp"]["batch"] > 5

@@ -10,7 +10,6 @@ from typing import Any
 from composer.core import Callback, Event, State
 from composer.loggers import Logger
 from composer.utils import dist
-from safetensors import SafetensorError
 
 from detour.errors import CheckpointError
 from detour.training import checkpoint
@@ -58,7 +57,8 @@ class Checkpointer(Callback):
     def save(self, state: State) -> None:
         """Saves now. Collective; if process 0 cannot write, every process raises CheckpointError."""
         captured = capture(state, self.stateful)
-        problem = None
+        problem: str | None = None
+        cause: Exception | None = None
         if captured is not None:
             tensors, plain = captured
             try:
@@ -70,8 +70,8 @@ class Checkpointer(Callback):
                 )
                 checkpoint.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=saved.tokens)
                 log.info("saved %s", saved.path)
-            except (OSError, SafetensorError) as error:
-                problem = f"{self.folder}: cannot write a checkpoint: {error}"
+            except Exception as error:  # whatever it is: the other processes wait for what comes next
+                problem, cause = f"{self.folder}: cannot write a checkpoint: {error or type(error).__name__}", error
         problem = dist.all_gather_object(problem)[0]
         if problem:
-            raise CheckpointError(problem)
+            raise CheckpointError(problem) from cause

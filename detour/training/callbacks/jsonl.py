@@ -11,6 +11,8 @@ from composer.core import State
 from composer.loggers import Logger, LoggerDestination
 from composer.utils import dist
 
+from detour.errors import TrainingError
+
 
 class JsonlLogger(LoggerDestination):
     """A line for each batch (its loss and rate, and the totals after it), each evaluation and each bad batch.
@@ -21,6 +23,9 @@ class JsonlLogger(LoggerDestination):
     Args:
         path: The file; process 0 writes it.
         batches_trained: Number of batches behind the checkpoint that this process continues from.
+
+    Raises:
+        TrainingError: A line cannot be written, as on a full disk.
     """
 
     def __init__(self, path: Path, *, batches_trained: int) -> None:
@@ -69,5 +74,8 @@ class JsonlLogger(LoggerDestination):
 
     def _append(self, state: State, values: dict[str, Any]) -> None:
         line = {"batch": state.timestamp.batch.value, "token": state.timestamp.token.value, **values}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be written: {error}") from error
