@@ -12,7 +12,7 @@ documents leave free at the end of the row is padding.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -32,6 +32,9 @@ class Batch(TypedDict):
     labels: NotRequired[Tensor]  # int64 [B, T]: what position t must predict, or IGNORE
     attention: NotRequired[str]  # "bidirectional" or "causal"
     objective: NotRequired[str]  # the registered name, for logs and metrics
+    # of a micro-batch, so that nothing has to be asked of the device that it is on
+    tokens: NotRequired[int]  # that are not padding
+    supervised_at: NotRequired[Tensor]  # int64 [M]: places in the flattened labels that are not IGNORE
 
 
 def doc_ids_of(batch: Batch) -> Tensor:
@@ -47,9 +50,34 @@ def doc_ids_of(batch: Batch) -> Tensor:
 
 def count_tokens(batch: Batch) -> dict[str, int]:
     """Tokens that are not padding (``total``) and tokens that carry loss (``loss_generating``)."""
-    total = int(batch["doc_lengths"].sum())
+    total = batch["tokens"] if "tokens" in batch else int(batch["doc_lengths"].sum())
+    if "supervised_at" in batch:
+        return {"total": total, "loss_generating": len(batch["supervised_at"])}
     labels_BT = batch.get("labels")
     return {"total": total, "loss_generating": total if labels_BT is None else int((labels_BT != IGNORE).sum())}
+
+
+def supervised_places(labels_BT: Tensor) -> Tensor:
+    """int64 [M]: places in the flattened labels that are not IGNORE. Waits for the device that they are on."""
+    return (labels_BT.flatten() != IGNORE).nonzero().squeeze(1)
+
+
+def micro_batches(batch: Batch, rows: float) -> list[Batch]:
+    """A supervised batch in pieces of so many rows, before it goes to the device: each with its counts taken, and in pinned
+    memory where there is a GPU, so that neither the copy nor the step waits for what the device does.
+    """
+    size, pin = int(rows), torch.cuda.is_available()
+    pieces: list[Batch] = []
+    for start in range(0, len(batch["input_ids"]), size):
+        piece: dict[str, Any] = {
+            key: value[start : start + size] if isinstance(value, Tensor) else value for key, value in batch.items()
+        }
+        piece["supervised_at"] = supervised_places(piece["labels"])
+        piece = {
+            key: value.pin_memory() if pin and isinstance(value, Tensor) else value for key, value in piece.items()
+        }
+        pieces.append(cast(Batch, {**piece, "tokens": int(piece["doc_lengths"].sum())}))
+    return pieces
 
 
 def check_batch(batch: Batch) -> None:

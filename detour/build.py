@@ -19,7 +19,7 @@ from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
 from detour import objectives
-from detour.batch import Batch, count_tokens
+from detour.batch import Batch, count_tokens, micro_batches
 from detour.config.check import arch, phase_schedule, wsd
 from detour.config.schema import RunConfig, StreamConfig
 from detour.data.loader import StreamSpec, build_loader
@@ -285,6 +285,7 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
         batch_transforms=batch_transforms,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),
         get_num_tokens_in_batch=count_tokens,
+        split_batch=micro_batches,
     )
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detour.batch import IGNORE, Batch, check_batch, count_tokens, doc_ids_of
+from detour.batch import IGNORE, Batch, check_batch, count_tokens, doc_ids_of, micro_batches
 from detour.errors import DataError
 from detour.testing import make_batch
 
@@ -37,6 +37,26 @@ def test_tokens_are_counted_without_padding_and_loss_by_the_labels():
     labels_BT[1, 0] = 7
     assert count_tokens({**batch, "labels": labels_BT}) == {"total": 9, "loss_generating": 3}
     assert count_tokens({**batch, "labels": torch.full((2, 10), IGNORE)})["loss_generating"] == 0
+
+
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), min_size=1, max_size=7),
+    rows=st.integers(1, 8),
+)
+def test_micro_batches_are_the_batch_and_know_their_counts(lengths, rows):
+    batch = make_batch(lengths, T=16)
+    labels = torch.where(batch["input_ids"] % 3 == 0, batch["input_ids"], IGNORE)
+    batch = {**batch, "labels": labels, "attention": "causal", "objective": "clm"}
+    pieces = micro_batches(batch, rows)
+    assert [len(piece["input_ids"]) for piece in pieces[:-1]] == [rows] * (len(pieces) - 1)
+    for key in ("input_ids", "doc_lengths", "sample_id", "labels"):
+        assert torch.equal(torch.cat([piece[key] for piece in pieces]), batch[key])
+    for piece in pieces:
+        assert piece["attention"] == "causal"
+        asked = {key: value for key, value in piece.items() if key not in ("tokens", "supervised_at")}
+        assert count_tokens(piece) == count_tokens(asked)
+        flat = piece["labels"].flatten()
+        assert piece["supervised_at"].tolist() == [n for n, label in enumerate(flat.tolist()) if label != IGNORE]
 
 
 def test_a_sound_batch_passes():

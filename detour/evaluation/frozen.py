@@ -1,6 +1,6 @@
 """A frozen encoder: states of texts, pooled, and log-probabilities of masked tokens. Plain transformers, no gradients.
 
-Shapes: N texts, T positions, H hidden size.
+Shapes: N texts, T positions, H hidden size, W words of all texts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM
+from transformers import AutoModel, AutoModelForMaskedLM, DataCollatorWithPadding
 
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ModelError
+from detour.evaluation.features import Encoded
 from detour.evaluation.finetune import longest_input
 from detour.evaluation.models import load_pretrained, takes_types
 
@@ -82,6 +83,24 @@ class Frozen:
             for i, vector in zip(some, pooled, strict=True):
                 vectors[i] = vector
         return np.stack(vectors), sum(length > limit for length in lengths)
+
+    @torch.no_grad()
+    def states_of_words(self, encoded: Encoded) -> np.ndarray:
+        """float32 [W, H]: the state at each word's first sub-word, example after example; zeros for a word without one."""
+        places_W2 = np.concatenate(encoded.places_W2)
+        states_WH = np.zeros((len(places_W2), self.model.config.hidden_size), np.float32)
+        words_of: list[list[int]] = [[] for _ in encoded.features]
+        for w, window in enumerate(places_W2[:, 0]):
+            if window >= 0:
+                words_of[window].append(w)
+        inputs = [{key: feature[key] for key in ("input_ids", "attention_mask")} for feature in encoded.features]
+        padded = DataCollatorWithPadding(self.tokenizer)
+        for some in _batches([len(feature["input_ids"]) for feature in inputs]):
+            batch: Any = padded([inputs[i] for i in some]).to(self.device)
+            states_NTH = self.model(**batch).last_hidden_state.float().cpu().numpy()
+            for i, states_TH in zip(some, states_NTH, strict=True):
+                states_WH[words_of[i]] = states_TH[places_W2[words_of[i], 1]]
+        return states_WH
 
     @torch.no_grad()
     def log_probabilities(self, ids_NT: Tensor, at_NT: Tensor) -> Tensor:

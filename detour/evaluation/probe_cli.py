@@ -35,10 +35,10 @@ class Row(NamedTuple):
 def linear(
     models: Models, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
 ) -> None:
-    """Logistic regression on frozen, mean-pooled states; for similarity the cosine itself. NER tasks are left out."""
+    """Logistic regression on frozen states of texts, for NER of words; for similarity the cosine of texts itself."""
     from detour.evaluation.probes import linear_probe
 
-    _probe_tasks("linear", linear_probe, models, suite, task, data, out, skip="ner")
+    _probe_tasks("linear", linear_probe, models, suite, task, data, out)
 
 
 @app.command()
@@ -114,12 +114,10 @@ def _probe_tasks(
     names: list[str] | None,
     data: Path,
     out: Path | None,
-    *,
-    skip: str = "",
 ) -> None:
     from detour.evaluation.dataset import load_dataset
 
-    tasks = [task for task in chosen_tasks(suite, names, None) if task.kind != skip]
+    tasks = chosen_tasks(suite, names, None)
     loaded = {task.name: load_dataset(task, data) for task in tasks}  # all of it before the first model is loaded
 
     def rows(encoder: Frozen) -> Iterator[Row]:

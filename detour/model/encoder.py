@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from detour.batch import IGNORE
+from detour.batch import supervised_places
 from detour.errors import ConfigError
 from detour.model.architecture import Architecture
 from detour.model.backends import BACKENDS, Attend, Rule
@@ -204,7 +204,14 @@ class Encoder(nn.Module):
                 x_NC = layer(x_NC, plan)
         return self.model.final_norm(x_NC)
 
-    def forward(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, labels_BT: Tensor, attention: str) -> LossSum:
+    def forward(
+        self,
+        input_ids_BT: Tensor,
+        doc_lengths_BD: Tensor,
+        labels_BT: Tensor,
+        attention: str,
+        supervised_at_M: Tensor | None = None,
+    ) -> LossSum:
         """Cross-entropy summed over the supervised positions; only their logits are ever computed.
 
         Args:
@@ -212,12 +219,15 @@ class Encoder(nn.Module):
             doc_lengths_BD: Tokens of each document of each row.
             labels_BT: What each position must predict, IGNORE where it need not.
             attention: "bidirectional" or "causal".
+            supervised_at_M: What `supervised_places` says of the labels; left out, it is asked, which waits for the
+                device in the middle of the pass.
         """
         x_NC = self.hidden(input_ids_BT, doc_lengths_BD, attention)
-        labels_N = labels_BT.flatten()
-        at_M = (labels_N != IGNORE).nonzero().squeeze(1)
-        loss = linear_cross_entropy(self.head(x_NC[at_M]), self.decoder.weight, self.decoder.bias, labels_N[at_M])
-        return LossSum(total=loss, supervised=torch.tensor(len(at_M), device=loss.device))
+        at_M = supervised_places(labels_BT) if supervised_at_M is None else supervised_at_M
+        target_M = labels_BT.flatten()[at_M]
+        loss = linear_cross_entropy(self.head(x_NC[at_M]), self.decoder.weight, self.decoder.bias, target_M)
+        # filled on the device: a number that is copied there would wait for it
+        return LossSum(total=loss, supervised=torch.full((), len(at_M), dtype=torch.int64, device=loss.device))
 
     def logits(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str) -> Tensor:
         """All logits [B, T, V], for inspection and export checks; training never builds them."""

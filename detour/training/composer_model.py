@@ -53,7 +53,9 @@ class DetourModel(ComposerModel):
         """Summed loss and count of a corrupted batch."""
         ids_BT = batch["input_ids"]
         with torch.autocast(ids_BT.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            return self.encoder(ids_BT, batch["doc_lengths"], batch["labels"], batch["attention"])  # type: ignore[typeddict-item]
+            return self.encoder(
+                ids_BT, batch["doc_lengths"], batch["labels"], batch["attention"], batch.get("supervised_at")  # type: ignore[typeddict-item]
+            )  # fmt: skip
 
     def loss(self, outputs: LossSum, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
         """Mean over the micro-batch's supervised tokens; Composer weights micro-batches by their token counts."""

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 from detour.cli import app
 from detour.errors import ConfigError, DataError, ModelError
-from detour.evaluation import needle
+from detour.evaluation import needle, probes
 from detour.evaluation.dataset import load_dataset
+from detour.evaluation.examples import Example
+from detour.evaluation.features import encode_words
 from detour.evaluation.frozen import Frozen, mean_of
 from detour.evaluation.held_out import held_out_probe
 from detour.evaluation.needle import haystack, needle_probe
@@ -50,6 +52,39 @@ def test_states_are_pooled_as_transformers_gives_them(frozen, encoder):
 def test_padding_is_no_part_of_a_mean():
     states = torch.arange(12.0).reshape(1, 4, 3)
     torch.testing.assert_close(mean_of(states, torch.tensor([[1, 1, 0, 0]])), states[:, :2].mean(1))
+
+
+def test_words_have_the_states_of_their_first_tokens(frozen, encoder):
+    """Of a document in windows too, each word's state being that of the window in which it is read."""
+    words = [text.split() for text in (*TEXTS, " ".join(TEXTS * 3))]
+    examples = [Example(id=str(i), parts=tuple(w), target=("O",) * len(w)) for i, w in enumerate(words)]
+    encoded = encode_words(frozen.tokenizer, examples, {"O": 0}, max_length=24)
+    assert len(encoded.features) > len(examples)
+    states = frozen.states_of_words(encoded)
+    assert len(states) == sum(map(len, words))
+    model = AutoModel.from_pretrained(encoder).eval()
+    with torch.no_grad():
+        windows = [model(torch.tensor([f["input_ids"]])).last_hidden_state[0].numpy() for f in encoded.features]
+    expected = [windows[window][position] for places in encoded.places_W2 for window, position in places]
+    np.testing.assert_allclose(states, np.stack(expected), atol=1e-5)
+    encoded.places_W2[0][1] = -1
+    assert not frozen.states_of_words(encoded)[1].any()
+
+
+def test_a_linear_probe_of_words_finds_entities(frozen, made, make_task, data_root, monkeypatch):
+    splits = made.ner()
+    task = make_task("signs", "ner", splits)
+    data = load_dataset(task, data_root)
+    found = linear_probe(frozen, task, data)
+    assert found.scores["span_micro_f1"] > 0.8  # "a" begins several words
+    assert found.settings["train_words"] == sum(len(record["tokens"]) for record in splits["train"])
+    with monkeypatch.context() as patch:
+        patch.setattr(probes, "WORDS", 300)
+        assert 300 <= linear_probe(frozen, task, data).settings["train_words"] < 320
+    for record in splits["train"]:
+        record["tokens"] = record["tokens"][::-1]  # tags stay
+    lost = linear_probe(frozen, task, load_dataset(make_task("signs", "ner", splits), data_root))
+    assert lost.scores["span_micro_f1"] < 0.5
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
@@ -113,8 +148,6 @@ def test_retrieval_at_random_is_at_chance(frozen, made, make_task, data_root):
 def test_probes_refuse_tasks_that_they_are_not_for(frozen, made, make_task, data_root):
     task = make_task("signs", "ner", made.ner())
     data = load_dataset(task, data_root)
-    with pytest.raises(ConfigError, match="not for NER"):
-        linear_probe(frozen, task, data)
     with pytest.raises(ConfigError, match="needs pairs of texts"):
         retrieval_probe(frozen, task, data)
 

@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from detour.batch import IGNORE, Batch, doc_ids_of
+from detour.batch import IGNORE, Batch, doc_ids_of, micro_batches
 from detour.errors import ConfigError
+from detour.model.backends import BACKENDS
 from detour.objectives import CLM, MLM, RowRandom
 from detour.testing import make_batch, make_vocab
 
@@ -187,6 +189,46 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(encoder, attention):
     assert int(loss.supervised) == int((labels_N != IGNORE).sum()) > 30
     assert loss.total.dtype == torch.float32
     assert loss.total.ndim == loss.supervised.ndim == 0
+
+
+class _Questions(TorchDispatchMode):
+    """Collects the operations that, on a GPU, wait until it has done all it was given."""
+
+    WAITING = (
+        "aten::_local_scalar_dense",
+        "aten::nonzero",
+        "aten::masked_select",
+        "aten::_unique2",
+        "aten::is_nonzero",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.name().split(".")[0]
+        if name in self.WAITING or (name == "aten::repeat_interleave" and "output_size" not in (kwargs or {})):
+            self.asked.append(name)
+        return operation(*args, **(kwargs or {}))
+
+
+@RULES
+def test_a_step_asks_nothing_of_the_device_where_the_places_are_known(encoder, monkeypatch, attention):
+    monkeypatch.setitem(BACKENDS, "values", lambda packing, rule, dtype: lambda q, k, v, dropout: v)  # as kernels do
+    model, batch = encoder(backend="values"), supervised(batch_of(), attention)
+    (known,) = micro_batches(batch, len(ROWS))
+    arguments = [batch[key] for key in ("input_ids", "doc_lengths", "labels", "attention")]
+    results = []
+    for places in ((), (known["supervised_at"],)):
+        with _Questions() as questions:
+            out = model(*arguments, *places)
+            (out.total / out.supervised).backward()
+        results.append((questions.asked, out.total.item(), out.supervised.item()))
+    (without, *expected), (asked, *found) = results
+    assert without == ["aten::nonzero"]
+    assert asked == []
+    assert found == expected
 
 
 def test_every_id_counts_as_a_label_the_first_and_the_last_too(encoder):
