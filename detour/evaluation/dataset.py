@@ -49,7 +49,7 @@ def load_dataset(task: Task, root: Path) -> Dataset:
         splits = _cut(source.read(root, task.kind), task.split)
         declared = task.labels or source.declared_labels(root)
     except DataError as error:
-        raise DataError(f"task '{task.name}': {error}{_where_to_get(task)}") from error
+        raise DataError(f"task '{task.name}': {error}{_where_to_get(task, root)}") from error
     except ConfigError as error:
         raise ConfigError(f"task '{task.name}': {error}") from error
     for split in ("train", "dev", "test"):
@@ -67,8 +67,14 @@ def load_dataset(task: Task, root: Path) -> Dataset:
     return Dataset(splits=splits, labels=labels, sha256=_hash(splits, labels))
 
 
-def _where_to_get(task: Task) -> str:
-    return f". It needs credentials: {task.credentials}" if task.credentials else ""
+def _where_to_get(task: Task, root: Path) -> str:
+    """What the description says of data that is not there."""
+    folder = task.source.options.get("path")
+    if folder and any((root / folder).glob("*")):
+        return ""
+    if task.credentials:
+        return f". It needs credentials: {task.credentials}"
+    return f". Of this task: {task.note}" if task.note else ""
 
 
 def _cut(splits: Splits, rule: SplitConfig) -> Splits:

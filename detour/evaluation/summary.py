@@ -10,11 +10,12 @@ from detour.errors import ConfigError, DataError
 from detour.evaluation import tables
 from detour.evaluation.figures import forest_plot
 from detour.evaluation.metrics import title
-from detour.evaluation.statistics import Comparison, compare, summarise
+from detour.evaluation.statistics import Comparison, compare, seeds_needed, summarise
 from detour.evaluation.suite import collect, deciding, row_of, write_whole
 from detour.evaluation.tables import points, probability
 from detour.registry import suggestion
 
+GAPS = (0.005, 0.01, 0.02)  # differences that readers ask about
 Scores = dict[str, dict[str, dict[int, float]]]  # model -> task -> seed -> score
 
 
@@ -139,6 +140,12 @@ def _verdict(comparison: Comparison) -> list[str]:
         "*Detectable*: the least true difference that so many seeds would show in four of five repetitions (power 0.8, 0.05), "
         "by the spread seen; *seeds needed*: to show the difference seen. Both before correction over tasks.",
     ]
+    if spreads := [d.summary.sd for d in c.tasks if d.summary.sd > 0]:
+        needed = [[seeds_needed(gap, sd) or "over 1000" for sd in (min(spreads), max(spreads))] for gap in GAPS]
+        spelt = "; ".join(f"{points(gap)} points, {n[0]} to {n[1]}" for gap, n in zip(GAPS, needed, strict=True))
+        lines.append(
+            f"Seeds that it takes to show a given gap on one task, from the steadiest task to the least steady: {spelt}."
+        )
     if len(c.tasks) < 6:
         lines.append(f"With {len(c.tasks)} tasks the bootstrap interval of the mean is too narrow: read it with care.")
     return lines

@@ -10,7 +10,7 @@ import pytest
 
 from detour.errors import ConfigError, DataError
 from detour.evaluation.dataset import load_dataset
-from detour.evaluation.task import load_suite
+from detour.evaluation.task import load_suite, load_task
 
 
 def grouped(count=60, *, per_group=3):
@@ -71,6 +71,14 @@ def test_missing_data_says_where_to_get_it(make_task, data_root):
     task = make_task("far", "ner", {}, credentials="an account at the archive")
     (data_root / "far").rmdir()
     assert "no such folder. It needs credentials: an account at the archive" in refusal(task, data_root)
+    (data_root / "far").mkdir()
+    assert "It needs credentials" in refusal(task, data_root)
+    (data_root / "far" / "train.jsonl").write_text("{")  # it is there; what is wrong with it is another matter
+    assert "credentials" not in refusal(task, data_root)
+
+
+def test_missing_data_that_anyone_may_have_says_how_it_is_had(data_root):
+    assert "no such folder. Of this task: Files AnatEM-IOB of github.com" in refusal(load_task("anatem"), data_root)
 
 
 @pytest.mark.parametrize("shares", [[0.7, 0.1, 0.2], [0.8, 0.2]])

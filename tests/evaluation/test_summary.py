@@ -114,6 +114,25 @@ def test_one_seed_gives_scores_without_intervals(tmp_path):
     assert all(row["sd"] == "" for row in read_csv(tmp_path / "scores.csv"))
 
 
+def test_the_page_says_how_many_seeds_a_gap_takes(tmp_path):
+    write_records(tmp_path)
+    page = write_summary(tmp_path, baseline="twin").read_text()
+    tasks = ("bc5cdr", "hoc", "quaero_emea")
+    pairs = [[score_of("detour", task, seed) - score_of("twin", task, seed) for seed in SEEDS] for task in tasks]
+    spreads = sorted(np.std(differences, ddof=1) for differences in pairs)
+
+    def needed(sd):
+        for n in range(2, 1001):
+            critical, shift = stats.t.ppf(0.975, n - 1), 0.01 / sd * math.sqrt(n)
+            if stats.nct.sf(critical, n - 1, shift) > 0.8:
+                return n
+        return None
+
+    assert f"; 1.0 points, {needed(spreads[0])} to {needed(spreads[-1])}; " in page
+    write_records(tmp_path / "same", models=("twin", "same"), tasks=tasks, seeds=(1,))
+    assert "given gap" not in write_summary(tmp_path / "same", baseline="twin").read_text()
+
+
 def test_models_may_lack_tasks(tmp_path):
     write_records(tmp_path, models=("twin",))
     write_records(tmp_path, models=("detour",), tasks=("hoc",))
