@@ -29,6 +29,7 @@ from detour.record import environment
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(highlight=False)
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+GPU_PAGE = PAGE.with_name("benchmarks_gpu.md")
 
 STEPS = [
     Setting("tiny", rows=8, peers=("packed", "sparse", "compiled", "padded"), steps=6),
@@ -85,13 +86,15 @@ def cpu(
 def gpu(
     out: Annotated[Path, typer.Option(help="JSON lines, a result each.")] = Path("build/benchmarks_gpu.jsonl"),
 ) -> None:
-    """Steps on one GPU: share of the rate of matrix products by backend and objective, and Hugging Face's beside them."""
+    """On one GPU: backends and objectives, the ladder from Hugging Face's step to ours, memory, sharding, stalls."""
     from benchmarks import gpu as on_gpu
 
     out.parent.mkdir(parents=True, exist_ok=True)
     for record in on_gpu.run():
         console.print(record)
         _keep(out, "gpu", record["what"], record)
+    GPU_PAGE.write_text(gpu_page(_kept(out)))
+    console.print(f"{GPU_PAGE.name}: written")
 
 
 def _keep(out: Path, kind: str, name: str, record: dict[str, Any]) -> None:
@@ -182,6 +185,34 @@ def page(kept: list[dict[str, Any]]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def gpu_page(kept: list[dict[str, Any]]) -> str:
+    """docs/benchmarks_gpu.md: a line a measurement, its tokens/s, share and memory, and whatever else it says."""
+    columns = {
+        "tokens_per_second": "{:,.0f}".format,
+        "spread": lambda ends: " to ".join(f"{end:,.0f}" for end in ends),
+        "share_of_product_rate": "{:.0%}".format,
+        "peak_gigabytes": "{:.1f}".format,
+    }
+    machine = kept[-1]["machine"]
+    lines = [
+        "# Benchmarks on a GPU",
+        "",
+        "Made by `python -m benchmarks gpu`; not written by hand. Medians and spread of rounds; real tokens a second.",
+        "",
+        f"- {machine['machine']}, commit {(machine['commit'] or 'unknown')[:12]}",
+        "- " + ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "mosaicml", "transformers")),
+        "",
+        "| what | tokens/s | spread | share of product rate | peak GB | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in (k["record"] for k in kept):
+        known = [show(record[key]) if record.get(key) is not None else "" for key, show in columns.items()]
+        rest = {k: v for k, v in record.items() if k not in {*columns, "what", "seconds"} and v is not None}
+        notes = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in rest.items())
+        lines.append(f"| {record['what']} | {' | '.join(known)} | {notes} |")
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -1,154 +1,331 @@
-"""One GPU: a whole step against the rate of matrix products, by backend and objective, and Hugging Face's beside it.
+"""One GPU: the whole step against the rate of matrix products, what each part of it gains, and what stands around it.
 
-Each figure is the median of interleaved rounds after a warm-up. Equal loss first: ours against Hugging Face's with the
-same weights in bf16, to 1e-2. The share of the product rate counts the FLOPs that the method needs (`detour.flops`).
+Medians of rounds after a warm-up. Equal loss first: ours against Hugging Face's with the same weights in bf16, to 1e-2.
+The share of the product rate counts the FLOPs that the method needs (`detour.flops`). What cannot run here is named with
+its reason, and the rest goes on.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from benchmarks import parts
 from benchmarks.step import now, peer_model, product_rate
 from detour.batch import IGNORE
 from detour.errors import ConfigError
 from detour.flops import training_flops
 from detour.model.architecture import SIZES, Architecture
-from detour.model.backends import BACKENDS, why_not
+from detour.model.backends import BACKENDS, select, why_not
 from detour.model.encoder import Encoder
+from detour.model.loss import linear_cross_entropy
 from detour.tune import packed_lengths
 
 ROUNDS, STEPS = 5, 5
 OBJECTIVES = {"mlm30": ("bidirectional", 0.3), "mlm15": ("bidirectional", 0.15), "clm": ("causal", 1.0)}
+Record = dict[str, Any]
+Loss = Callable[[Encoder, Tensor, Tensor], Tensor]
 
 
 def run(
-    device: str = "cuda", size: str = "modernbert-base", lengths: tuple[int, ...] = (1024, 8192), tokens: int = 65_536
-) -> Iterator[dict[str, Any]]:
+    device: str = "cuda",
+    size: str = "modernbert-base",
+    lengths: tuple[int, ...] = (1024, 8192),
+    tokens: int = 65_536,
+    rounds: int = ROUNDS,
+) -> Iterator[Record]:
     """Yields a record a measurement. ``device`` "cpu" and a small size try the code without a GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("the GPU suite needs a GPU, and torch sees none here")
-    arch, rate = SIZES[size], product_rate(device, torch.bfloat16, n=8192 if device == "cuda" else 512)
-    yield {"what": "rate of matrix products, bf16", "tflops": rate / 1e12}
+    bench = Bench(device, size, tokens, rounds)
+    yield {"what": "rate of matrix products, bf16", "tflops": bench.rate / 1e12}
     for T in lengths:
-        rows, documents = _rows(T, max(1, tokens // T))
-        yield _equal_loss(arch, rows, device)
-        seconds: dict[str, dict[str, list[float]]] = {}
+        yield bench.equal_loss(T)
+        yield from bench.backends(T)
+        yield from bench.ladder(T)
+        yield from bench.largest_micro_batch(T)
+    yield from bench.sharding(lengths[0])
+    # data stall, trainer over a bare loop, checkpoint stall and sizes
+    for line in parts.trainer_and_checkpoints(size, max(1, tokens // lengths[0]), lengths[0], precision="bf16"):
+        theirs = statistics.median(line.theirs) if line.theirs else None
+        yield {
+            "what": line.what,
+            "unit": line.unit,
+            "median": statistics.median(line.ours),
+            line.peer or "peer": theirs,
+        }
+
+
+class Bench:
+    """A device, a model's shape, and how much of each thing is done."""
+
+    def __init__(self, device: str, size: str, tokens: int, rounds: int) -> None:
+        self.device, self.arch, self.tokens, self.rounds = device, SIZES[size], tokens, rounds
+        self.rate = product_rate(device, torch.bfloat16, n=8192 if device == "cuda" else 512)
+        self.best = select("auto", device=device, dtype=torch.bfloat16)
+
+    def equal_loss(self, T: int) -> Record:
+        """Ours against Hugging Face's, the same weights, whole rows as single documents, in bf16."""
+        peer = peer_model(self.arch, "mlm").to(self.device).eval()
+        ours = Encoder(self.arch).to(self.device).eval()
+        ours.load_state_dict(peer.state_dict())
+        ids = self._rows(T)[0][:2]
+        labels, whole = _labels(ids, 0.3), torch.full((len(ids), 1), T, device=self.device)
+        with torch.no_grad(), torch.autocast(self.device, dtype=torch.bfloat16):
+            mine = ours(ids, whole, labels, "bidirectional")
+            theirs = peer(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+        difference = abs((mine.total / mine.supervised - theirs).item())
+        if difference > 1e-2:
+            raise SystemExit(f"losses differ by {difference:.1e}: no comparison of speed means anything")
+        return {"what": f"{T}, loss against Hugging Face, bf16", "difference": difference}
+
+    def backends(self, T: int) -> Iterator[Record]:
+        """Each attention backend, compiled or not, under each objective; and the time of CLM over MLM."""
+        ids, lengths = self._rows(T)
         for backend in BACKENDS:
-            if why_not(backend, device=device, dtype=torch.bfloat16) or (device == "cpu" and backend == "flex"):
+            if why_not(backend, device=self.device, dtype=torch.bfloat16) or (self.device, backend) == ("cpu", "flex"):
                 continue
             for compiled in (False, True):
-                name = f"{backend}{' compiled' if compiled else ''}"
-                try:
-                    step = _our_step(arch, rows, documents, device, backend=backend, compiled=compiled)
-                    seconds[name] = {objective: _times(step, objective, device) for objective in OBJECTIVES}
-                except Exception as error:  # a backend that fails is a result too, and named
-                    yield {"what": f"{T}, {name}", "failed": f"{type(error).__name__}: {error}"[:300]}
-        for name, by_objective in seconds.items():
-            for objective, times in by_objective.items():
-                median = statistics.median(times)
-                flops = _flops(arch, documents, objective)
-                yield {
-                    "what": f"{T}, {name}, {objective}", "tokens_per_second": rows.numel() / median,
-                    "spread": [rows.numel() / max(times), rows.numel() / min(times)],
-                    "share_of_product_rate": flops / median / rate,
-                    "peak_gigabytes": torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None,
-                }  # fmt: skip
-            ratio = statistics.median(by_objective["clm"]) / statistics.median(by_objective["mlm30"])
-            yield {
-                "what": f"{T}, {name}, time of clm over mlm30", "ratio": ratio,
-                "flop_ratio": _flops(arch, documents, "clm") / _flops(arch, documents, "mlm30"),
-            }  # fmt: skip
-        for sparse in (False, True):
-            step = _their_step(arch, rows, device, sparse=sparse)
-            times = _times(step, "mlm30", device)
-            yield {
-                "what": f"{T}, Hugging Face packed{', sparse' if sparse else ''}, mlm30",
-                "tokens_per_second": rows.numel() / statistics.median(times),
-            }
+                name, seconds = f"{T}, {backend}{', compiled' if compiled else ''}", {}
+                with _named(name) as failure:
+                    step = self._our_step(ids, lengths, backend=backend, compiled=compiled)
+                    for objective in OBJECTIVES:
+                        record = self._timed(f"{name}, {objective}", lambda o=objective, s=step: s(o), lengths)
+                        flops = _flops(self.arch, lengths, objective)
+                        seconds[objective] = record["seconds"]
+                        yield {**record, "share_of_product_rate": flops / record["seconds"] / self.rate}
+                    yield {
+                        "what": f"{name}, time of clm over mlm30",
+                        "ratio": seconds["clm"] / seconds["mlm30"],
+                        "flop_ratio": _flops(self.arch, lengths, "clm") / _flops(self.arch, lengths, "mlm30"),
+                    }
+                yield from failure
+
+    def ladder(self, T: int) -> Iterator[Record]:
+        """MLM at 30%, from Hugging Face's padded documents to ours, one change at a time; each rung keeps those below."""
+        ids, lengths = self._rows(T)
+        plain, fused = {"fused": False}, {"fused": True}
+        rungs: dict[str, Callable[[], Callable[[], None]]] = {
+            "Hugging Face, padded": lambda: self._their_step(*self._padded(ids, lengths), attention="sdpa"),
+            "Hugging Face, unpadded": lambda: self._their_step(
+                *self._padded(ids, lengths), attention="flash_attention_2"
+            ),
+            "Hugging Face, packed, logits of masked positions": lambda: self._their_step(
+                ids, torch.ones_like(ids), attention="sdpa", sparse=True
+            ),
+            "packed": lambda: self._rung(ids, lengths, _whole_logits, plain),
+            "+ logits of masked positions": lambda: self._rung(ids, lengths, _masked_logits, plain),
+            "+ fused cross-entropy": lambda: self._rung(ids, lengths, _fused, plain),
+            "  (Liger's instead)": lambda: self._rung(ids, lengths, _liger, plain),
+            "+ compiled": lambda: self._rung(ids, lengths, _fused, plain, compiled=True),
+            "+ fused optimizer": lambda: self._rung(ids, lengths, _fused, fused, compiled=True),
+        }
+        for name, make in rungs.items():
+            what = f"{T}, ladder: {name}"
+            with _named(what) as failure:
+                yield self._timed(what, make(), lengths)
+            yield from failure
+
+    def largest_micro_batch(self, T: int) -> Iterator[Record]:
+        """Rows doubled until memory ends, or the suite's own number of tokens on a CPU."""
+        rows = 1
+        while self.device == "cuda" or rows * T <= self.tokens:
+            ids, lengths = self._rows(T, rows)
+            try:
+                step = self._our_step(ids, lengths, backend=self.best, compiled=False)
+                record = self._timed(
+                    f"{T}, micro-batch of {rows} rows, clm", lambda s=step: s("clm"), lengths, rounds=1
+                )
+            except torch.OutOfMemoryError:
+                yield {"what": f"{T}, largest micro-batch", "rows": rows // 2}
+                return
+            yield record
+            rows *= 2
+
+    def sharding(self, T: int) -> Iterator[Record]:
+        """The same step under FSDP2 in a world of one process, over the one without."""
+        from torch.distributed.fsdp import fully_shard
+
+        ids, lengths = self._rows(T)
+        with _named("FSDP2 at world size 1") as failure, _world_of_one(self.device):
+            seconds = {}
+            for sharded in (False, True):
+                encoder = Encoder(self.arch, backend=self.best).to(self.device)
+                if sharded:
+                    for layer in encoder.model.layers:
+                        fully_shard(layer)
+                    fully_shard(encoder)
+                step = self._step_of(encoder, ids, lengths)
+                what = f"{T}, FSDP2 at world size 1: {'sharded' if sharded else 'plain'}"
+                record = self._timed(what, lambda s=step: s("mlm30"), lengths)
+                seconds[sharded] = record["seconds"]
+                yield record
+            yield {"what": f"{T}, FSDP2 at world size 1, over plain", "ratio": seconds[True] / seconds[False]}
+        yield from failure
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def _rows(self, T: int, rows: int | None = None) -> tuple[Tensor, Tensor]:
+        """Token ids [n, T], and the documents' lengths [n, D], 500 tokens on average."""
+        n = rows or max(1, self.tokens // T)
+        ids = np.random.default_rng(0).integers(10, min(2000, self.arch.vocab_size), (n, T))
+        return torch.from_numpy(ids).to(self.device), packed_lengths(n, T, 500).to(self.device)
+
+    def _padded(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The same documents, a row each, and the mask of their tokens."""
+        documents = [
+            document
+            for row, of in zip(ids, lengths.tolist(), strict=True)
+            for document in row[: sum(of)].split([n for n in of if n])
+        ]
+        pad = torch.nn.utils.rnn.pad_sequence
+        return pad(documents, batch_first=True), pad([torch.ones_like(d) for d in documents], batch_first=True)
+
+    def _our_step(self, ids: Tensor, lengths: Tensor, *, backend: str, compiled: bool) -> Callable[[str], None]:
+        encoder = Encoder(self.arch, backend=backend).to(self.device)
+        if compiled:
+            encoder.compile_regions()
+        return self._step_of(encoder, ids, lengths)
+
+    def _step_of(self, encoder: Encoder, ids: Tensor, lengths: Tensor) -> Callable[[str], None]:
+        finish = _optimizer(encoder, {"fused": True})
+        labels = {name: _labels(ids, share) for name, (_, share) in OBJECTIVES.items()}
+        places = {name: (of.flatten() != IGNORE).nonzero().squeeze(1) for name, of in labels.items()}
+
+        def step(objective: str) -> None:
+            with torch.autocast(self.device, dtype=torch.bfloat16):
+                out = encoder(ids, lengths, labels[objective], OBJECTIVES[objective][0], places[objective])
+            (out.total / out.supervised).backward()
+            finish()
+
+        return step
+
+    def _rung(
+        self, ids: Tensor, lengths: Tensor, loss: Loss, optimizer: dict[str, bool], *, compiled: bool = False
+    ) -> Callable[[], None]:
+        encoder = Encoder(self.arch, backend=self.best).to(self.device)
+        if compiled:
+            encoder.compile_regions()
+        finish, labels_N = _optimizer(encoder, optimizer), _labels(ids, 0.3).flatten()
+
+        def step() -> None:
+            with torch.autocast(self.device, dtype=torch.bfloat16):
+                loss(encoder, encoder.hidden(ids, lengths, "bidirectional"), labels_N).backward()
+            finish()
+
+        return step
+
+    def _their_step(self, ids: Tensor, mask: Tensor, *, attention: str, sparse: bool = False) -> Callable[[], None]:
+        model = peer_model(self.arch, "mlm", sparse=sparse)
+        model.set_attn_implementation(attention)  # type: ignore[operator]
+        model.to(self.device)
+        finish, labels = _optimizer(model, {"fused": False}), _labels(ids, 0.3).masked_fill(mask == 0, IGNORE)
+
+        def step() -> None:
+            with torch.autocast(self.device, dtype=torch.bfloat16):
+                loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+            loss.backward()
+            finish()
+
+        return step
+
+    def _timed(self, what: str, step: Callable[[], None], lengths: Tensor, rounds: int | None = None) -> Record:
+        """Median seconds of a step, its real tokens a second and, on a GPU, the most memory it took."""
+        for _ in range(2):
+            step()
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        times = []
+        for _ in range(rounds or self.rounds):
+            start = now(self.device)
+            for _ in range(STEPS):
+                step()
+            times.append((now(self.device) - start) / STEPS)
+        tokens = int(lengths.sum())
+        return {
+            "what": what, "seconds": statistics.median(times), "tokens_per_second": tokens / statistics.median(times),
+            "spread": [tokens / max(times), tokens / min(times)],
+            "peak_gigabytes": torch.cuda.max_memory_allocated() / 1e9 if self.device == "cuda" else None,
+        }  # fmt: skip
 
 
-def _rows(T: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids [n, T], and the documents' lengths [n, D], 500 tokens on average."""
-    return torch.from_numpy(np.random.default_rng(0).integers(10, 2000, (n, T))), packed_lengths(n, T, 500)
+# --- the losses of the ladder ---------------------------------------------------------------------------------------
 
 
-def _labels(ids: torch.Tensor, share: float) -> torch.Tensor:
+def _whole_logits(encoder: Encoder, x_NC: Tensor, labels_N: Tensor) -> Tensor:
+    return F.cross_entropy(encoder.decoder(encoder.head(x_NC)).float(), labels_N, ignore_index=IGNORE)
+
+
+def _masked_logits(encoder: Encoder, x_NC: Tensor, labels_N: Tensor) -> Tensor:
+    at_M = (labels_N != IGNORE).nonzero().squeeze(1)
+    return F.cross_entropy(encoder.decoder(encoder.head(x_NC[at_M])).float(), labels_N[at_M])
+
+
+def _fused(encoder: Encoder, x_NC: Tensor, labels_N: Tensor) -> Tensor:
+    at_M = (labels_N != IGNORE).nonzero().squeeze(1)
+    h_MC, decoder = encoder.head(x_NC[at_M]), encoder.decoder
+    return linear_cross_entropy(h_MC, decoder.weight, decoder.bias, labels_N[at_M]) / len(at_M)
+
+
+def _liger(encoder: Encoder, x_NC: Tensor, labels_N: Tensor) -> Tensor:
+    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss  # type: ignore[import-not-found]
+
+    at_M = (labels_N != IGNORE).nonzero().squeeze(1)
+    h_MC, decoder = encoder.head(x_NC[at_M]), encoder.decoder
+    return LigerFusedLinearCrossEntropyLoss()(decoder.weight, h_MC, labels_N[at_M], decoder.bias)
+
+
+# --- small things ---------------------------------------------------------------------------------------------------
+
+
+def _labels(ids: Tensor, share: float) -> Tensor:
     drawn = torch.rand(ids.shape, generator=torch.Generator().manual_seed(1)).to(ids.device)
     return torch.where(drawn < share, ids, IGNORE)
 
 
-def _our_step(
-    arch: Architecture, ids: torch.Tensor, lengths: torch.Tensor, device: str, *, backend: str, compiled: bool
-) -> Callable[[str], None]:
-    encoder = Encoder(arch, backend=backend).to(device)
-    if compiled:
-        encoder.compile_regions()
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-5, fused=True)
-    ids, lengths = ids.to(device), lengths.to(device)
-    labels = {name: _labels(ids, share) for name, (_, share) in OBJECTIVES.items()}
+def _optimizer(model: torch.nn.Module, options: dict[str, bool]) -> Callable[[], None]:
+    """What follows the backward pass."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **options)
 
-    def step(objective: str) -> None:
-        with torch.autocast(device, dtype=torch.bfloat16):
-            out = encoder(ids, lengths, labels[objective], OBJECTIVES[objective][0])
-        (out.total / out.supervised).backward()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def _their_step(arch: Architecture, ids: torch.Tensor, device: str, *, sparse: bool) -> Callable[[str], None]:
-    model = peer_model(arch, "mlm", sparse=sparse).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    ids = ids.to(device)
-    labels = _labels(ids, 0.3)
-
-    def step(objective: str) -> None:
-        with torch.autocast(device, dtype=torch.bfloat16):
-            loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
-        loss.backward()
+    def finish() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
 
-    return step
+    return finish
 
 
-def _times(step: Callable[[str], None], objective: str, device: str) -> list[float]:
-    for _ in range(2):
-        step(objective)
-    times = []
-    for _ in range(ROUNDS):
-        start = now(device)
-        for _ in range(STEPS):
-            step(objective)
-        times.append((now(device) - start) / STEPS)
-    return times
-
-
-def _flops(arch: Architecture, lengths: torch.Tensor, objective: str) -> float:
+def _flops(arch: Architecture, lengths: Tensor, objective: str) -> float:
     attention, share = OBJECTIVES[objective]
-    return training_flops(arch, lengths.flatten().numpy(), attention=attention, supervised=share * float(lengths.sum()))
+    documents = lengths.flatten().cpu().numpy()
+    return training_flops(arch, documents, attention=attention, supervised=share * float(lengths.sum()))
 
 
-def _equal_loss(arch: Architecture, ids: torch.Tensor, device: str) -> dict[str, Any]:
-    """Ours against Hugging Face's, the same weights, whole rows as single documents, in bf16."""
-    peer = peer_model(arch, "mlm").to(device).eval()
-    ours = Encoder(arch).to(device).eval()
-    ours.load_state_dict(peer.state_dict())
-    some = ids[:2].to(device)
-    labels = _labels(some, 0.3)
-    whole = torch.full((len(some), 1), some.shape[1], device=device)
-    with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16):
-        mine = ours(some, whole, labels, "bidirectional")
-        theirs = peer(input_ids=some, attention_mask=torch.ones_like(some), labels=labels).loss
-    difference = abs((mine.total / mine.supervised - theirs).item())
-    if difference > 1e-2:
-        raise SystemExit(f"losses differ by {difference:.1e}: no comparison of speed means anything")
-    return {"what": f"{ids.shape[1]}, loss against Hugging Face, bf16", "difference": difference}
+@contextmanager
+def _named(what: str) -> Iterator[list[Record]]:
+    """Collects the failure of what cannot run here: that is a result too."""
+    failure: list[Record] = []
+    try:
+        yield failure
+    except Exception as error:
+        failure.append({"what": what, "failed": f"{type(error).__name__}: {error}"[:300]})
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _world_of_one(device: str) -> Iterator[None]:
+    store = torch.distributed.HashStore()
+    backend = "nccl" if device == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()

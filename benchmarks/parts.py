@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from composer.core import Callback
 
 from benchmarks.fixture import prepare_rows
-from benchmarks.step import Setting, run_on
+from benchmarks.step import Setting, now, run_on
 from detour.build import build_trainer, close
 from detour.config.schema import RunConfig
 from detour.data.loader import StreamSpec, build_loader
@@ -152,20 +152,26 @@ def _timed_loss(side: Callable[..., torch.Tensor], M: int, C: int, V: int) -> tu
     return statistics.median(times[1:]), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
 
 
-def trainer_and_checkpoints(size: str, rows: int, row_tokens: int, steps: int = 5, rounds: int = 3) -> Iterator[Line]:
-    """Seconds of a step in the trainer against a bare loop over the same batches; seconds and bytes of a checkpoint."""
-    setting = Setting(size=size, rows=rows, row_tokens=row_tokens)
+def trainer_and_checkpoints(
+    size: str, rows: int, row_tokens: int, steps: int = 5, rounds: int = 3, precision: str = "fp32"
+) -> Iterator[Line]:
+    """Seconds of a step in the trainer against a bare loop over the same batches, and of the wait for a batch; seconds and
+    bytes of a checkpoint.
+    """
+    setting = Setting(size=size, rows=rows, row_tokens=row_tokens, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = prepare_rows(Path(folder), row_tokens=row_tokens, rows=rows * (steps + 1))
         run = run_on(Path(folder), tokenizer, setting, {"rate": 0.3})
-        ours, bare, saves, loads, size_in_bytes = [], [], [], [], 0
+        run = replace(run, data=replace(run.data, workers=2))
+        ours, bare, waits, saves, loads, size_in_bytes = [], [], [], [], [], 0
         for _ in range(rounds):
             trainer = build_trainer(run)
-            batches: list[Any] = []
-            trainer.state.callbacks.append(_Watch(batches, times := []))
+            watch = _Watch()
+            trainer.state.callbacks.append(watch)
             trainer.fit(duration=f"{steps}ba")
-            ours.append(statistics.median(np.diff(times)[1:]))
-            bare.append(_bare_loop(run, trainer.state.model.encoder, batches))
+            ours.append(statistics.median(np.diff(watch.ends)[1:]))
+            waits.append(100 * statistics.median(watch.waits[2:]) / ours[-1])
+            bare.append(_bare_loop(run, trainer.state.model.encoder, watch.batches))
             tensors, state = capture(trainer.state, [])  # type: ignore[misc]
             start = time.perf_counter()
             saved = checkpoint.write(Path(folder) / "saved", tokens=1, tensors=tensors, state=state)
@@ -178,6 +184,7 @@ def trainer_and_checkpoints(size: str, rows: int, row_tokens: int, steps: int = 
             loads.append(time.perf_counter() - start)
             close(trainer)
     yield Line(f"step in the trainer, {setting.title}", "s", ours, "bare loop", bare, goal="<= 1.03")
+    yield Line(f"wait for a batch, {setting.title}", "% of a step", waits)
     yield Line(f"checkpoint, {size}: training waits", "s", saves)
     yield Line(f"checkpoint, {size}: hashed and read", "s", loads)
     parameters = sum(p.numel() for p in {id(p): p for p in trainer.state.model.parameters()}.values())
@@ -185,29 +192,41 @@ def trainer_and_checkpoints(size: str, rows: int, row_tokens: int, steps: int = 
 
 
 class _Watch(Callback):
-    """Keeps the corrupted batches, and the time at which each ended."""
+    """Keeps the corrupted batches, the time at which each ended, and how long each was waited for."""
 
-    def __init__(self, batches: list[Any], times: list[float]) -> None:
-        self.batches, self.times = batches, times
+    def __init__(self) -> None:
+        self.batches: list[Any] = []
+        self.ends: list[float] = []
+        self.waits: list[float] = []
+        self._since = 0.0
+
+    def before_dataloader(self, state: Any, logger: Any) -> None:
+        self._since = time.perf_counter()
+
+    def after_dataloader(self, state: Any, logger: Any) -> None:
+        self.waits.append(time.perf_counter() - self._since)
 
     def before_forward(self, state: Any, logger: Any) -> None:
         self.batches.append(state.batch)
 
     def batch_end(self, state: Any, logger: Any) -> None:
-        self.times.append(time.perf_counter())
+        self.ends.append(now("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
     """Median seconds of a step over the batches: forward, backward, clipping, optimizer, and nothing else."""
     optimizer = build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr)
     times = []
+    device, bf16 = batches[0]["input_ids"].device.type, run.system.precision == "bf16"
     for batch in batches:
-        out = encoder(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
+        arguments = (batch[key] for key in ("input_ids", "doc_lengths", "labels", "attention", "supervised_at"))
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+            out = encoder(*arguments)
         (out.total / out.supervised).backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        times.append(time.perf_counter())
+        times.append(now(device))
     return statistics.median(np.diff(times)[1:])
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from benchmarks.__main__ import page
+from benchmarks.__main__ import gpu_page, page
 from benchmarks.parts import Line
 from benchmarks.step import Result, Setting, Side, examples, loss_difference
 from detour.batch import IGNORE
@@ -67,3 +67,18 @@ def test_the_page_has_a_line_for_each_side_and_each_part():
     assert "| ettin-17m, mlm30, 4 x 1024, fp32 | ours | 210 | 200 to 220 |  | 1.00 | 50% |" in text
     assert "|  | packed | 105 | 100 to 110 | 2.00 | 2.00 |  |" in text
     assert "| loader | 20 tokens/s a core | 10 to 30 | 5 (stock) | 4.00 | >= 1 |" in text
+
+
+def test_the_page_of_the_gpu_has_a_line_for_each_record_whatever_it_holds():
+    machine = {"machine": "a GPU", "commit": None, "python": "3", "torch": "2", "mosaicml": "0", "transformers": "4"}
+    records = [
+        {"what": "1024, flash, clm", "seconds": 0.1, "tokens_per_second": 1e6, "spread": [9e5, 2e6],
+         "share_of_product_rate": 0.42, "peak_gigabytes": 12.34},
+        {"what": "1024, largest micro-batch", "rows": 64},
+        {"what": "1024, ladder: x", "failed": "ImportError: no x"},
+    ]  # fmt: skip
+    text = gpu_page([{"kind": "gpu", "name": r["what"], "record": r, "machine": machine} for r in records])
+    assert "- a GPU, commit unknown" in text
+    assert "| 1024, flash, clm | 1,000,000 | 900,000 to 2,000,000 | 42% | 12.3 |  |" in text
+    assert "| 1024, largest micro-batch |  |  |  |  | rows 64 |" in text
+    assert "| 1024, ladder: x |  |  |  |  | failed ImportError: no x |" in text
