@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import parts
-from benchmarks.step import now, peer_model, product_rate
+from benchmarks.step import peer_model
 from detour.batch import IGNORE
 from detour.errors import ConfigError
 from detour.flops import training_flops
@@ -26,6 +26,7 @@ from detour.model.architecture import SIZES, Architecture
 from detour.model.backends import BACKENDS, select, why_not
 from detour.model.encoder import Encoder
 from detour.model.loss import linear_cross_entropy
+from detour.product_rate import product_rate, settled
 from detour.tune import packed_lengths
 
 ROUNDS, STEPS = 5, 5
@@ -68,7 +69,7 @@ class Bench:
 
     def __init__(self, device: str, size: str, tokens: int, rounds: int) -> None:
         self.device, self.arch, self.tokens, self.rounds = device, SIZES[size], tokens, rounds
-        self.rate = product_rate(device, torch.bfloat16, n=8192 if device == "cuda" else 512)
+        self.rate = product_rate(device, torch.bfloat16, seconds=1.0)
         self.best = select("auto", device=device, dtype=torch.bfloat16)
 
     def equal_loss(self, T: int) -> Record:
@@ -244,10 +245,10 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
         times = []
         for _ in range(rounds or self.rounds):
-            start = now(self.device)
+            start = settled(self.device)
             for _ in range(STEPS):
                 step()
-            times.append((now(self.device) - start) / STEPS)
+            times.append((settled(self.device) - start) / STEPS)
         tokens = int(lengths.sum())
         return {
             "what": what, "seconds": statistics.median(times), "tokens_per_second": tokens / statistics.median(times),

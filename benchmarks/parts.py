@@ -19,12 +19,13 @@ import torch
 from composer.core import Callback
 
 from benchmarks.fixture import prepare_rows
-from benchmarks.step import Setting, now, run_on
+from benchmarks.step import Setting, run_on
 from detour.build import build_trainer, close
 from detour.config.schema import RunConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.packing import pack_rows, split_document
 from detour.model.loss import linear_cross_entropy
+from detour.product_rate import settled
 from detour.training import checkpoint
 from detour.training.optim import build_optimizer
 from detour.training.resume import capture
@@ -210,7 +211,7 @@ class _Watch(Callback):
         self.batches.append(state.batch)
 
     def batch_end(self, state: Any, logger: Any) -> None:
-        self.ends.append(now("cuda" if torch.cuda.is_available() else "cpu"))
+        self.ends.append(settled("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
@@ -226,7 +227,7 @@ def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        times.append(now(device))
+        times.append(settled(device))
     return statistics.median(np.diff(times)[1:])
 
 

@@ -53,6 +53,7 @@ from detour.flops import training_flops
 from detour.model.architecture import SIZES, Architecture
 from detour.model.encoder import Encoder
 from detour.objectives import RowRandom
+from detour.product_rate import product_rate
 from detour.record import environment
 
 console = Console(highlight=False)
@@ -216,32 +217,12 @@ def examples(batches: list[Batch], objective: str, peer: str) -> list[dict[str, 
     return steps
 
 
-def product_rate(
-    device: str = "cpu", dtype: torch.dtype = torch.float32, *, n: int = 2048, seconds: float = 1.0
-) -> float:
-    """FLOPs a second of n x n matrix products, the best of many."""
-    a, b = torch.randn(2, n, n, device=device, dtype=dtype)
-    best, end = 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = now(device)
-        a @ b
-        best = max(best, 2 * n**3 / (now(device) - start))
-    return best
-
-
-def now(device: str) -> float:
-    """Seconds, once the device has done what it was given."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -> None:
     """A process that trains one round a message; answers tokens a second, peak memory, share of the product rate."""
     _settle()
     memory = Memory()
     while pipe.recv():
-        rate = product_rate()
+        rate = product_rate("cpu", torch.float32, n=2048, seconds=1.0)
         memory.restart()
         trainer = build_trainer(run)
         times = StepTimes()

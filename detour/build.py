@@ -99,7 +99,8 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
         clip_norm=run.optimizer.clip_norm,
         gradient_scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
     )
-    ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard)
+    dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
+    ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard, dtype=dtype)
     stateful = [ledger, switch, guard]
     checkpointer = Checkpointer(
         folder=folder.checkpoints,

@@ -88,7 +88,7 @@ def _bar(run: RunRecord) -> str:
 def _cost_table(run: RunRecord) -> str:
     """What each phase was to see, saw and cost."""
     names = ["Phase", "Objective", "Tokens planned", "Tokens seen", "Supervised tokens", "Steps", "FLOPs"]
-    head = _row([*names, "Device-seconds", "Tokens/s"], tag="th")
+    head = _row([*names, "Device-seconds", "Utilisation", "Tokens/s"], tag="th")
     rows = "".join(_row([*_named(run, phase), f"{phase.planned:,}", *_counts(phase)]) for phase in run.phases)
     return f"<table><thead>{head}</thead><tbody>{rows}</tbody>{_total(run)}</table>"
 
@@ -132,18 +132,19 @@ def _total(run: RunRecord) -> str:
     supervised, steps = sum(p.supervised for p in run.phases), sum(p.steps for p in run.phases)
     flops, seconds = sum(p.flops for p in run.phases), sum(p.device_seconds for p in run.phases)
     counts = [f"{run.planned:,}", f"{run.seen:,}", f"{supervised:,}", f"{steps:,}", _flops(flops), f"{seconds:,.1f}"]
-    return f"<tfoot>{_row(['All', '', *counts, ''])}</tfoot>"
+    return f"<tfoot>{_row(['All', '', *counts, '', ''])}</tfoot>"
 
 
 def _counts(phase: PhaseAccount) -> list[str]:
     if not phase.tokens:
-        return ["0", *[_NONE] * 5]
+        return ["0", *[_NONE] * 6]
     return [
         f"{phase.tokens:,}",
         f"{phase.supervised:,}",
         f"{phase.steps:,}",
         _flops(phase.flops),
         f"{phase.device_seconds:,.1f}",
+        f"{phase.utilisation:.0%}" if math.isfinite(phase.utilisation) else _NONE,
         f"{phase.tokens_per_second:,.0f}" if math.isfinite(phase.tokens_per_second) else _NONE,
     ]
 
@@ -187,8 +188,9 @@ def _reading(run: RunRecord) -> list[str]:
     """How to read the numbers, whatever the run."""
     notes = [
         "Tokens are tokens that are not padding. A phase begins with a whole batch, so it may end a little past its plan.",
-        "FLOPs follow from the true document lengths. Device-seconds and tokens a second count training batches only, "
-        "without evaluation and saving.",
+        "FLOPs follow from the true document lengths; utilisation is their share of what the devices' rate of matrix "
+        "products, measured at each start, would have made of the time.",
+        "Device-seconds and tokens a second count training batches only, without evaluation and saving.",
     ]
     if run.metrics.evaluations:
         notes.append("Losses are in nats a supervised token. At the start of a phase: before its first batch.")

@@ -44,10 +44,16 @@ class PhaseAccount:
     supervised: int = 0
     flops: float = 0.0
     device_seconds: float = 0.0
+    product_flops: float = 0.0
     steps: int = 0
     tokens_per_second: float = math.nan
     lr: tuple[float, float] | None = None
     held_out: dict[str, tuple[HeldOut | None, HeldOut | None]] = field(default_factory=dict)
+
+    @property
+    def utilisation(self) -> float:
+        """FLOPs over what the devices' rate of matrix products would have made of the time; NaN if that is not known."""
+        return self.flops / self.product_flops if self.product_flops else math.nan
 
     @property
     def end(self) -> int:
@@ -174,7 +180,12 @@ def _ledger(checkpoint: Checkpoint) -> tuple[int, list[dict[str, Any]]]:
     kinds = {"tokens": int, "supervised": int, "flops": float, "device_seconds": float, "steps": int}
     entries = state["callbacks"]["Ledger"]["entries"]
     return int(state["timestamp"]["batch"]), [
-        {key: kind(entry[key]) for key, kind in kinds.items()} for entry in entries
+        # runs of before it was measured have no rate of products
+        {
+            **{key: kind(entry[key]) for key, kind in kinds.items()},
+            "product_flops": float(entry.get("product_flops", 0)),
+        }
+        for entry in entries
     ]
 
 
@@ -188,6 +199,7 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
     }
     tokens_N = metrics.column("token") - metrics.column("before")
     seconds_N = grown["flops"] / np.maximum(metrics.column("throughput/flops_per_second_per_device"), 1e-9)
+    product_N = grown["flops"] / np.maximum(metrics.column("throughput/utilisation"), 1e-9)
     out = []
     for index, phase in enumerate(phases):
         new_N = (metrics.column("phase/index") == index) & (metrics.column("batch") > after_batch)
@@ -198,6 +210,7 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
                 supervised=phase.supervised + int(np.nansum(grown["supervised"][new_N])),
                 flops=phase.flops + float(np.nansum(grown["flops"][new_N])),
                 device_seconds=phase.device_seconds + float(np.nansum(seconds_N[new_N])),
+                product_flops=phase.product_flops + float(np.nansum(product_N[new_N])),
                 steps=phase.steps + int(new_N.sum()),
             )
         )

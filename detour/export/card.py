@@ -20,7 +20,8 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
     licences = sorted({part for source in sources for part in (source["licence"] or "not stated").split(", ")})
     phases = [
         f"| {phase['name']} | {phase['objective']}{_options(phase['options'])} | {phase['tokens']:,} | {entry['tokens']:,} "
-        f"| {entry['supervised']:,} | {entry['flops']:.3e} | {entry['device_seconds']:,.0f} |"
+        f"| {entry['supervised']:,} | {entry['flops']:.3e} | {entry['device_seconds']:,.0f} "
+        f"| {_share(entry['flops'], entry.get('product_flops', 0.0))} |"
         for phase, entry in zip(config["phases"], ledger, strict=False)
     ]
     data = [
@@ -47,9 +48,11 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         "",
         "## Phases and cost",
         "",
-        "| phase | objective | tokens planned | tokens seen | tokens supervised | FLOPs | device-seconds |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| phase | objective | tokens planned | tokens seen | tokens supervised | FLOPs | device-seconds | utilisation |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
         *phases,
+        "",
+        "Utilisation: the FLOPs over what the devices' rate of matrix products would have made of the device-seconds.",
         "",
         f"Learning rate: peak {schedule['peak_lr']:g}, warmup {schedule['warmup_tokens']:,} tokens, decay over "
         f"'{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}. Optimizer: {optimizer['name']}, "
@@ -70,6 +73,10 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         *(f"- {key}: {value}" for key, value in environment.items()),
         "",
     ])  # fmt: skip
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "unknown"
 
 
 def _options(options: dict[str, Any]) -> str:

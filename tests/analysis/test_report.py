@@ -35,7 +35,7 @@ def line(batch: int, phases=PHASES, **values) -> dict:
         "batch": batch, "token": batch * STEP, "phase/index": index, "lr": 1e-4 * batch, "grad_norm": 1.5,
         "loss/train/total": loss, f"loss/train/{phases[index][1]}": loss, "tokens/supervised": 60 * batch,
         "flops/total": PER_TOKEN * STEP * batch, "throughput/tokens_per_second": RATE,
-        "throughput/flops_per_second_per_device": PER_TOKEN * RATE / PROCESSES, **values,
+        "throughput/flops_per_second_per_device": PER_TOKEN * RATE / PROCESSES, "throughput/utilisation": 0.4, **values,
     }  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def rows_of(page: str) -> list[list[str]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a finished run, with its report."""
     folder = make(tmp_path_factory.mktemp("runs") / "smoke", whole_run(), optimizer={"clip_norm": 1.0})
-    counts = {"supervised": 1234, "flops": 4.5678e15, "device_seconds": 321.5}
+    counts = {"supervised": 1234, "flops": 4.5678e15, "device_seconds": 321.5, "product_flops": 9.1356e15}
     entries = [
         entry("before", "mlm", tokens=2100, steps=10, **counts),
         entry("detour", "clm", tokens=2100, steps=10, **counts),
@@ -140,9 +140,9 @@ def test_colours_follow_light_and_dark(page: str):
 
 
 def test_phase_table_is_the_ledgers(page: str):
-    rows = {row[0]: row for row in rows_of(page) if len(row) == 9}
-    assert rows["before"] == ["before", "mlm", "2,000", "2,100", "1,234", "10", "4.568e15", "321.5", "5,000"]
-    assert rows["decay"] == ["decay", "mlm", "1,000", "840", "1,234", "4", "4.568e15", "321.5", "5,000"]
+    rows = {row[0]: row for row in rows_of(page) if len(row) == 10}
+    assert rows["before"] == ["before", "mlm", "2,000", "2,100", "1,234", "10", "4.568e15", "321.5", "50%", "5,000"]
+    assert rows["decay"] == ["decay", "mlm", "1,000", "840", "1,234", "4", "4.568e15", "321.5", "50%", "5,000"]
     assert rows["All"][2:8] == ["5,000", "5,040", "3,702", "24", "1.370e16", "964.5"]
 
 
@@ -200,6 +200,8 @@ def test_batches_after_the_newest_checkpoint_are_counted_from_the_lines(tmp_path
     assert (detour.start, detour.tokens, detour.supervised, detour.steps) == (2100, 1050, 300, 5)
     assert detour.flops == pytest.approx(1050 * PER_TOKEN)
     assert detour.device_seconds == pytest.approx(PROCESSES * 1050 / RATE)
+    assert detour.utilisation == pytest.approx(0.4)
+    assert math.isnan(before.utilisation), "of a run from before it was measured"
     assert (decay.tokens, decay.lr) == (0, None)
     assert any("newest checkpoint" in note for note in whole.notes)
 

@@ -17,6 +17,7 @@ from detour.data.fingerprint import Fingerprint, hash_rows
 from detour.flops import training_flops
 from detour.model.architecture import Architecture
 from detour.phases import PhaseSchedule
+from detour.product_rate import product_rate
 from detour.training.guard import StepGuard
 
 
@@ -32,6 +33,9 @@ class Entry:
         flops: Training FLOPs from the true document lengths (`detour.flops`).
         device_seconds: Wall-clock seconds of training batches times the number of devices; evaluation and saving
             are left out.
+        product_flops: What the devices would have done in those seconds at their rate of matrix products
+            (`detour.product_rate`), measured at each start in the precision of the run. FLOPs over it is the
+            utilisation.
         steps: Optimizer steps.
         skipped: Batches that changed no weight (`detour.training.guard`); their tokens, FLOPs and seconds were spent
             all the same and are counted.
@@ -43,6 +47,7 @@ class Entry:
     supervised: int = 0
     flops: float = 0.0
     device_seconds: float = 0.0
+    product_flops: float = 0.0
     steps: int = 0
     skipped: int = 0
 
@@ -54,15 +59,22 @@ class Ledger(Callback):
         arch: The model, for the FLOPs.
         schedule: The phases.
         guard: Knows whether the last batch was left out.
+        dtype: Of the step's matrix products.
     """
 
-    def __init__(self, *, arch: Architecture, schedule: PhaseSchedule, guard: StepGuard) -> None:
-        self.arch, self.schedule, self.guard = arch, schedule, guard
+    def __init__(
+        self, *, arch: Architecture, schedule: PhaseSchedule, guard: StepGuard, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.arch, self.schedule, self.guard, self.dtype = arch, schedule, guard, dtype
         self.entries = [Entry(phase=p.name, objective=p.objective) for p in schedule.phases]
         self.fingerprint = Fingerprint()
         self._rows: torch.Tensor | None = None
         self._saving_since: float | None = None
         self._saving_seconds = 0.0
+        self._product_rate = 0.0  # of this process's device
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        self._product_rate = product_rate("cuda" if state.device.name == "gpu" else "cpu", self.dtype)
 
     def see(self, batch: Batch) -> Batch:
         """Takes note of a clean batch on its way to the objective, and hands it on."""
@@ -82,7 +94,8 @@ class Ledger(Callback):
         supervised = count_tokens(batch)["loss_generating"]
         lengths = batch["doc_lengths"].cpu().numpy()
         flops = training_flops(self.arch, lengths, attention=batch["attention"], supervised=supervised)
-        sums = state.device.tensor_to_device(torch.tensor([supervised, flops], dtype=torch.float64))
+        mine = torch.tensor([supervised, flops, self._product_rate], dtype=torch.float64)
+        sums = state.device.tensor_to_device(mine)
         dist.all_reduce(sums)
         assert self._rows is not None
         rows = state.device.tensor_to_device(self._rows)
@@ -99,6 +112,7 @@ class Ledger(Callback):
         entry.supervised += round(sums[0].item())
         entry.flops += sums[1].item()
         entry.device_seconds += seconds * dist.get_world_size()
+        entry.product_flops += seconds * sums[2].item()
         if self.guard.skipped_last:
             entry.skipped += 1
         else:
@@ -108,6 +122,7 @@ class Ledger(Callback):
             "flops/total": sum(e.flops for e in self.entries),
             "throughput/tokens_per_second": (now - before) / seconds,
             "throughput/flops_per_second_per_device": sums[1].item() / seconds / dist.get_world_size(),
+            "throughput/utilisation": sums[1].item() / seconds / sums[2].item(),
         })  # fmt: skip
         logger.log_metrics({"memory/peak_gigabytes": _peak_bytes() / 1e9})
 
