@@ -94,9 +94,9 @@ class Frozen:
             if window >= 0:
                 words_of[window].append(w)
         inputs = [{key: feature[key] for key in ("input_ids", "attention_mask")} for feature in encoded.features]
-        padded = DataCollatorWithPadding(self.tokenizer)
+        padded: Any = DataCollatorWithPadding(self.tokenizer)
         for some in _batches([len(feature["input_ids"]) for feature in inputs]):
-            batch: Any = padded([inputs[i] for i in some]).to(self.device)
+            batch = padded([inputs[i] for i in some]).to(self.device)
             states_NTH = self.model(**batch).last_hidden_state.float().cpu().numpy()
             for i, states_TH in zip(some, states_NTH, strict=True):
                 states_WH[words_of[i]] = states_TH[places_W2[words_of[i], 1]]

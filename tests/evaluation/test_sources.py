@@ -109,6 +109,21 @@ def test_conll(folder, tmp_path):
         read(tmp_path, "conll", "multilabel")
 
 
+@pytest.mark.parametrize("form", ["conll", "brat"])
+def test_files_of_one_name_in_two_folders_are_two(form, folder, tmp_path):
+    """Names such as 1.txt say nothing of what is in them."""
+    for split in ("train", "test"):
+        (folder / split).mkdir()
+        (folder / split / "1.tsv").write_text("Rest\tO\n")
+        (folder / split / "1.txt").write_text("Rest")
+        (folder / split / "1.ann").write_text("")
+    places = {"train": "train", "test": "test"}
+    options = {"folders": places} if form == "brat" else {"files": {split: f"{split}/1.tsv" for split in places}}
+    splits = read(tmp_path, form, **options)
+    assert splits["train"][0].parts == splits["test"][0].parts == ("Rest",)
+    assert splits["train"][0].id != splits["test"][0].id
+
+
 def brat(folder, annotation, text=TEXT):
     (folder / "train").mkdir(exist_ok=True)
     (folder / "train" / "d1.txt").write_text(text)
@@ -123,7 +138,7 @@ def test_brat(folder, tmp_path, caplog):
     )
     options = {"folders": {"train": "train"}}
     (example,) = read(tmp_path, "brat", **options)["train"]
-    assert (example.id, example.parts, example.target) == ("d1", *TAGGED)
+    assert (example.id, example.parts, example.target) == ("train/d1", *TAGGED)
     assert "1 of 3 entities left out" in caplog.text
     brat(folder, "T1\tDis 6 11;26 33\trenal aspirin\n")
     (example,) = read(tmp_path, "brat", **options)["train"]

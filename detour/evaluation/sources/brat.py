@@ -55,17 +55,20 @@ class Brat(Source):
             texts = sorted(path for path in folder.rglob("*.txt") if path.with_suffix(".ann").is_file())
             if not texts:
                 raise DataError(f"{folder}: no .txt file with an .ann file beside it")
-            splits[split] = list(tag_documents((_document(path, folder) for path in texts), self.types, str(folder)))
+            documents = (
+                _document(path, f"{name}/{path.relative_to(folder).with_suffix('').as_posix()}") for path in texts
+            )
+            splits[split] = list(tag_documents(documents, self.types, str(folder)))
         return splits
 
 
-def _document(path: Path, folder: Path) -> Annotated:
+def _document(path: Path, id: str) -> Annotated:
     annotation, text = path.with_suffix(".ann"), read_text(path)
     spans = [
         checked_span(_span(line, f"{annotation}:{number}"), text, f"{annotation}:{number}")
         for number, line in _entity_lines(read_text(annotation))
     ]
-    return Annotated(path.relative_to(folder).with_suffix("").as_posix(), "", text, spans)
+    return Annotated(id, "", text, spans)
 
 
 def _entity_lines(text: str) -> Iterator[tuple[int, str]]:

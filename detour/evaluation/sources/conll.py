@@ -55,9 +55,10 @@ class Conll(Source):
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("conll", kind)
         folder = existing_folder(root / self.path)
-        return {split: list(self._sentences(folder / name)) for split, name in (self.files or FILES).items()}
+        return {split: list(self._sentences(folder, name)) for split, name in (self.files or FILES).items()}
 
-    def _sentences(self, path: Path) -> Iterator[Example]:
+    def _sentences(self, folder: Path, name: str) -> Iterator[Example]:
+        path, stem = folder / name, Path(name).with_suffix("").as_posix()
         document = 0
         words: list[str] = []
         tags: list[str] = []
@@ -75,9 +76,9 @@ class Conll(Source):
                 words.append(word)
                 tags.append(tag)
             elif words:
-                group = f"{path.stem}-{document}" if document else ""
+                group = f"{stem}-{document}" if document else ""
                 yield tagged(
-                    f"{path.stem}-{begin}",
+                    f"{stem}-{begin}",
                     words,
                     to_iob2(tags, self.scheme),
                     group,
