@@ -195,7 +195,7 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
         return phases
     grown = {
         name: np.diff(metrics.column(column), prepend=0.0)
-        for name, column in [("supervised", "tokens/supervised"), ("flops", "flops/total")]
+        for name, column in [("supervised", "tokens/supervised"), ("flops", "flops/total"), ("steps", "steps/total")]
     }
     tokens_N = metrics.column("token") - metrics.column("before")
     seconds_N = grown["flops"] / np.maximum(metrics.column("throughput/flops_per_second_per_device"), 1e-9)
@@ -211,7 +211,7 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
                 flops=phase.flops + float(np.nansum(grown["flops"][new_N])),
                 device_seconds=phase.device_seconds + float(np.nansum(seconds_N[new_N])),
                 product_flops=phase.product_flops + float(np.nansum(product_N[new_N])),
-                steps=phase.steps + int(new_N.sum()),
+                steps=phase.steps + int(np.nansum(grown["steps"][new_N])),
             )
         )
     return out

@@ -29,6 +29,7 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         f"| `{source['sha256'][:16]}` |"
         for source in sources
     ]
+    left_out = sum(entry.get("skipped", 0) for entry in ledger)
     schedule, optimizer = config["schedule"], config["optimizer"]
     init = config["model"]["init"]
     base = init if init and not Path(init).exists() else None  # a local folder means nothing to a reader
@@ -52,6 +53,7 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         "|---|---|---:|---:|---:|---:|---:|---:|",
         *phases,
         "",
+        *([f"Batches that were left out because they were bad: {left_out:,}.", ""] if left_out else []),
         "Utilisation: the FLOPs over what the devices' rate of matrix products would have made of the device-seconds.",
         "",
         f"Learning rate: peak {schedule['peak_lr']:g}, warmup {schedule['warmup_tokens']:,} tokens, decay over "

@@ -35,7 +35,8 @@ def line(batch: int, phases=PHASES, **values) -> dict:
         "batch": batch, "token": batch * STEP, "phase/index": index, "lr": 1e-4 * batch, "grad_norm": 1.5,
         "loss/train/total": loss, f"loss/train/{phases[index][1]}": loss, "tokens/supervised": 60 * batch,
         "flops/total": PER_TOKEN * STEP * batch, "throughput/tokens_per_second": RATE,
-        "throughput/flops_per_second_per_device": PER_TOKEN * RATE / PROCESSES, "throughput/utilisation": 0.4, **values,
+        "throughput/flops_per_second_per_device": PER_TOKEN * RATE / PROCESSES,
+        "throughput/utilisation": 0.4, "steps/total": batch, **values,
     }  # fmt: skip
 
 
@@ -189,7 +190,9 @@ def test_each_objective_has_its_own_series_and_the_flip_shows(finished: Path):
 
 
 def test_batches_after_the_newest_checkpoint_are_counted_from_the_lines(tmp_path: Path):
-    folder = make(tmp_path / "run", [line(batch) for batch in range(1, 16)])
+    left_out = 13
+    lines = [line(batch, **{"steps/total": batch - (batch >= left_out)}) for batch in range(1, 16)]
+    folder = make(tmp_path / "run", lines)
     counts = {"tokens": 2100, "supervised": 600, "flops": 2100 * PER_TOKEN, "device_seconds": 0.84, "steps": 10}
     add_checkpoint(folder, 10, [entry("before", "mlm", **counts), entry("detour", "clm"), entry("decay", "mlm")])
     whole = read_run(folder)
@@ -197,7 +200,7 @@ def test_batches_after_the_newest_checkpoint_are_counted_from_the_lines(tmp_path
     assert read_run(folder).phases == whole.phases
     before, detour, decay = whole.phases
     assert (before.tokens, before.supervised, before.steps) == (2100, 600, 10)
-    assert (detour.start, detour.tokens, detour.supervised, detour.steps) == (2100, 1050, 300, 5)
+    assert (detour.start, detour.tokens, detour.supervised, detour.steps) == (2100, 1050, 300, 4)
     assert detour.flops == pytest.approx(1050 * PER_TOKEN)
     assert detour.device_seconds == pytest.approx(PROCESSES * 1050 / RATE)
     assert detour.utilisation == pytest.approx(0.4)

@@ -120,6 +120,7 @@ class Ledger(Callback):
         logger.log_metrics({
             "tokens/supervised": sum(e.supervised for e in self.entries),
             "flops/total": sum(e.flops for e in self.entries),
+            "steps/total": sum(e.steps for e in self.entries),
             "throughput/tokens_per_second": (now - before) / seconds,
             "throughput/flops_per_second_per_device": sums[1].item() / seconds / dist.get_world_size(),
             "throughput/utilisation": sums[1].item() / seconds / sums[2].item(),
