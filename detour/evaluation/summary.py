@@ -146,6 +146,8 @@ def _verdict(comparison: Comparison) -> list[str]:
         lines.append(
             f"Seeds that it takes to show a given gap on one task, from the steadiest task to the least steady: {spelt}."
         )
+    if all(d.summary.n == 1 for d in c.tasks):
+        lines.append("With one seed the interval of the mean knows nothing of the spread between seeds.")
     if len(c.tasks) < 6:
         lines.append(f"With {len(c.tasks)} tasks the bootstrap interval of the mean is too narrow: read it with care.")
     return lines

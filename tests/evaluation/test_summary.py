@@ -111,6 +111,7 @@ def test_one_seed_gives_scores_without_intervals(tmp_path):
     write_records(tmp_path, seeds=(1,))
     page = write_summary(tmp_path, baseline="twin").read_text()
     assert "nan" not in page
+    assert "knows nothing of the spread between seeds" in page
     assert all(row["sd"] == "" for row in read_csv(tmp_path / "scores.csv"))
 
 
