@@ -30,9 +30,7 @@ def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.axvline(0, color=INK, lw=1, zorder=1)
-        # few seeds can give intervals a hundred times the differences; such ones go on beyond the figure, with an arrow
-        widest = np.abs(np.nan_to_num(ends_K2)).max(initial=1.0)
-        limit = 1.05 * min(widest, max(5 * np.abs(means_K).max(), 1.0))
+        limit = reach(means_K, ends_K2, 100 * np.array([comparison.low, comparison.high]))
         axes.set_xlim(-limit, limit)
         for y, difference, mean, ends in zip(y_K, tasks, means_K, ends_K2, strict=True):
             colour = OBJECTIVE_COLOURS[0 if mean >= 0 else 1]
@@ -57,3 +55,13 @@ def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -
         figure.savefig(paths[0], dpi=150)
         figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
     return paths
+
+
+def reach(means_K: np.ndarray, ends_K2: np.ndarray, pooled_2: np.ndarray) -> float:
+    """How far the axis goes on either side: every point and the mean's interval are on it.
+
+    Few seeds can give intervals a hundred times the differences; such ones go on beyond the figure, with an arrow.
+    """
+    shown = np.abs([*means_K, *pooled_2]).max(initial=1.0)
+    widest = np.abs(np.nan_to_num(ends_K2)).max(initial=shown)
+    return float(1.05 * min(widest, max(5 * np.abs(means_K).max(), shown)))

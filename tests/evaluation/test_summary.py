@@ -13,6 +13,7 @@ from scipy import stats
 
 from detour.errors import ConfigError, DataError
 from detour.evaluation import tables
+from detour.evaluation.figures import reach
 from detour.evaluation.statistics import compare, summarise
 from detour.evaluation.summary import write_summary
 from detour.evaluation.task import load_task
@@ -105,6 +106,14 @@ def test_the_forest_plot_is_drawn_as_picture_and_as_text(tmp_path):
     first = (tmp_path / "forest_detour.svg").read_bytes()
     write_summary(tmp_path, baseline="twin")
     assert (tmp_path / "forest_detour.svg").read_bytes() == first
+
+
+def test_every_point_is_on_the_axis():
+    """Of one seed there are no intervals to take the width from."""
+    none = np.full((2, 2), np.nan)
+    assert reach(np.array([-22.5, 18.8]), none, np.array([-5.1, 0.4])) > 22.5
+    assert reach(np.array([0.1, -0.1]), none, np.array([-3.0, 3.0])) > 3.0
+    assert 5 < reach(np.array([1.0, -1.0]), np.array([[-150.0, 152.0], [-2.0, 0.0]]), np.array([-1.0, 1.0])) < 10
 
 
 def test_one_seed_gives_scores_without_intervals(tmp_path):
