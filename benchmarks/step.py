@@ -122,8 +122,8 @@ class Result:
 
     Attributes:
         loss_difference: Largest of the peers' losses from ours, on the same rows.
-        matmul_share: Share of this machine's rate of fp32 matrix products, measured in the same process, that our
-            step's counted FLOPs reach.
+        matmul_share: Share of this machine's rate of matrix products in the same precision, measured in the same process,
+            that our step's counted FLOPs reach.
         sides: "ours" and the peers.
     """
 
@@ -220,9 +220,9 @@ def examples(batches: list[Batch], objective: str, peer: str) -> list[dict[str, 
 def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -> None:
     """A process that trains one round a message; answers tokens a second, peak memory, share of the product rate."""
     _settle()
-    memory = Memory()
+    memory, dtype = Memory(), torch.bfloat16 if setting.precision == "bf16" else torch.float32
     while pipe.recv():
-        rate = product_rate("cpu", torch.float32, n=2048, seconds=1.0)
+        rate = product_rate("cpu", dtype, n=2048, seconds=1.0)
         memory.restart()
         trainer = build_trainer(run)
         times = StepTimes()
