@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,10 +107,15 @@ def compare(
     from detour.export.run import choose_checkpoint
     from detour.match import side_by_side
 
-    states = [choose_checkpoint(run / "checkpoints").state()["callbacks"]["Ledger"] for run in (first, second)]
-    result = compare_rows(*(state["fingerprint"] for state in states))
+    states = []
+    for run in (first, second):
+        checkpoint = choose_checkpoint(run / "checkpoints")
+        with checkpoint.understood():
+            ledger = checkpoint.state()["callbacks"]["Ledger"]
+            states.append((ledger["fingerprint"], ledger["entries"]))
+    result = compare_rows(*(fingerprint for fingerprint, _ in states))
     print(result.text)
-    print(side_by_side(*(state["entries"] for state in states)))
+    print(side_by_side(*(entries for _, entries in states)))
     if not result.same:
         raise typer.Exit(2)
 
@@ -157,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for handler in logging.getLogger().handlers:
         handler.setFormatter(RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
     sys.excepthook = lambda *error: print(redacted("".join(traceback.format_exception(*error))), file=sys.stderr)
+    threading.excepthook = lambda failed: sys.excepthook(failed.exc_type, failed.exc_value, failed.exc_traceback)  # type: ignore[arg-type]
+    logging.captureWarnings(True)
     logging.getLogger("detour").setLevel(logging.INFO)
     try:
         app(args=list(argv) if argv is not None else None, standalone_mode=True)

@@ -9,7 +9,7 @@ import platform
 import secrets
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,10 @@ import detour
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
-from detour.errors import CheckpointError
+from detour.errors import CheckpointError, TrainingError
 from detour.redact import redacted
+
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -64,8 +66,12 @@ class RunFolder:
     def wandb_id(self) -> str:
         """The run's id at Weights & Biases: drawn once, kept in the folder, so that a resume continues its curves."""
         path = self.path / "wandb_id"
+        aside = path.with_name(f".wandb_id-{os.getpid()}")
         if not path.exists():
-            path.write_text(secrets.token_hex(4))
+            aside.write_text(secrets.token_hex(4))
+            with suppress(FileExistsError):
+                os.link(aside, path)  # the first process's stays
+            aside.unlink()
         return path.read_text().strip()
 
 
@@ -113,5 +119,11 @@ def write_run_files(run: RunConfig) -> None:
     """``config.yaml`` and ``environment.json`` in the run folder."""
     folder = RunFolder.of(run).path
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(to_yaml(run))
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
+    texts = {"config.yaml": to_yaml(run), "environment.json": json.dumps(environment(), indent=1) + "\n"}
+    for name, text in texts.items():
+        aside = folder / f".{name}.tmp"
+        try:
+            aside.write_text(text)
+            os.replace(aside, folder / name)
+        except OSError as error:
+            raise TrainingError(f"{folder / name}: cannot be written: {error}") from error

@@ -22,7 +22,10 @@ _TOKENS = re.compile(
     """,
     re.VERBOSE,
 )
-_SECRET_NAME = re.compile(r"TOKEN(?!IZ|S)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"TOKEN(?!IZ|S)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE_?KEY|_KEY$|(?:^|_)PASS$",
+    re.IGNORECASE,
+)
 _known: dict[str, str] = {}
 
 
@@ -54,7 +57,7 @@ def _replaced(value: Any, secrets: list[tuple[str, str]]) -> Any:
             value = value.replace(secret, shown_as)
         return _TOKENS.sub(HIDDEN, value)
     if isinstance(value, dict):
-        return {key: _replaced(item, secrets) for key, item in value.items()}
+        return {_replaced(key, secrets): _replaced(item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_replaced(item, secrets) for item in value)
     return value

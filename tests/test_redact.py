@@ -83,6 +83,12 @@ def test_environment_variables_that_are_named_like_secrets_are_hidden(monkeypatc
     assert redacted("correct horse battery, a rather long colour") == f"{HIDDEN}, a rather long colour"
 
 
+@pytest.mark.parametrize("name", ["GCS_KEY", "SSH_PRIVATE_KEY", "AZURE_STORAGE_KEY", "DB_PASS", "ENCRYPTION_KEY"])
+def test_keys_and_passwords_by_other_names_are_hidden_in_keys_of_mappings_too(monkeypatch, name):
+    monkeypatch.setenv(name, "open-sesame-now")
+    assert redacted({"open-sesame-now": ["open-sesame-now"]}) == {HIDDEN: [HIDDEN]}
+
+
 def test_log_records_and_their_tracebacks_are_redacted():
     hide("sesame-" * 2)
     words = ["open", "sesame-" * 2]

@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,11 +116,12 @@ def build_loader(
         manifests.append(manifest)
         row_tokens, vocab_fingerprint = manifest.row_tokens, manifest.tokenizer.sha256  # the next must fit the first
     assert row_tokens is not None  # there is at least one stream
-    length = row_tokens
+    length, vocab_size = row_tokens, max(manifest.tokenizer.vocab_size for manifest in manifests)
     dataset = _claim_memory(
         lambda: RowDataset(
             streams=[_stream_of(spec, manifest, timeout_s) for spec, manifest in zip(streams, manifests, strict=True)],
             row_tokens=length,
+            vocab_size=vocab_size,
             device_batch_rows=device_batch_rows,
             shuffle=shuffle,
             shuffle_seed=shuffle_seed,
@@ -126,6 +129,7 @@ def build_loader(
             cache_bytes=cache_bytes,
         ),
         [spec.path for spec in streams],
+        [os.path.abspath(spec.path) for spec in streams if spec.remote],
     )
     if workers:
         _end_workers_at_exit()
@@ -145,16 +149,26 @@ def build_loader(
     )
 
 
-def _claim_memory(make: Callable[[], RowDataset], folders: list[str]) -> RowDataset:
+def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: list[str]) -> RowDataset:
     """Makes the dataset, whose shared memory takes the first free number on this machine.
+
+    Args:
+        make: Makes it.
+        folders: All its folders, for messages.
+        caches: Those that no other run on this machine may use. Each is locked as long as the dataset is; where that
+            works, what a killed run left of its claim in shared memory is removed.
 
     Raises:
         DataError: A cache is claimed already, or other runs took each number first.
     """
     for _ in range(ATTEMPTS):
         try:
-            with _in_turn():
-                return make()
+            with _in_turn(), ExitStack() as locks:
+                for cache in caches if os.environ.get("LOCAL_RANK", "0") == "0" else []:
+                    _lock_cache(cache, locks)
+                dataset = make()
+                weakref.finalize(dataset, locks.pop_all().close)
+                return dataset
         except FileExistsError as error:  # another run began between looking for a free number and taking it
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other processes are past that point
                 raise DataError(
@@ -163,11 +177,30 @@ def _claim_memory(make: Callable[[], RowDataset], folders: list[str]) -> RowData
         except ValueError as error:
             if "Reused local directory" not in str(error):
                 raise
-            raise DataError(
-                f"{', '.join(folders)}: another run on this machine uses one of these caches, or one that was killed left "
-                "its claim in /dev/shm; docs/faq.md says how to remove that"
-            ) from error
+            raise DataError(f"{', '.join(folders)}: another run on this machine uses one of these caches") from error
     raise DataError(f"no free shared memory found {ATTEMPTS} times: too many runs start on this machine at once")
+
+
+def _lock_cache(cache: str, locks: ExitStack) -> None:
+    """Holds a cache for this process and removes what is left of another's claim. If another process holds it, streaming
+    will say so.
+    """
+    file = open(os.path.join(cache, ".lock"), "ab")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return
+    locks.enter_context(file)
+    held = weakref.ref(file)
+    # loader processes, which may outlive this one, do not hold it
+    os.register_at_fork(after_in_child=lambda: held() and held().close())  # type: ignore[union-attr]
+    for claim in Path("/dev/shm").glob("*_locals"):
+        with suppress(OSError, ValueError):  # another user's, or gone in the meantime
+            claimed = claim.read_bytes()[4:].rstrip(b"\0").decode().split("\0")[:-1]
+            if cache in claimed:  # by a process that is gone: it would hold the lock
+                for left in claim.parent.glob(claim.name.replace("locals", "*")):
+                    left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 ATTEMPTS = 2
 METADATA_BYTES = 1 << 28  # most of an index or a manifest: 400,000 shards
+ENDING = threading.Event()  # set when Python begins to end, which waits for all threads that read ahead
+threading._register_atexit(ENDING.set)  # type: ignore[attr-defined]  # streaming goes by the same hook
 
 
 class RemoteStream(Stream):
@@ -99,6 +101,7 @@ def fetch_metadata(remote: str, local: str | Path, *, timeout_s: float) -> None:
                 )
             except Exception as error:  # every service has its own
                 raise DataError(f"{remote}/{name}: cannot be fetched: {_first_line(error)}") from error
+        ShardManifest.load(fetched)  # one that was cut short is no other dataset
         if (local / MANIFEST).exists() and (local / MANIFEST).read_bytes() != (fetched / MANIFEST).read_bytes():
             raise DataError(f"{local}: caches another dataset than {remote}; choose another folder or delete it")
         for name in (INDEX, MANIFEST):
@@ -127,24 +130,38 @@ def _watched(download: Callable[[], T], *, timeout_s: float, path: Path, most_by
             problem.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
+    for part in _parts(path):  # of a process that was killed
+        part.unlink(missing_ok=True)
     thread.start()
     deadline = time.monotonic() + timeout_s
     while thread.is_alive():
-        thread.join(0.1)
+        thread.join(0.5)
+        reason = None
         if _bytes_of(path) > most_bytes:
-            raise _GivenUpError(f"more than {most_bytes:,} bytes")
-        if thread.is_alive() and time.monotonic() > deadline:
-            raise _GivenUpError(f"not here after {timeout_s:g} seconds (data.timeout_seconds)")
+            reason = f"more than {most_bytes:,} bytes"
+        elif thread.is_alive() and time.monotonic() > deadline:
+            reason = f"not here after {timeout_s:g} seconds (data.timeout_seconds)"
+        elif thread.is_alive() and ENDING.is_set():
+            reason = "the process ends"
+        if reason:
+            for part in [path, *_parts(path)]:
+                part.unlink(missing_ok=True)
+            raise _GivenUpError(reason)
     if problem:
         raise problem[0]
     return outcome[0]
 
 
+def _parts(path: Path) -> list[Path]:
+    """What clients keep under longer names until a file is whole."""
+    return list(path.parent.glob(f"{path.name}.*"))
+
+
 def _bytes_of(path: Path) -> int:
-    """Size of a file, or of what a client keeps under a longer name until it is whole."""
+    """Size of a file, or of the largest of its parts."""
     size = 0
-    for part in path.parent.glob(f"{path.name}*"):
-        with suppress(FileNotFoundError):
+    for part in [path, *_parts(path)]:
+        with suppress(OSError):  # it has just got its name
             size = max(size, part.stat().st_size)
     return size
 
@@ -160,7 +177,7 @@ class _HttpDownloader(CloudDownloader):
         """Nothing is kept open."""
 
     def _download_file_impl(self, remote: str, local: str, timeout: float) -> None:
-        aside = f"{local}.{os.getpid()}.tmp"
+        aside = f"{local}.{os.getpid()}-{threading.get_ident()}.tmp"
         try:
             with urllib.request.urlopen(remote, timeout=timeout) as answer, open(aside, "wb") as file:
                 shutil.copyfileobj(answer, file, 1 << 20)

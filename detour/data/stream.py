@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import numpy as np
 from streaming import Stream, StreamingDataset
 from streaming.base.constant import TICK
 
+from detour.data.remote import ENDING
 from detour.errors import DataError
 
 REMOTE, LOCAL = 1, 3  # streaming's private marks of a shard that is not in the cache, and of one that is
@@ -25,6 +26,7 @@ class RowDataset(StreamingDataset):
     Args:
         streams: One for each folder; they share the epoch by `proportion`, or each comes once if none is given.
         row_tokens: T, checked in each row.
+        vocab_size: The largest id + 1, as well.
         device_batch_rows: Rows of one rank's batch; must be the loader's.
         shuffle: Whether each epoch has its own random order.
         shuffle_seed: Seeds the order and, where a folder is drawn in part, the choice of rows.
@@ -41,13 +43,14 @@ class RowDataset(StreamingDataset):
         *,
         streams: Sequence[Stream],
         row_tokens: int,
+        vocab_size: int,
         device_batch_rows: int,
         shuffle: bool,
         shuffle_seed: int,
         canonical_nodes: int,
         cache_bytes: int | None = None,
     ) -> None:
-        self.row_tokens = row_tokens
+        self.row_tokens, self.vocab_size = row_tokens, vocab_size
         self._failure: DataError | None = None
         super().__init__(
             streams=streams,
@@ -73,15 +76,35 @@ class RowDataset(StreamingDataset):
                 raise DataError(f"{path}: this shard is missing")
             return
         try:
-            super().prepare_shard(shard_id)
-            if self._shard_states[shard_id] == REMOTE:
-                super().prepare_shard(shard_id)
+            super().prepare_shard(shard_id, False)
+            self._wait_for(shard_id)
         except Exception as error:
             if self._cache_filelock.is_locked:
                 self._cache_filelock.release()
             self._shard_states[shard_id] = REMOTE
-            self._failure = error if isinstance(error, DataError) else DataError(f"{self._path_of(shard_id)}: {error}")
-            raise self._failure from error
+            failure = error if isinstance(error, DataError) else DataError(f"{self._path_of(shard_id)}: {error}")
+            self._failure = self._failure or failure  # others follow from the first
+            raise failure from error
+
+    def _wait_for(self, shard_id: int) -> None:
+        """Until a shard that another process or thread fetches is here; fetches it where that one failed.
+
+        The parent's wait has no end: one that is killed while it fetches leaves its mark for ever.
+        """
+        stream = self.streams[self.stream_per_shard[shard_id]]
+        limit_s = 2 * stream.download_timeout
+        deadline = time.monotonic() + limit_s
+        while (state := self._shard_states[shard_id]) != LOCAL:
+            if state == REMOTE:
+                super().prepare_shard(shard_id, False)
+                continue
+            if ENDING.is_set() or (hasattr(self, "_event") and self._event.is_set()):
+                raise DataError(f"{self._path_of(shard_id)}: not waited for, since reading ends")
+            if time.monotonic() > deadline:
+                raise DataError(
+                    f"{self._path_of(shard_id)}: another process has been fetching it for {limit_s:g} seconds, and may be gone"
+                )
+            time.sleep(TICK)
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
         """Row ``sample_id``: ``input_ids`` [T], ``doc_lengths`` [D] and ``sample_id``, its index over all folders."""
@@ -95,6 +118,11 @@ class RowDataset(StreamingDataset):
             raise DataError(
                 f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: {ids_T.shape} ids with documents of "
                 f"{lengths_D.tolist()[:8]}, expected ({self.row_tokens},) ids that hold at least one document"
+            )
+        if (largest := int(ids_T.max())) >= self.vocab_size:
+            raise DataError(
+                f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: id {largest}, expected less than "
+                f"{self.vocab_size}, the tokenizer's ids"
             )
         return {**row, "sample_id": np.int64(sample_id)}
 
@@ -118,7 +146,7 @@ class RowDataset(StreamingDataset):
         try:
             while not (it.should_exit() or it.ready_index == it.total or self._event.is_set()):
                 if self.predownload is not None and self.predownload < it.ready_index - it.yield_index:
-                    sleep(TICK)
+                    time.sleep(TICK)
                     continue
                 if (sample_id := it.sample_ids[it.ready_index]) != -1:  # -1 fills up the shares of the ranks
                     shard_id = self.spanner[sample_id][0]

@@ -54,7 +54,7 @@ def read_architecture(folder: Path) -> Architecture:
     path = folder / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected a JSON object")

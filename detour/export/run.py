@@ -34,20 +34,17 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
         raise ModelError(f"{out}: exists and is not empty")
     checkpoint = choose_checkpoint(run_folder / "checkpoints", tokens)
     state = checkpoint.state()
-    record = state["run"]
-    model = record["config"]["model"]
-    arch = architecture(model["size"], model["architecture"])
-    name = from_environment(model["tokenizer"] or model["init"])
+    with checkpoint.understood():
+        record = state["run"]
+        model, ledger = record["config"]["model"], state["callbacks"]["Ledger"]["entries"]
+        arch = architecture(model["size"], model["architecture"])
+        name = from_environment(model["tokenizer"] or model["init"])
     tokenizer = load_tokenizer(name)
     if fingerprint(tokenizer) != record["tokenizer"]:
         raise ModelError(f"tokenizer '{name}': no longer the one that this run was trained with")
     weights = checkpoint.tensors("model")
-    card = model_card(
-        name=record["config"]["name"],
-        tokens=checkpoint.tokens,
-        record=record,
-        ledger=state["callbacks"]["Ledger"]["entries"],
-    )
+    with checkpoint.understood():
+        card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, ledger=ledger)
     aside = out.with_name(f".writing-{out.name}")
     shutil.rmtree(aside, ignore_errors=True)
     hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card)

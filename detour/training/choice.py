@@ -12,7 +12,7 @@ from composer.utils import dist
 
 from detour.config.schema import RunConfig
 from detour.errors import CheckpointError
-from detour.record import RunFolder
+from detour.record import METRICS, RunFolder
 from detour.training import checkpoint as checkpoints
 from detour.training.checkpoint import Checkpoint
 from detour.training.past import differences
@@ -54,7 +54,9 @@ def _newest(folder: Path) -> Checkpoint | None:
     newest, passed_over = checkpoints.newest_valid(folder)
     for line in passed_over:
         log.warning("passing over a damaged checkpoint: %s", line)
-    if newest is None and (left := list(folder.glob(".*-tokens-*"))):
+    metrics = folder.with_name(METRICS)
+    left = [*folder.glob(".*-tokens-*"), *([metrics] if metrics.exists() and metrics.stat().st_size else [])]
+    if newest is None and left:
         log.warning("%s: no checkpoint was finished before; starting from the beginning", left[0])
     return newest
 

@@ -44,6 +44,12 @@ class FailureWatch(Callback):
     def after_dataloader(self, state: State, logger: Logger) -> None:
         self._since = None
 
+    def epoch_end(self, state: State, logger: Logger) -> None:
+        self._since = None  # Composer asked for one batch more than there was
+
+    def fit_end(self, state: State, logger: Logger) -> None:
+        self._since = None
+
     def eval_start(self, state: State, logger: Logger) -> None:
         self._since, self._what = time.monotonic(), "data.validation"
 
@@ -107,8 +113,8 @@ class FailureWatch(Callback):
             since = self._since
             if since is not None and time.monotonic() - since > self.data.timeout_seconds + 1:
                 signal.pthread_kill(main, signal.SIGUSR2)
-                return
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._since is not None:  # else it came from elsewhere, or the batch came after all
+            self._since = None
             raise _SilenceError("no batch came")

@@ -171,4 +171,35 @@ def test_what_is_larger_than_it_may_be_is_given_up(write_rows, tmp_path, monkeyp
         with pytest.raises(DataError, match=rf"{name}: cannot be fetched: more than [0-9,]+ bytes"):
             ids_of(loader_of(tmp_path / "cache", f"http://127.0.0.1:{server.server_port}"))
         over.set()
+        assert not list((tmp_path / "cache").glob("shard.00001*")), "nothing of it stays"
         server.shutdown()
+
+
+def test_what_a_killed_download_left_is_no_harm(write_rows, tmp_path):
+    folder, cache = write_rows(rows=40), tmp_path / "cache"
+    cache.mkdir()
+    (cache / "shard.00001.mds.4711-1.tmp").write_bytes(bytes(1 << 20))  # more than the shard may have
+    assert ids_of(loader_of(cache, folder)) == local_ids(folder)
+    assert not list(cache.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_shard_that_a_killed_process_was_fetching_is_not_waited_for_without_end(write_rows, tmp_path, workers):
+    loader = loader_of(tmp_path / "cache", write_rows(rows=40), workers=workers)
+    for stream in loader.dataset.streams:
+        stream.download_timeout = 0.5
+    loader.dataset._shard_states[1] = 2  # its mark while it fetches
+    with pytest.raises(DataError, match=r"shard\.00001\.mds: another process has been fetching it for 1 seconds"):
+        list(loader)
+    loader.__del__()
+
+
+def test_a_manifest_that_was_cut_short_is_no_other_dataset(write_rows, tmp_path):
+    folder, cache = write_rows(rows=40), tmp_path / "cache"
+    ids_of(loader_of(cache, folder))
+    whole = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").write_bytes(whole[:100])
+    with pytest.raises(DataError, match=r"manifest\.json: not readable as JSON"):
+        loader_of(cache, folder)
+    (folder / "manifest.json").write_bytes(whole)
+    assert ids_of(loader_of(cache, folder)) == local_ids(folder)

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.timeout(60)  # a hang is what some of these guard again
 
 def dataset_of(*folders, row_tokens=16, shuffle=True) -> RowDataset:
     return RowDataset(
+        vocab_size=1 << 16,
         streams=[Stream(local=str(folder)) for folder in folders],
         row_tokens=row_tokens,
         device_batch_rows=2,

@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
@@ -73,6 +74,22 @@ def signal_workers(batch: int, number: int, itself: bool = False) -> None:
             if itself:
                 time.sleep(0.3)
                 os.kill(os.getpid(), number)
+
+    _wrap(StepGuard, "after_loss", after_loss)
+
+
+def kill_all(batch: int) -> None:
+    """SIGKILL to the whole process group, as a scheduler's: nothing is left that could tidy up shared memory."""
+
+    def after_loss(original: Callable, guard: Any, state: Any, logger: Any) -> None:
+        original(guard, state, logger)
+        if state.timestamp.batch.value == batch:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid or 0, signal.SIGKILL)
+            tracker = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+            if tracker:
+                os.kill(tracker, signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     _wrap(StepGuard, "after_loss", after_loss)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -85,6 +86,30 @@ def test_a_run_killed_in_its_first_save_says_that_it_starts_over(tiny_run, start
     (child,) = start(run)
     assert child.code() == 0
     assert "no checkpoint was finished before; starting from the beginning" in child.text()
+
+
+@pytest.mark.faults(2, "SIGKILL of all processes of a run whose rows are remote: the same command goes on")
+def test_a_run_on_remote_rows_that_was_killed_whole_goes_on(tiny_run, start, left, corpus, tmp_path):
+    streams = {"train": [{"path": str(tmp_path / "cache"), "remote": str(corpus.train)}], "workers": 1}
+    run = tiny_run(data=streams, checkpoint=EACH_STEP)
+    (child,) = start(run, fault=("kill_all", 6))
+    assert child.code() == -signal.SIGKILL
+    before = left(run).saved[-1]
+    (child,) = start(run)  # each process has its own folder for temporary files
+    assert child.code() == 0, child.text()
+    assert f"resuming from {before.path}" in child.text()
+
+
+@pytest.mark.faults(2, "checkpoints that are gone: from the beginning, and it says so; the old metrics are kept")
+def test_a_run_whose_checkpoints_are_gone_says_that_it_starts_over(tiny_run, start, left):
+    run = tiny_run(checkpoint=EACH_STEP)
+    assert start(run)[0].code() == 0
+    metrics = (left(run).folder / "metrics.jsonl").read_text()
+    shutil.rmtree(left(run).folder / "checkpoints")
+    (child,) = start(run)
+    assert child.code() == 0
+    assert "no checkpoint was finished before; starting from the beginning" in child.text()
+    assert (left(run).folder / "metrics.before.jsonl").read_text() == metrics
 
 
 @pytest.mark.faults(2, "soak: a run killed at random moments, resumed by the same command each time; bitwise equal end")

@@ -38,18 +38,23 @@ class JsonlLogger(LoggerDestination):
     def _drop_after(self, batch: int) -> None:
         kept = []
         if self.path.exists():
-            with self.path.open() as file:
+            with self.path.open(errors="replace") as file:
                 for line in file:
                     try:
                         behind = json.loads(line)["batch"] <= batch
-                    except ValueError:  # the last line of a process that was killed while writing
+                    except (ValueError, LookupError, TypeError):  # of a process that was killed while writing
                         continue
                     if behind and batch:
                         kept.append(line.rstrip("\n") + "\n")  # the last one may lack its end
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_suffix(".tmp")
-        aside.write_text("".join(kept))
-        os.replace(aside, self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not batch and self.path.exists() and self.path.stat().st_size:
+                os.replace(self.path, self.path.with_name("metrics.before.jsonl"))  # of a run that starts over
+            aside.write_text("".join(kept))
+            os.replace(aside, self.path)
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be written: {error}") from error
 
     def write_event(self, state: State, event: dict[str, Any]) -> None:
         """Writes a line of its own at once: the run may end before the batch does."""
