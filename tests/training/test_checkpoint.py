@@ -153,7 +153,7 @@ def test_a_checkpoint_is_on_disk_before_it_gets_its_name(folder, monkeypatch):
     assert {Path(path).name for path in before} == {path.name for path in saved.path.iterdir()} | {
         f".writing-{saved.path.name}"
     }
-    assert [Path(path) for path in after] == [folder]
+    assert [Path(path) for path in after] == [folder, folder.parent]
 
 
 def test_a_checkpoint_is_never_seen_half_deleted(folder, monkeypatch):
