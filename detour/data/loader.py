@@ -212,7 +212,9 @@ def _in_turn() -> Iterator[None]:
     """
     with ExitStack() as stack:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            file = stack.enter_context(open(f"/dev/shm/detour-{os.getuid()}.lock", "w"))
+            # others may write there too: a link of theirs is not followed
+            descriptor = os.open(f"/dev/shm/detour-{os.getuid()}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            file = stack.enter_context(os.fdopen(descriptor, "w"))
             deadline = time.monotonic() + LOCK_SECONDS
             while time.monotonic() < deadline:
                 try:

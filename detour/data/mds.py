@@ -190,7 +190,7 @@ def verify_rows(
             continue
         try:
             check_shard(folder, shard, samples, hashes=hashes)
-        except DataError as problem:
+        except (DataError, FileNotFoundError) as problem:  # gone: another process has just deleted it
             if not is_cache:
                 raise
             log.warning("%s; the cached copy is deleted", problem)

@@ -95,11 +95,11 @@ class RowDataset(StreamingDataset):
         limit_s = 2 * stream.download_timeout
         deadline = time.monotonic() + limit_s
         while (state := self._shard_states[shard_id]) != LOCAL:
+            if ENDING.is_set() or (hasattr(self, "_event") and self._event.is_set()):
+                raise DataError(f"{self._path_of(shard_id)}: not waited for, since reading ends")
             if state == REMOTE:
                 super().prepare_shard(shard_id, False)
                 continue
-            if ENDING.is_set() or (hasattr(self, "_event") and self._event.is_set()):
-                raise DataError(f"{self._path_of(shard_id)}: not waited for, since reading ends")
             if time.monotonic() > deadline:
                 raise DataError(
                     f"{self._path_of(shard_id)}: another process has been fetching it for {limit_s:g} seconds, and may be gone"
