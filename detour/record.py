@@ -66,9 +66,10 @@ class RunFolder:
     def wandb_id(self) -> str:
         """The run's id at Weights & Biases: drawn once, kept in the folder, so that a resume continues its curves."""
         path = self.path / "wandb_id"
-        aside = path.with_name(f".wandb_id-{os.getpid()}")
         if not path.exists():
-            aside.write_text(secrets.token_hex(4))
+            drawn = secrets.token_hex(4)
+            aside = path.with_name(f".wandb_id-{drawn}")
+            aside.write_text(drawn)
             with suppress(FileExistsError):
                 os.link(aside, path)  # the first process's stays
             aside.unlink()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
+import os
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +17,8 @@ from composer.core import Callback
 from safetensors import SafetensorError
 
 from detour.build import build_trainer, close, train
-from detour.errors import CheckpointError, ConfigError, DataError
-from detour.record import RunFolder
+from detour.errors import CheckpointError, ConfigError, DataError, TrainingError
+from detour.record import RunFolder, write_run_files
 from detour.training import checkpoint as checkpoints
 
 
@@ -75,6 +79,9 @@ def test_weights_and_biases_logs_offline_without_a_key_and_never_the_environment
     train(run)
     written = list((RunFolder.of(run).path / "wandb").rglob("*.wandb"))
     assert len(written) == 1
+    deadline = time.monotonic() + 20
+    while written[0].stat().st_size < 1000 and time.monotonic() < deadline:
+        time.sleep(0.1)  # its own process writes what it holds a moment after it said that it had finished
     content = written[0].read_bytes()
     for name in (b"loss/train/clm", b"loss/eval/mlm", b"phase/index", b"throughput/tokens_per_second", b"grad_norm"):
         assert name in content
@@ -190,3 +197,28 @@ def test_a_closed_trainer_lets_go_of_its_model(tiny_run):
     del trainer
     gc.collect()
     assert model() is None
+
+
+def test_a_disk_that_is_full_at_the_start_is_one_error_and_leaves_the_old_configuration(tiny_run, monkeypatch):
+    run = tiny_run()
+    write_run_files(run)
+    before = (RunFolder.of(run).path / "config.yaml").read_text()
+    write = Path.write_text
+
+    def full(path, text, *rest, **options):
+        write(path, text[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(TrainingError, match=r"config\.yaml: cannot be written: .*No space left"):
+        write_run_files(run)
+    assert (RunFolder.of(run).path / "config.yaml").read_text() == before
+
+
+def test_the_id_at_weights_and_biases_is_the_first_process_s(tiny_run):
+    folder = RunFolder.of(tiny_run())
+    folder.path.mkdir(parents=True)
+    with ThreadPoolExecutor(8) as pool:
+        drawn = list(pool.map(lambda _: folder.wandb_id(), range(8)))
+    assert set(drawn) == {(folder.path / "wandb_id").read_text()}
+    assert [path.name for path in folder.path.iterdir()] == ["wandb_id"]
