@@ -10,6 +10,7 @@ from typing import Any
 from composer.core import Callback, Event, State
 from composer.loggers import Logger
 from composer.utils import dist
+from safetensors import SafetensorError
 
 from detour.errors import CheckpointError
 from detour.training import checkpoint
@@ -70,7 +71,8 @@ class Checkpointer(Callback):
                 )
                 checkpoint.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=saved.tokens)
                 log.info("saved %s", saved.path)
-            except Exception as error:  # whatever it is: the other processes wait for what comes next
+            # the other processes wait for what comes next; not RuntimeError, as which torch tells of a loader's end anywhere
+            except (OSError, SafetensorError, ValueError, TypeError, MemoryError) as error:
                 problem, cause = f"{self.folder}: cannot write a checkpoint: {error or type(error).__name__}", error
         problem = dist.all_gather_object(problem)[0]
         if problem:
