@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import parts
-from benchmarks.step import peer_model
+from benchmarks.step import Setting, peer_model, run_on
 from detour.batch import IGNORE
 from detour.errors import ConfigError
 from detour.flops import training_flops
@@ -27,7 +28,7 @@ from detour.model.backends import BACKENDS, select, why_not
 from detour.model.encoder import Encoder
 from detour.model.loss import linear_cross_entropy
 from detour.product_rate import product_rate, settled
-from detour.tune import packed_lengths
+from detour.tune import packed_lengths, trials
 
 ROUNDS, STEPS = 5, 5
 OBJECTIVES = {"mlm30": ("bidirectional", 0.3), "mlm15": ("bidirectional", 0.15), "clm": ("causal", 1.0)}
@@ -68,7 +69,7 @@ class Bench:
     """A device, a model's shape, and how much of each thing is done."""
 
     def __init__(self, device: str, size: str, tokens: int, rounds: int) -> None:
-        self.device, self.arch, self.tokens, self.rounds = device, SIZES[size], tokens, rounds
+        self.device, self.size, self.arch, self.tokens, self.rounds = device, size, SIZES[size], tokens, rounds
         self.rate = product_rate(device, torch.bfloat16, seconds=1.0)
         self.best = select("auto", device=device, dtype=torch.bfloat16)
 
@@ -136,19 +137,16 @@ class Bench:
 
     def largest_micro_batch(self, T: int) -> Iterator[Record]:
         """Rows doubled until memory ends, or the suite's own number of tokens on a CPU."""
-        rows = 1
-        while self.device == "cuda" or rows * T <= self.tokens:
-            ids, lengths = self._rows(T, rows)
-            try:
-                step = self._our_step(ids, lengths, backend=self.best, compiled=False)
-                record = self._timed(
-                    f"{T}, micro-batch of {rows} rows, clm", lambda s=step: s("clm"), lengths, rounds=1
-                )
-            except torch.OutOfMemoryError:
-                yield {"what": f"{T}, largest micro-batch", "rows": rows // 2}
-                return
-            yield record
-            rows *= 2
+        rows = 1 << 16 if self.device == "cuda" else max(1, self.tokens // T)
+        setting = Setting(self.size, objective="clm", row_tokens=T, rows=rows, precision="bf16")
+        largest = 0
+        for trial in trials(run_on(Path(), Path(), setting, {}), memory_bytes=None, document_tokens=500):
+            largest = trial.rows
+            yield {
+                "what": f"{T}, micro-batch of {trial.rows} rows, clm", "tokens_per_second": trial.tokens_per_second,
+                "peak_gigabytes": trial.peak_bytes / 1e9,
+            }  # fmt: skip
+        yield {"what": f"{T}, largest micro-batch", "rows": largest}
 
     def sharding(self, T: int) -> Iterator[Record]:
         """The same step under FSDP2 in a world of one process, over the one without."""
@@ -173,9 +171,9 @@ class Bench:
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
-    def _rows(self, T: int, rows: int | None = None) -> tuple[Tensor, Tensor]:
+    def _rows(self, T: int) -> tuple[Tensor, Tensor]:
         """Token ids [n, T], and the documents' lengths [n, D], 500 tokens on average."""
-        n = rows or max(1, self.tokens // T)
+        n = max(1, self.tokens // T)
         ids = np.random.default_rng(0).integers(10, min(2000, self.arch.vocab_size), (n, T))
         return torch.from_numpy(ids).to(self.device), packed_lengths(n, T, 500).to(self.device)
 
@@ -237,14 +235,14 @@ class Bench:
 
         return step
 
-    def _timed(self, what: str, step: Callable[[], None], lengths: Tensor, rounds: int | None = None) -> Record:
+    def _timed(self, what: str, step: Callable[[], None], lengths: Tensor) -> Record:
         """Median seconds of a step, its real tokens a second and, on a GPU, the most memory it took."""
         for _ in range(2):
             step()
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         times = []
-        for _ in range(rounds or self.rounds):
+        for _ in range(self.rounds):
             start = settled(self.device)
             for _ in range(STEPS):
                 step()

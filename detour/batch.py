@@ -66,17 +66,16 @@ def micro_batches(batch: Batch, rows: float) -> list[Batch]:
     """A supervised batch in pieces of so many rows, before it goes to the device: each with its counts taken, and in pinned
     memory where there is a GPU, so that neither the copy nor the step waits for what the device does.
     """
-    size, pin = int(rows), torch.cuda.is_available()
-    pieces: list[Batch] = []
+    size, pieces = int(rows), []
     for start in range(0, len(batch["input_ids"]), size):
         piece: dict[str, Any] = {
             key: value[start : start + size] if isinstance(value, Tensor) else value for key, value in batch.items()
         }
         piece["supervised_at"] = supervised_places(piece["labels"])
-        piece = {
-            key: value.pin_memory() if pin and isinstance(value, Tensor) else value for key, value in piece.items()
-        }
-        pieces.append(cast(Batch, {**piece, "tokens": int(piece["doc_lengths"].sum())}))
+        piece["tokens"] = int(piece["doc_lengths"].sum())
+        if torch.cuda.is_available():
+            piece = {key: value.pin_memory() if isinstance(value, Tensor) else value for key, value in piece.items()}
+        pieces.append(cast(Batch, piece))
     return pieces
 
 

@@ -8,7 +8,7 @@ import torch
 
 
 def product_rate(device: str, dtype: torch.dtype, *, n: int | None = None, seconds: float = 0.1) -> float:
-    """FLOPs a second of n x n matrix products, the best of many; a quarter of a second or less at the defaults.
+    """FLOPs a second of n x n matrix products, the best of many.
 
     Draws no random number of the run's, and the matrices hold random ones: a GPU is faster on zeros.
 

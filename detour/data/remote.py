@@ -26,7 +26,7 @@ from detour.errors import DataError
 T = TypeVar("T")
 
 ATTEMPTS = 2
-METADATA_BYTES = 1 << 28  # most of an index or a manifest: 400,000 shards
+METADATA_BYTES = 1 << 28  # most of an index or a manifest
 ENDING = threading.Event()  # set when Python begins to end, which waits for all threads that read ahead
 threading._register_atexit(ENDING.set)  # type: ignore[attr-defined]  # streaming goes by the same hook
 

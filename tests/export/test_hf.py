@@ -19,12 +19,10 @@ from transformers import (
 )
 
 from detour.data.tokenizer import fingerprint, train_bpe
-from detour.errors import CheckpointError, ModelError
+from detour.errors import ModelError
 from detour.export.hf import TIED, expected_shapes, read_architecture, read_weights, reload_difference, write_folder
-from detour.export.run import export_run
 from detour.model.architecture import Architecture
 from detour.model.encoder import Encoder
-from detour.training import checkpoint
 
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
 TINY = {
@@ -394,10 +392,3 @@ def test_a_configuration_nested_without_end_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("[" * 100_000)
     with pytest.raises(ModelError, match=r"config\.json: cannot be read"):
         read_architecture(tmp_path)
-
-
-def test_a_checkpoint_that_holds_no_run_is_refused_at_the_export(tmp_path):
-    checkpoint.write(tmp_path / "run" / "checkpoints", tokens=1, tensors={"model": {"w": torch.ones(2)}}, state={})
-    with pytest.raises(CheckpointError, match="does not hold what a checkpoint of this version holds"):
-        export_run(tmp_path / "run", tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -62,9 +62,7 @@ class Ledger(Callback):
         dtype: Of the step's matrix products.
     """
 
-    def __init__(
-        self, *, arch: Architecture, schedule: PhaseSchedule, guard: StepGuard, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, *, arch: Architecture, schedule: PhaseSchedule, guard: StepGuard, dtype: torch.dtype) -> None:
         self.arch, self.schedule, self.guard, self.dtype = arch, schedule, guard, dtype
         self.entries = [Entry(phase=p.name, objective=p.objective) for p in schedule.phases]
         self.fingerprint = Fingerprint()
