@@ -2,7 +2,7 @@
 
 import sys
 
-from detour.cli import main
+from detour.cli.main import main
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

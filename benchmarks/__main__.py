@@ -24,7 +24,7 @@ from rich.console import Console
 from benchmarks import parts, step
 from benchmarks.parts import Line
 from benchmarks.step import Result, Setting
-from detour.record import environment
+from detour.training.run_folder import environment
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(highlight=False)
@@ -33,9 +33,9 @@ GPU_PAGE = PAGE.with_name("benchmarks_gpu.md")
 
 STEPS = [
     Setting("tiny", rows=8, peers=("packed", "sparse", "compiled", "padded"), steps=6),
-    Setting("ettin-17m", row_tokens=512, rows=4, peers=("packed", "sparse", "padded")),
+    Setting("ettin-17m", seq_len=512, rows=4, peers=("packed", "sparse", "padded")),
     Setting("ettin-17m", rows=2, peers=("packed", "sparse", "compiled", "padded")),
-    Setting("ettin-17m", row_tokens=8192, rows=1, peers=("packed", "sparse"), steps=3, rounds=3),
+    Setting("ettin-17m", seq_len=8192, rows=1, peers=("packed", "sparse"), steps=3, rounds=3),
     Setting("ettin-17m", rate=0.15, rows=2, peers=("packed", "sparse")),
     Setting("ettin-17m", objective="clm", rows=2, peers=("packed",)),
     Setting("ettin-17m", rows=2, peers=("packed", "sparse"), precision="bf16", rounds=3),
@@ -49,8 +49,8 @@ PARTS: dict[str, Callable[[], Iterator[Line]]] = {
     "loader and resume": parts.loader_and_resume,
     "data": parts.data_preparation,
     "loss": parts.loss_alone,
-    "trainer, ettin-17m": lambda: parts.trainer_and_checkpoints("ettin-17m", rows=2, row_tokens=1024),
-    "trainer, modernbert-base": lambda: parts.trainer_and_checkpoints("modernbert-base", rows=1, row_tokens=512),
+    "trainer, ettin-17m": lambda: parts.trainer_and_checkpoints("ettin-17m", rows=2, seq_len=1024),
+    "trainer, modernbert-base": lambda: parts.trainer_and_checkpoints("modernbert-base", rows=1, seq_len=512),
     "start": parts.start_up,
 }
 
@@ -169,7 +169,7 @@ def page(kept: list[dict[str, Any]]) -> str:
             Setting(**record["setting"]), **{k: record[k] for k in ("threads", "loss_difference")}, sides=sides
         )
         for name, side in sides.items():
-            own, share = name == "ours", f"{record['matmul_share']:.0%}"
+            own, share = name == "ours", f"{record['matmul_fraction']:.0%}"
             lines.append(
                 f"| {result.setting.title if own else ''} | {name} | {side.median:,.0f} | "
                 f"{_spread(side.tokens_per_second)} | {'' if own else f'{result.ratio(name):.2f}'} | "
@@ -192,7 +192,7 @@ def gpu_page(kept: list[dict[str, Any]]) -> str:
     columns = {
         "tokens_per_second": "{:,.0f}".format,
         "spread": lambda ends: " to ".join(f"{end:,.0f}" for end in ends),
-        "share_of_product_rate": "{:.0%}".format,
+        "mfu": "{:.0%}".format,
         "peak_gigabytes": "{:.1f}".format,
     }
     machine = kept[-1]["machine"]

@@ -1,6 +1,6 @@
 """MB and tokens a second of preparing text: ours, text to packed rows, against `datasets.map` with the same tokenizer.
 
-One process and one thread each, round by round, each in a process of its own. The peer reads the same file, tokenises
+One process and one thread each, round by round, each in a process of its own. The peer reads the same file, tokenizes
 in batches of its default size and writes Arrow: no packing, no hashes. Speed is by CPU seconds, which a busy machine
 does not change much, and by the clock.
 
@@ -29,17 +29,17 @@ SIDES = ("ours", "datasets.map")
 
 
 def main(
-    corpus: Annotated[Optional[Path], typer.Option(help="JSON lines with a text; left out, synthetic cases.")] = None,  # noqa: UP045
-    tokenizer: Annotated[Optional[Path], typer.Option(help="Left out, one of 8,192 trained on them.")] = None,  # noqa: UP045
+    corpus: Annotated[Optional[Path], typer.Option(help="JSON lines with a text; left out, synthetic cases.")] = None,
+    tokenizer: Annotated[Optional[Path], typer.Option(help="Left out, one of 8,192 trained on them.")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
-    row_tokens: Annotated[int, typer.Option(min=8)] = 1024,
-    side: Annotated[Optional[str], typer.Option(hidden=True)] = None,  # noqa: UP045
+    seq_len: Annotated[int, typer.Option(min=8)] = 1024,
+    side: Annotated[Optional[str], typer.Option(hidden=True)] = None,
 ) -> None:
     """Measures both sides and prints the ratio."""
     if side is not None:
         assert corpus is not None
         assert tokenizer is not None
-        print(json.dumps(_ours(corpus, tokenizer, row_tokens) if side == "ours" else _peer(corpus, tokenizer)))
+        print(json.dumps(_ours(corpus, tokenizer, seq_len) if side == "ours" else _peer(corpus, tokenizer)))
         return
     with tempfile.TemporaryDirectory() as folder:
         if corpus is None or tokenizer is None:
@@ -49,20 +49,20 @@ def main(
         results: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
         for turn in range(rounds):
             for name in SIDES if turn % 2 == 0 else SIDES[::-1]:
-                results[name].append(in_a_process(name, corpus, tokenizer, row_tokens))
+                results[name].append(in_a_process(name, corpus, tokenizer, seq_len))
     _show(results, megabytes)
 
 
-def _ours(corpus: Path, tokenizer: Path, row_tokens: int) -> dict[str, float]:
-    from data_prep.config import PrepareConfig, SourceConfig
-    from data_prep.prepare import prepare
-    from data_prep.tokenise import tokeniser_of
+def _ours(corpus: Path, tokenizer: Path, seq_len: int) -> dict[str, float]:
+    from detour.corpus.config import PrepareConfig, SourceConfig
+    from detour.corpus.document_encoder import document_encoder_of
+    from detour.corpus.prepare import prepare
 
-    tokeniser_of(str(tokenizer))
+    document_encoder_of(str(tokenizer))
     with tempfile.TemporaryDirectory() as folder:
         source = SourceConfig(name="corpus", kind="jsonl", paths=[str(corpus)])
         config = PrepareConfig(
-            out=f"{folder}/out", tokenizer=str(tokenizer), row_tokens=row_tokens, sources=[source], part_megabytes=4
+            out=f"{folder}/out", tokenizer=str(tokenizer), seq_len=seq_len, sources=[source], part_megabytes=4
         )
         started = time.perf_counter(), time.process_time()
         record, _ = prepare(config)
@@ -98,9 +98,9 @@ def _measured(started: tuple[float, float], tokens: int) -> dict[str, float]:
     }
 
 
-def in_a_process(side: str, corpus: Path, tokenizer: Path, row_tokens: int) -> dict[str, float]:
+def in_a_process(side: str, corpus: Path, tokenizer: Path, seq_len: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.data_prep", "--side", side, "--corpus", str(corpus)]
-    command += ["--tokenizer", str(tokenizer), "--row-tokens", str(row_tokens)]
+    command += ["--tokenizer", str(tokenizer), "--seq-len", str(seq_len)]
     one_thread = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, env={**os.environ, **one_thread}, capture_output=True, text=True)
     if done.returncode:
@@ -125,7 +125,7 @@ def synthetic(folder: Path) -> tuple[Path, Path]:
 
 
 def text_bytes(corpus: Path) -> int:
-    from detour.data.text import read_documents
+    from detour.corpus.text import read_documents
 
     return sum(len(document.text.encode()) for document in read_documents([corpus]))
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.synthetic import generate
-from detour.data.mds import RowWriter
 from detour.data.packing import pack_rows, split_document
+from detour.data.shards import RowWriter
 from detour.data.tokenizer import tokenizer_info, train_bpe
 
 
-def prepare_rows(root: Path, *, row_tokens: int, rows: int, median: float = 300, sigma: float = 1.0) -> Path:
+def prepare_rows(root: Path, *, seq_len: int, rows: int, median: float = 300, sigma: float = 1.0) -> Path:
     """Writes ``rows`` rows to ``root / "rows"``; returns the folder of the tokenizer they go with.
 
     Token ids are uniform: neither side's speed depends on them. Document lengths are log-normal, as in web and
@@ -27,13 +27,13 @@ def prepare_rows(root: Path, *, row_tokens: int, rows: int, median: float = 300,
         while True:
             ids = rng.integers(10, 2000, max(8, int(rng.lognormal(np.log(median), sigma)))).astype(np.uint16)
             at = 0
-            for length in split_document(len(ids), row_tokens):
+            for length in split_document(len(ids), seq_len):
                 yield ids[at : at + length]
                 at += length
 
-    enough = itertools.islice(pieces(), int(rows * row_tokens / 100) + 200)
-    with RowWriter(root / "rows", row_tokens=row_tokens, tokenizer=tokenizer_info(tokenizer), seed=0) as writer:
-        for row in itertools.islice(pack_rows(enough, row_tokens=row_tokens, seed=0), rows):
+    enough = itertools.islice(pieces(), int(rows * seq_len / 100) + 200)
+    with RowWriter(root / "rows", seq_len=seq_len, tokenizer=tokenizer_info(tokenizer), seed=0) as writer:
+        for row in itertools.islice(pack_rows(enough, seq_len=seq_len, seed=0), rows):
             writer.write(row)
         writer.finish(sources=[], documents=rows, empty_skipped=0, documents_split=0)
     return root / "tokenizer"

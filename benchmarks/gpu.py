@@ -1,7 +1,7 @@
 """One GPU: the whole step against the rate of matrix products, what each part of it gains, and what stands around it.
 
 Medians of rounds after a warm-up. Equal loss first: ours against Hugging Face's with the same weights in bf16, to 1e-2.
-The share of the product rate counts the FLOPs that the method needs (`detour.flops`). What cannot run here is named with
+The share of the product rate counts the FLOPs that the method needs (`detour.cost.flops`). What cannot run here is named with
 its reason, and the rest goes on.
 """
 
@@ -21,14 +21,14 @@ from torch import Tensor
 from benchmarks import parts
 from benchmarks.step import Setting, peer_model, run_on
 from detour.batch import IGNORE
+from detour.cost.flops import training_flops
+from detour.cost.matmul import matmul_throughput, settled
 from detour.errors import ConfigError
-from detour.flops import training_flops
-from detour.model.architecture import SIZES, Architecture
-from detour.model.backends import BACKENDS, select, why_not
-from detour.model.encoder import Encoder
-from detour.model.loss import linear_cross_entropy
-from detour.product_rate import product_rate, settled
-from detour.tune import packed_lengths, trials
+from detour.models.attention import BACKENDS, select, why_not
+from detour.models.loss import linear_cross_entropy
+from detour.models.modernbert.architecture import SIZES, Architecture
+from detour.models.modernbert.encoder import Encoder
+from detour.training.tune import packed_lengths, trials
 
 ROUNDS, STEPS = 5, 5
 OBJECTIVES = {"mlm30": ("bidirectional", 0.3), "mlm15": ("bidirectional", 0.15), "clm": ("causal", 1.0)}
@@ -70,7 +70,7 @@ class Bench:
 
     def __init__(self, device: str, size: str, tokens: int, rounds: int) -> None:
         self.device, self.size, self.arch, self.tokens, self.rounds = device, size, SIZES[size], tokens, rounds
-        self.rate = product_rate(device, torch.bfloat16, seconds=1.0)
+        self.rate = matmul_throughput(device, torch.bfloat16, seconds=1.0)
         self.best = select("auto", device=device, dtype=torch.bfloat16)
 
     def equal_loss(self, T: int) -> Record:
@@ -102,7 +102,7 @@ class Bench:
                         record = self._timed(f"{name}, {objective}", lambda o=objective, s=step: s(o), lengths)
                         flops = _flops(self.arch, lengths, objective)
                         seconds[objective] = record["seconds"]
-                        yield {**record, "share_of_product_rate": flops / record["seconds"] / self.rate}
+                        yield {**record, "mfu": flops / record["seconds"] / self.rate}
                     yield {
                         "what": f"{name}, time of clm over mlm30",
                         "ratio": seconds["clm"] / seconds["mlm30"],
@@ -138,7 +138,7 @@ class Bench:
     def largest_micro_batch(self, T: int) -> Iterator[Record]:
         """Rows doubled until memory ends, or the suite's own number of tokens on a CPU."""
         rows = 1 << 16 if self.device == "cuda" else max(1, self.tokens // T)
-        setting = Setting(self.size, objective="clm", row_tokens=T, rows=rows, precision="bf16")
+        setting = Setting(self.size, objective="clm", seq_len=T, rows=rows, precision="bf16")
         largest = 0
         for trial in trials(run_on(Path(), Path(), setting, {}), memory_bytes=None, document_tokens=500):
             largest = trial.rows

@@ -22,13 +22,13 @@ from benchmarks.fixture import prepare_rows
 from benchmarks.step import Setting, run_on
 from detour.build import build_trainer, close
 from detour.config.schema import RunConfig
+from detour.cost.matmul import settled
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.packing import pack_rows, split_document
-from detour.model.loss import linear_cross_entropy
-from detour.product_rate import settled
-from detour.training import checkpoint
+from detour.models.loss import linear_cross_entropy
+from detour.training.checkpoints import files
+from detour.training.checkpoints.state import capture
 from detour.training.optim import build_optimizer
-from detour.training.resume import capture
 
 ROUNDS = 5
 
@@ -59,30 +59,30 @@ class Line:
         return statistics.median(self.ours) / statistics.median(self.theirs) if self.theirs else None
 
 
-def packer(row_tokens: int) -> Iterator[Line]:
+def packer(seq_len: int) -> Iterator[Line]:
     """Utilisation, and tokens a second on one core, for documents of log-normal length (median 300, sigma 1)."""
     rng = np.random.default_rng(0)
     lengths = np.maximum(8, rng.lognormal(np.log(300), 1.0, 100_000)).astype(int)
     token = bytes(1)
-    pieces = [token * n for length in lengths.tolist() for n in split_document(length, row_tokens)]
+    pieces = [token * n for length in lengths.tolist() for n in split_document(length, seq_len)]
     total, speeds, rows = int(lengths.sum()), [], 0
     for _ in range(ROUNDS):
         start = time.process_time()
-        rows = sum(1 for _ in pack_rows(pieces, row_tokens=row_tokens, seed=0))
+        rows = sum(1 for _ in pack_rows(pieces, seq_len=seq_len, seed=0))
         speeds.append(total / (time.process_time() - start))
-    yield Line(f"packer, rows of {row_tokens}", "tokens/s a core", speeds, goal=">= 20 steps'")
-    filled = 100 * total / rows / row_tokens
-    yield Line(f"packer, rows of {row_tokens}, filled", "%", [filled], goal=">= 99.5")
+    yield Line(f"packer, rows of {seq_len}", "tokens/s a core", speeds, goal=">= 20 steps'")
+    filled = 100 * total / rows / seq_len
+    yield Line(f"packer, rows of {seq_len}, filled", "%", [filled], goal=">= 99.5")
 
 
-def loader_and_resume(rows: int = 20_000, row_tokens: int = 1024) -> Iterator[Line]:
+def loader_and_resume(rows: int = 20_000, seq_len: int = 1024) -> Iterator[Line]:
     """Tokens a second of the loader in this process, and the time to the first batch after a resume."""
     with tempfile.TemporaryDirectory() as folder:
-        prepare_rows(Path(folder), row_tokens=row_tokens, rows=rows)
+        prepare_rows(Path(folder), seq_len=seq_len, rows=rows)
 
         def loader() -> Any:
             return build_loader(
-                streams=[StreamSpec(path=f"{folder}/rows")], device_batch_rows=8, shuffle=True, shuffle_seed=1,
+                streams=[StreamSpec(path=f"{folder}/rows")], device_batch_size=8, shuffle=True, shuffle_seed=1,
                 canonical_nodes=1, workers=0, verify_hashes=False,
             )  # fmt: skip
 
@@ -94,7 +94,7 @@ def loader_and_resume(rows: int = 20_000, row_tokens: int = 1024) -> Iterator[Li
             for batch in itertools.islice(batches, 500):
                 tokens += int(batch["doc_lengths"].sum())
             speeds.append(tokens / (time.process_time() - start))
-        yield Line(f"loader, rows of {row_tokens}", "tokens/s a core", speeds, goal=">= 20 steps'")
+        yield Line(f"loader, rows of {seq_len}", "tokens/s a core", speeds, goal=">= 20 steps'")
 
         waits: dict[int, list[float]] = {10: [], 90: []}
         for _ in range(ROUNDS):
@@ -154,14 +154,14 @@ def _timed_loss(side: Callable[..., torch.Tensor], M: int, C: int, V: int) -> tu
 
 
 def trainer_and_checkpoints(
-    size: str, rows: int, row_tokens: int, steps: int = 5, rounds: int = 3, precision: str = "fp32"
+    size: str, rows: int, seq_len: int, steps: int = 5, rounds: int = 3, precision: str = "fp32"
 ) -> Iterator[Line]:
     """Seconds of a step in the trainer against a bare loop over the same batches, and of the wait for a batch; seconds and
     bytes of a checkpoint.
     """
-    setting = Setting(size=size, rows=rows, row_tokens=row_tokens, precision=precision)
+    setting = Setting(size=size, rows=rows, seq_len=seq_len, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = prepare_rows(Path(folder), row_tokens=row_tokens, rows=rows * (steps + 1))
+        tokenizer = prepare_rows(Path(folder), seq_len=seq_len, rows=rows * (steps + 1))
         run = run_on(Path(folder), tokenizer, setting, {"rate": 0.3})
         run = replace(run, data=replace(run.data, workers=2))
         ours, bare, waits, saves, loads, size_in_bytes = [], [], [], [], [], 0
@@ -175,7 +175,7 @@ def trainer_and_checkpoints(
             bare.append(_bare_loop(run, trainer.state.model.encoder, watch.batches))
             tensors, state = capture(trainer.state, [])  # type: ignore[misc]
             start = time.perf_counter()
-            saved = checkpoint.write(Path(folder) / "saved", tokens=1, tensors=tensors, state=state)
+            saved = files.write(Path(folder) / "saved", tokens=1, tensors=tensors, state=state)
             saves.append(time.perf_counter() - start)
             size_in_bytes = sum(path.stat().st_size for path in saved.path.iterdir())
             start = time.perf_counter()
@@ -234,7 +234,12 @@ def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
 def start_up() -> Iterator[Line]:
     """Seconds to import the library and to start its command line, each in a new interpreter."""
     for what, command, peer, other in (
-        ("import detour.model.encoder", ["-c", "import detour.model.encoder"], "import torch", ["-c", "import torch"]),
+        (
+            "import detour.models.modernbert.encoder",
+            ["-c", "import detour.models.modernbert.encoder"],
+            "import torch",
+            ["-c", "import torch"],
+        ),
         ("detour --help", ["-m", "detour", "--help"], "", []),
         ("detour plan", ["-m", "detour", "plan", "yamls/base_clm_detour.yaml"], "", []),
     ):

@@ -6,7 +6,7 @@ the same documents to Trainer: packed as `run_mlm` packs (attention crosses docu
 same with logits of the masked positions only, compiled, and a document a row, padded.
 
     python -m benchmarks.step                          Ettin 17M, rows of 1024, MLM 30%
-    python -m benchmarks.step --size ettin-32m --objective clm --row-tokens 512
+    python -m benchmarks.step --size ettin-32m --objective clm --seq-len 512
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from detour.batch import IGNORE, Batch
 from detour.build import build_trainer, close
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
+from detour.cost.flops import training_flops
+from detour.cost.matmul import matmul_throughput
 from detour.data.tokenizer import load_tokenizer, vocab_of
-from detour.flops import training_flops
-from detour.model.architecture import SIZES, Architecture
-from detour.model.encoder import Encoder
+from detour.models.modernbert.architecture import SIZES, Architecture
+from detour.models.modernbert.encoder import Encoder
 from detour.objectives import RowRandom
-from detour.product_rate import product_rate
-from detour.record import environment
+from detour.training.run_folder import environment
 
 console = Console(highlight=False)
 
@@ -74,7 +74,7 @@ class Setting:
         size: The model, a name in `SIZES`.
         objective: "mlm" or "clm".
         rate: Share of tokens masked, for MLM.
-        row_tokens: T.
+        seq_len: T.
         rows: B.
         peers: Names in `PEERS`.
         steps: Steps a round; the first two are left out, their median counts.
@@ -85,7 +85,7 @@ class Setting:
     size: str = "ettin-17m"
     objective: str = "mlm"
     rate: float = 0.3
-    row_tokens: int = 1024
+    seq_len: int = 1024
     rows: int = 4
     peers: tuple[str, ...] = ("packed",)
     steps: int = 4
@@ -95,7 +95,7 @@ class Setting:
     @property
     def title(self) -> str:
         what = f"{self.objective}{round(100 * self.rate)}" if self.objective == "mlm" else self.objective
-        return f"{self.size}, {what}, {self.rows} x {self.row_tokens}, {self.precision}"
+        return f"{self.size}, {what}, {self.rows} x {self.seq_len}, {self.precision}"
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Result:
 
     Attributes:
         loss_difference: Largest of the peers' losses from ours, on the same rows.
-        matmul_share: Share of this machine's rate of matrix products in the same precision, measured in the same process,
+        matmul_fraction: Share of this machine's rate of matrix products in the same precision, measured in the same process,
             that our step's counted FLOPs reach.
         sides: "ours" and the peers.
     """
@@ -130,7 +130,7 @@ class Result:
     setting: Setting
     threads: int
     loss_difference: float
-    matmul_share: float = 0.0
+    matmul_fraction: float = 0.0
     sides: dict[str, Side] = field(default_factory=dict)
 
     def ratio(self, peer: str) -> float:
@@ -222,7 +222,7 @@ def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -
     _settle()
     memory, dtype = Memory(), torch.bfloat16 if setting.precision == "bf16" else torch.float32
     while pipe.recv():
-        rate = product_rate("cpu", dtype, n=2048, seconds=1.0)
+        rate = matmul_throughput("cpu", dtype, n=2048, seconds=1.0)
         memory.restart()
         trainer = build_trainer(run)
         times = StepTimes()
@@ -303,7 +303,7 @@ def compare(setting: Setting) -> Result:
     options = {"rate": setting.rate} if setting.objective == "mlm" else {}
     with tempfile.TemporaryDirectory() as folder:
         root, arch = Path(folder), SIZES[setting.size]
-        tokenizer = prepare_rows(root, row_tokens=setting.row_tokens, rows=setting.rows * (setting.steps + 1))
+        tokenizer = prepare_rows(root, seq_len=setting.seq_len, rows=setting.rows * (setting.steps + 1))
         run = run_on(root, tokenizer, setting, options)
         batches = corrupted(run, setting.objective, options, arch, setting.steps)
         difference = loss_difference(arch, setting.objective, batches[0])
@@ -328,7 +328,7 @@ def compare(setting: Setting) -> Result:
                 if turn:
                     result.sides[name].tokens_per_second.append(speed)
                     shares += [share] if name == "ours" else []
-        result.matmul_share = statistics.median(shares)
+        result.matmul_fraction = statistics.median(shares)
         for pipe in pipes.values():
             pipe.send(False)
         return result
@@ -339,8 +339,8 @@ def run_on(root: Path, tokenizer: Path, setting: Setting, options: dict[str, Any
     return from_mapping({
         "name": "step", "folder": str(root / "runs"),
         "model": {"size": setting.size, "tokenizer": str(tokenizer)},
-        "data": {"train": [{"path": str(root / "rows")}], "row_tokens": setting.row_tokens,
-                 "global_batch_rows": setting.rows, "micro_batch_rows": setting.rows, "workers": 0},
+        "data": {"train": [{"path": str(root / "rows")}], "seq_len": setting.seq_len,
+                 "global_batch_size": setting.rows, "micro_batch_size": setting.rows, "workers": 0},
         "phases": [{"name": "only", "objective": setting.objective, "tokens": 10**9, "options": options}],
         "schedule": {"peak_lr": 1e-4}, "optimizer": {"clip_norm": 1.0}, "system": {"precision": setting.precision},
         "checkpoint": {"interval_tokens": 10**12, "resume": False}, "evaluation": {"interval_tokens": 10**12},
@@ -376,7 +376,7 @@ def show(result: Result) -> None:
         table.add_row(name, f"{side.median:,.0f}", spread, ratio, f"{side.peak_bytes / 1e9:.2f}")
     console.print(table)
     console.print(
-        f"loss difference {result.loss_difference:.1e}; {result.matmul_share:.0%} of the rate of matrix products; "
+        f"loss difference {result.loss_difference:.1e}; {result.matmul_fraction:.0%} of the rate of matrix products; "
         f"{result.threads} threads"
     )
 
@@ -385,18 +385,18 @@ def main(
     size: Annotated[str, typer.Option(help=", ".join(SIZES))] = "ettin-17m",
     objective: Annotated[str, typer.Option(help="mlm or clm")] = "mlm",
     rate: Annotated[float, typer.Option(help="Share of tokens masked.")] = 0.3,
-    row_tokens: int = 1024,
+    seq_len: int = 1024,
     rows: Annotated[int, typer.Option(help="Rows in a step.")] = 4,
     rounds: int = 5,
     steps: Annotated[int, typer.Option(help="Steps in a round.", min=3)] = 4,
-    peer: Annotated[Optional[list[str]], typer.Option(help=", ".join(PEERS))] = None,  # noqa: UP045
+    peer: Annotated[Optional[list[str]], typer.Option(help=", ".join(PEERS))] = None,
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    out: Annotated[Optional[Path], typer.Option(help="JSON lines to append the result to.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="JSON lines to append the result to.")] = None,
 ) -> None:
     """Prints medians, spread and ratio; appends them to --out."""
     warnings.simplefilter("ignore")
     setting = Setting(
-        size=size, objective=objective, rate=rate, row_tokens=row_tokens, rows=rows, rounds=rounds, steps=steps,
+        size=size, objective=objective, rate=rate, seq_len=seq_len, rows=rows, rounds=rounds, steps=steps,
         peers=tuple(peer or ["packed"]), precision=precision,
     )  # fmt: skip
     result = compare(setting)

@@ -1,5 +1,5 @@
 """`python -m detour`."""
 
-from detour.cli import main
+from detour.cli.main import main
 
 main()

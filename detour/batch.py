@@ -57,7 +57,7 @@ def count_tokens(batch: Batch) -> dict[str, int]:
     return {"total": total, "loss_generating": total if labels_BT is None else int((labels_BT != IGNORE).sum())}
 
 
-def supervised_places(labels_BT: Tensor) -> Tensor:
+def target_positions(labels_BT: Tensor) -> Tensor:
     """int64 [M]: places in the flattened labels that are not IGNORE. Waits for the device that they are on."""
     return (labels_BT.flatten() != IGNORE).nonzero().squeeze(1)
 
@@ -71,7 +71,7 @@ def micro_batches(batch: Batch, rows: float) -> list[Batch]:
         piece: dict[str, Any] = {
             key: value[start : start + size] if isinstance(value, Tensor) else value for key, value in batch.items()
         }
-        piece["supervised_at"] = supervised_places(piece["labels"])
+        piece["supervised_at"] = target_positions(piece["labels"])
         piece["tokens"] = int(piece["doc_lengths"].sum())
         if torch.cuda.is_available():
             piece = {key: value.pin_memory() if isinstance(value, Tensor) else value for key, value in piece.items()}

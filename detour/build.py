@@ -26,27 +26,27 @@ from detour.data.loader import StreamSpec, build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import ConfigError, DataError, ModelError, StoppedError
-from detour.export import hf
-from detour.match import fitted
-from detour.model.backends import select
-from detour.model.encoder import TIED, Encoder
+from detour.models.attention import select
+from detour.models.modernbert import hf
+from detour.models.modernbert.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
-from detour.record import RunFolder, run_record, write_run_files
 from detour.redact import redacted
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
+from detour.training.callbacks.failure_watch import FailureWatch
 from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
-from detour.training.checkpoint import Checkpoint
-from detour.training.choice import checkpoint_to_resume
+from detour.training.callbacks.step_guard import StepGuard
+from detour.training.checkpoints.files import Checkpoint
+from detour.training.checkpoints.select import checkpoint_to_resume
+from detour.training.checkpoints.state import RestoreRng, restore
 from detour.training.composer_model import DetourModel
-from detour.training.failures import FailureWatch
-from detour.training.guard import StepGuard
 from detour.training.intervals import EveryTokens
+from detour.training.match import fitted
 from detour.training.optim import build_optimizer
-from detour.training.phase import PhaseSwitch, gloo_sums_gradients
-from detour.training.resume import RestoreRng, restore
+from detour.training.phase_switch import PhaseSwitch, gloo_sums_gradients
+from detour.training.run_folder import RunFolder, run_record, write_run_files
 from detour.training.stop import StopRequest
 from detour.vocab import Vocab
 
@@ -131,7 +131,7 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
         device=device,
         precision="amp_bf16" if run.system.precision == "bf16" and device == "gpu" else "fp32",
         parallelism_config={"fsdp": FSDP2Config(state_dict_type="full", mixed_precision="FULL")} if sharded else None,
-        device_train_microbatch_size=min(run.data.micro_batch_rows, device_rows),
+        device_train_microbatch_size=min(run.data.micro_batch_size, device_rows),
         accumulate_train_batch_on_tokens=True,  # else micro-batches weigh by rows, and MLM's loss is wrong
         spin_dataloaders=False,  # the stream resumes by itself; spinning would read the past again
         seed=run.seed,
@@ -142,7 +142,7 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     if sharded and not trainer.state.fsdp_enabled:
         raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
     if trainer.state.dataloader_len == 0:  # Composer would turn empty epochs for ever
-        raise DataError(f"data.train: fewer rows than one batch (data.global_batch_rows: {run.data.global_batch_rows})")
+        raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if resumed:
         restore(trainer.state, resumed, stateful)
         log.warning(
@@ -165,7 +165,7 @@ def train(run: RunConfig) -> None:
 
     Raises:
         StoppedError: It was asked to end early, by a signal or `system.max_minutes`, and has saved.
-        TrainingError: A batch was bad (`detour.training.guard`), or memory ran out.
+        TrainingError: A batch was bad (`detour.training.callbacks.step_guard`), or memory ran out.
         DataError: The loader failed or fell silent.
         ConfigError, ModelError, CheckpointError: As in `build_trainer`; a checkpoint could not be written.
     """
@@ -223,7 +223,7 @@ def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "
             )  # fmt: skip
         weights = hf.read_weights(source, wanted)
     if weights is not None:
-        with resumed.understood() if resumed is not None else nullcontext():
+        with resumed.translate_errors() if resumed is not None else nullcontext():
             encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
     if run.model.compile:
         encoder.compile_regions()
@@ -231,7 +231,7 @@ def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "
 
 
 def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """All that decides what the weights mean must agree; dropout, initialisation and length limits are free."""
+    """All that decides what the weights mean must agree; dropout, initialization and length limits are free."""
     free = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
             "max_position_embeddings", "causal_left_window")  # fmt: skip
     lines = [
@@ -246,7 +246,7 @@ def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, An
 def _batches_of(resumed: Checkpoint | None) -> int:
     if resumed is None:
         return 0
-    with resumed.understood():
+    with resumed.translate_errors():
         return int(resumed.state()["timestamp"]["batch"])
 
 
@@ -257,16 +257,16 @@ def _device(run: RunConfig) -> str:
 
 
 def _device_rows(run: RunConfig) -> int:
-    rows, world = run.data.global_batch_rows, dist.get_world_size()
+    rows, world = run.data.global_batch_size, dist.get_world_size()
     if rows % world:
-        raise ConfigError(f"data.global_batch_rows: {rows} is not divisible by {world} processes")
+        raise ConfigError(f"data.global_batch_size: {rows} is not divisible by {world} processes")
     return rows // world
 
 
 def _loader(run: RunConfig, streams: list[StreamConfig], device_rows: int, identity: str, *, training: bool) -> Any:
     return build_loader(
         streams=[StreamSpec(path=s.path, proportion=s.proportion, remote=s.remote) for s in streams],
-        device_batch_rows=device_rows,
+        device_batch_size=device_rows,
         shuffle=run.data.shuffle and training,
         shuffle_seed=run.data.shuffle_seed,
         canonical_nodes=run.data.canonical_nodes,
@@ -275,7 +275,7 @@ def _loader(run: RunConfig, streams: list[StreamConfig], device_rows: int, ident
         drop_last=training,
         verify_hashes=run.data.verify_hashes,
         vocab_fingerprint=identity,
-        row_tokens=run.data.row_tokens,
+        seq_len=run.data.seq_len,
         cache_bytes=round(limit * 1e9) if training and (limit := run.data.cache_gigabytes) else None,
     )
 
@@ -299,7 +299,7 @@ def _evaluators(run: RunConfig, vocab: Vocab, identity: str, boundaries: list[in
     """One for each objective, all over the same held-out rows."""
     if not run.data.validation:
         return []
-    rows = max(1, min(run.data.micro_batch_rows, run.evaluation.rows // dist.get_world_size()))
+    rows = max(1, min(run.data.micro_batch_size, run.evaluation.rows // dist.get_world_size()))
     batches = max(1, run.evaluation.rows // (rows * dist.get_world_size()))
     loader = _loader(run, run.data.validation, rows, identity, training=False)
     return [

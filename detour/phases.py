@@ -66,7 +66,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Place:
+class PhaseSpan:
     """Where a token falls: the phase, its index, its first token on the run's clock and the first one after it."""
 
     index: int
@@ -94,19 +94,19 @@ class PhaseSchedule:
         """Length of the run."""
         return self.boundaries[-1]
 
-    def at(self, tokens: int) -> Place:
+    def at(self, tokens: int) -> PhaseSpan:
         """The phase of a batch before which ``tokens`` tokens were seen; past the end, the last one."""
         if tokens < 0:
             raise ValueError(f"tokens is {tokens}, expected >= 0")
         bounds = self.boundaries
         last = len(self.phases) - 1
         index = next((i for i in range(last) if tokens < bounds[i + 1]), last)
-        return Place(index, self.phases[index], bounds[index], bounds[index + 1])
+        return PhaseSpan(index, self.phases[index], bounds[index], bounds[index + 1])
 
-    def named(self, name: str) -> Place:
+    def named(self, name: str) -> PhaseSpan:
         """A phase by its name."""
         index = [phase.name for phase in self.phases].index(name)
-        return Place(index, self.phases[index], self.boundaries[index], self.boundaries[index + 1])
+        return PhaseSpan(index, self.phases[index], self.boundaries[index], self.boundaries[index + 1])
 
     def describe(self) -> list[dict[str, Any]]:
         """The phases as plain values, for checkpoints, logs and the model card."""

@@ -109,7 +109,7 @@ def check_objective(
         objective: The objective, with the options to be tested.
         vocab: What it is tested on; by default `make_vocab()`, 64 ids that tell where words begin.
         seeds: Runs over as many seeds.
-        tolerance: Relative error allowed in `supervised_share` (plus 0.002 for chance).
+        tolerance: Relative error allowed in `target_fraction` (plus 0.002 for chance).
 
     Raises:
         AssertionError: A part of the contract is broken; the message names the part, the row and the position.
@@ -120,7 +120,7 @@ def check_objective(
         trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=seed)
         for check in _CHECKS:
             check(trial)
-    _check_supervised_share(objective, vocab, tolerance)
+    _check_target_fraction(objective, vocab, tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,8 +269,8 @@ def _check_each_row_supervised(trial: _Trial) -> None:
     doc_BT, D = doc_ids_of(trial.batch), trial.batch["doc_lengths"].shape[1]
     counts_BD = torch.stack([(ordinary_BT & (doc_BT == document)).sum(1) for document in range(D)], 1)
     for step in range(5):
-        unlabelled_B = (trial.run(step=step)["labels"] == IGNORE).all(1)
-        wrong = (unlabelled_B & (counts_BD >= ENOUGH_TOKENS).any(1)).nonzero().flatten().tolist()
+        unlabeled_B = (trial.run(step=step)["labels"] == IGNORE).all(1)
+        wrong = (unlabeled_B & (counts_BD >= ENOUGH_TOKENS).any(1)).nonzero().flatten().tolist()
         trial.require(
             not wrong, f"no label in rows {wrong}, though they hold a document of {ENOUGH_TOKENS} ordinary tokens"
         )
@@ -301,15 +301,15 @@ _CHECKS: tuple[Callable[[_Trial], None], ...] = (
 )
 
 
-def _check_supervised_share(objective: Objective, vocab: Vocab, tolerance: float) -> None:
+def _check_target_fraction(objective: Objective, vocab: Vocab, tolerance: float) -> None:
     """Measures the share on 2^17 tokens without special ones, in documents long and short."""
     lengths = (64, 200, 8, 100, 140)
     batch = make_batch([lengths * 2] * 128, vocab=vocab, specials=False)
     trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=0)
     measured = (trial.run()["labels"] != IGNORE).float().mean().item()
-    stated = objective.supervised_share(sum(lengths) / len(lengths))
-    trial.require(0 <= stated <= 1, f"supervised_share is {stated}, expected a number in [0, 1]")
+    stated = objective.target_fraction(sum(lengths) / len(lengths))
+    trial.require(0 <= stated <= 1, f"target_fraction is {stated}, expected a number in [0, 1]")
     trial.require(
         abs(measured - stated) <= tolerance * stated + 0.002,
-        f"supervised_share is {stated:.4f}, measured {measured:.4f}",
+        f"target_fraction is {stated:.4f}, measured {measured:.4f}",
     )

@@ -17,7 +17,7 @@ from omegaconf import MISSING
 
 from detour import objectives
 from detour.config.schema import RunConfig
-from detour.model.architecture import SIZES, Architecture
+from detour.models.modernbert.architecture import SIZES, Architecture
 from detour.phases import Freeze, Phase
 from detour.schedule import WSD
 

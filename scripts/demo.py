@@ -19,26 +19,26 @@ import zstandard
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.pack import pack_corpus
 from data_prep.synthetic import facts, generate
-from detour.analysis.report import write_report
 from detour.build import train
 from detour.config.load import load
-from detour.data.text import Document, find_files, read_documents
+from detour.corpus.pack import pack_corpus
+from detour.corpus.text import Document, find_files, read_documents
 from detour.data.tokenizer import train_bpe
 from detour.export.run import export_run
+from detour.report.write import write_report
 
 console = Console(highlight=False)
 
 
 def demo(
-    corpus: Annotated[Optional[list[Path]], typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,  # noqa: UP045
+    corpus: Annotated[Optional[list[Path]], typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,
     work: Annotated[Path, typer.Option(help="Folder for everything the demo makes; emptied first.")] = Path(
         "work/demo"
     ),
     config: Annotated[Path, typer.Option(help="The run.")] = Path("yamls/smoke.yaml"),
     documents: Annotated[int, typer.Option(help="Synthetic documents to make.")] = 20_000,
-    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to the run: key=value.")] = None,  # noqa: UP045
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to the run: key=value.")] = None,
 ) -> None:
     """Runs all steps and says what each one made."""
     shutil.rmtree(work, ignore_errors=True)
@@ -53,7 +53,7 @@ def demo(
     console.print(f"{len(tokenizer):,} tokens in {work / 'tokenizer'}")
     console.rule("3. rows")
     for name, path in texts.items():
-        manifest, _ = pack_corpus([path], tokenizer=work / "tokenizer", out=work / "rows" / name, row_tokens=256)
+        manifest, _ = pack_corpus([path], tokenizer=work / "tokenizer", out=work / "rows" / name, seq_len=256)
         counts = manifest.counts
         console.print(f"{name}: {counts.tokens:,} tokens in {counts.rows:,} rows, {manifest.utilisation:.2%} full")
     console.rule("4. training")
@@ -81,7 +81,7 @@ def _records(corpus: list[Path] | None, documents: int) -> Iterator[Document]:
         yield from read_documents(find_files(corpus))
         return
     for record in generate(documents=documents, seed=17):
-        yield Document(text=record["text"], id=record["id"], licence=record["license"], path=Path("synthetic"))
+        yield Document(text=record["text"], id=record["id"], license=record["license"], path=Path("synthetic"))
 
 
 def _split(records: list[Document], folder: Path) -> dict[str, Path]:
@@ -92,7 +92,7 @@ def _split(records: list[Document], folder: Path) -> dict[str, Path]:
     paths = {}
     for name, part in parts.items():
         paths[name] = folder / f"{name}.jsonl.zst"
-        lines = "".join(json.dumps({"id": d.id, "text": d.text, "license": d.licence}) + "\n" for d in part)
+        lines = "".join(json.dumps({"id": d.id, "text": d.text, "license": d.license}) + "\n" for d in part)
         paths[name].write_bytes(zstandard.compress(lines.encode()))
         console.print(f"{name}: {len(part):,} documents, {sum(len(d.text) for d in part) / 1e6:.1f} M characters")
     return paths

@@ -14,10 +14,10 @@ import pytest
 import torch
 import zstandard
 
-from data_prep.pack import pack_corpus
 from data_prep.synthetic import generate
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
+from detour.corpus.pack import pack_corpus
 from detour.data.tokenizer import train_bpe
 
 
@@ -65,7 +65,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     for name, part in {"train": records[:50], "validation": records[50:]}.items():
         lines = "".join(json.dumps(record) + "\n" for record in part)
         (root / f"{name}.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
-        pack_corpus([root / f"{name}.jsonl.zst"], tokenizer=str(root / "tokenizer"), out=root / name, row_tokens=64)
+        pack_corpus([root / f"{name}.jsonl.zst"], tokenizer=str(root / "tokenizer"), out=root / name, seq_len=64)
     return Corpus(tokenizer=root / "tokenizer", train=root / "train", validation=root / "validation")
 
 
@@ -94,9 +94,9 @@ def tiny_run(corpus: Corpus, tmp_path: Path) -> Callable[..., RunConfig]:
             "data": {
                 "train": [{"path": str(corpus.train)}],
                 "validation": [{"path": str(corpus.validation)}],
-                "row_tokens": 64,
-                "global_batch_rows": 4,
-                "micro_batch_rows": 2,
+                "seq_len": 64,
+                "global_batch_size": 4,
+                "micro_batch_size": 2,
                 "workers": 0,
             },
             "phases": [

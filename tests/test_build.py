@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 
 from detour.build import build_trainer, close, train
 from detour.errors import CheckpointError, ConfigError, DataError, TrainingError
-from detour.record import RunFolder, write_run_files
-from detour.training import checkpoint as checkpoints
+from detour.training.checkpoints import files as checkpoints
+from detour.training.run_folder import RunFolder, write_run_files
 
 
 def losses(run) -> list[float]:
@@ -63,7 +63,7 @@ def test_clipping_bounds_the_norm_and_the_logged_norm_is_the_unclipped_one(tiny_
 
 def test_proportions_decide_the_mix(tiny_run, corpus):
     streams = [{"path": str(corpus.train), "proportion": 0.75}, {"path": str(corpus.validation), "proportion": 0.25}]
-    trainer = build_trainer(tiny_run(data={"train": streams, "global_batch_rows": 15}))
+    trainer = build_trainer(tiny_run(data={"train": streams, "global_batch_size": 15}))
     first = trainer.state.train_dataloader.dataset.samples_per_stream[0]
     ids = torch.cat([batch["sample_id"] for batch in trainer.state.train_dataloader])
     trainer.close()
@@ -113,8 +113,8 @@ def test_the_run_folder_says_what_ran(tiny_run):
 
 def test_fewer_rows_than_a_batch_are_refused(tiny_run):
     phases = [{"name": "only", "objective": "mlm", "tokens": 1_000_000}]
-    run = tiny_run(data={"global_batch_rows": 5000}, phases=phases, schedule={"decay_phase": None})
-    with pytest.raises(DataError, match=r"fewer rows than one batch \(data.global_batch_rows: 5000\)"):
+    run = tiny_run(data={"global_batch_size": 5000}, phases=phases, schedule={"decay_phase": None})
+    with pytest.raises(DataError, match=r"fewer rows than one batch \(data.global_batch_size: 5000\)"):
         build_trainer(run)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detour.cli import main
+from detour.cli.main import main
 from detour.config.load import to_yaml
 from detour.data.tokenizer import train_bpe
-from detour.record import RunFolder
+from detour.training.run_folder import RunFolder
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -18,14 +18,14 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from data_prep import pack
 from detour import objectives
-from detour.cli import app
+from detour.cli.main import app
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
-from detour.model.architecture import SIZES
+from detour.corpus import pack
+from detour.models.modernbert.architecture import SIZES
 from detour.testing import check_objective
-from detour.training import past
+from detour.training.checkpoints import compatible
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -135,7 +135,7 @@ def test_messages_in_the_faq_are_messages_of_the_library():
 def test_everything_that_a_resume_compares_is_in_the_table():
     text = (DOCS / "checkpoints.md").read_text()
     table = text[text.index("| may not change") : text.index("| may change")]
-    assert [key for key in past._FIXED if f"`{key}`" not in table] == []
+    assert [key for key in compatible._FIXED if f"`{key}`" not in table] == []
 
 
 def test_decisions_are_in_the_index_and_have_the_three_parts():

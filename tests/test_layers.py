@@ -12,29 +12,29 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [  # lowest first; a module imports from lower rows, and from its own package
-    ["detour.errors", "detour.redact", "detour.units", "detour.product_rate"],
+    ["detour.errors", "detour.redact", "detour.units", "detour.cost.matmul"],
     ["detour.registry"],
     ["detour.batch", "detour.vocab"],
-    ["detour.data", "detour.objectives", "detour.model"],
-    ["detour.phases", "detour.flops", "detour.memory", "detour.testing"],
+    ["detour.data", "detour.objectives", "detour.models"],
+    ["detour.phases", "detour.cost.flops", "detour.cost.memory", "detour.testing"],
     ["detour.schedule"],
     ["detour.config"],
-    ["detour.plan", "detour.record"],
+    ["detour.cost.plan", "detour.training.run_folder"],
     ["detour.training"],
     ["detour.export"],
-    ["detour.analysis", "detour.match", "detour.tune"],
+    ["detour.report", "detour.training.match", "detour.training.tune"],
     ["detour.evaluation"],
     ["detour.build"],
-    ["detour.cli"],
+    ["detour.cli.main"],
     ["detour.__main__"],
 ]
 HOMES = {  # outside library -> modules that may import it
     "composer": ["detour.training", "detour.build"],
     "streaming": ["detour.data", "detour.training", "data_prep"],
     "omegaconf": ["detour.config"],
-    "transformers": ["detour.data", "detour.export", "detour.evaluation", "detour.analysis"],
+    "transformers": ["detour.data", "detour.export", "detour.evaluation", "detour.report"],
     "wandb": ["detour.build"],
-    "data_prep": ["data_prep", "detour.data.cli"],
+    "data_prep": ["data_prep", "detour.cli.data"],
 }
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -70,9 +70,13 @@ OURS = sorted(module for module in MODULES if inside(module, "detour") and modul
 
 
 def test_the_modules_are_found():
-    assert {"detour.model.encoder", "detour.training.callbacks.ledger", "data_prep.pack"} <= MODULES.keys()
-    assert "composer.core" in imports_of("detour.training.phase")
-    assert "detour.build" in imports_of("detour.cli")  # inside a function
+    assert {
+        "detour.models.modernbert.encoder",
+        "detour.training.callbacks.ledger",
+        "detour.corpus.pack",
+    } <= MODULES.keys()
+    assert "composer.core" in imports_of("detour.training.phase_switch")
+    assert "detour.build" in imports_of("detour.cli.main")  # inside a function
 
 
 @pytest.mark.parametrize("module", OURS)
@@ -95,15 +99,17 @@ def test_an_outside_library_is_imported_only_where_it_belongs(library):
 
 
 def test_nothing_outside_training_and_build_loads_composer():
-    light = "detour, detour.cli, detour.phases, detour.schedule, detour.flops, detour.objectives, detour.testing"
-    light += ", detour.model.encoder, detour.config.load, detour.plan, detour.record, detour.training.checkpoint"
+    light = (
+        "detour, detour.cli.main, detour.phases, detour.schedule, detour.cost.flops, detour.objectives, detour.testing"
+    )
+    light += ", detour.models.modernbert.encoder, detour.config.load, detour.cost.plan, detour.training.run_folder, detour.training.checkpoints.files"
     code = f"import sys, {light}\nprint([name for name in ('composer', 'streaming', 'wandb') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
 def test_the_command_line_loads_no_torch():
-    code = "import sys, detour.cli\nprint('torch' in sys.modules)"
+    code = "import sys, detour.cli.main\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
 

@@ -79,8 +79,8 @@ def test_the_longest_secret_goes_first():
 
 def test_environment_variables_that_are_named_like_secrets_are_hidden(monkeypatch):
     monkeypatch.setenv("MY_SERVICE_TOKEN", "correct horse battery")
-    monkeypatch.setenv("MY_SERVICE_COLOUR", "a rather long colour")
-    assert redacted("correct horse battery, a rather long colour") == f"{HIDDEN}, a rather long colour"
+    monkeypatch.setenv("MY_SERVICE_COLOR", "a rather long color")
+    assert redacted("correct horse battery, a rather long color") == f"{HIDDEN}, a rather long color"
 
 
 @pytest.mark.parametrize("name", ["GCS_KEY", "SSH_PRIVATE_KEY", "AZURE_STORAGE_KEY", "DB_PASS", "ENCRYPTION_KEY"])

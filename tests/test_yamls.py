@@ -113,7 +113,7 @@ def test_the_main_recipe_holds_every_hyperparameter_of_the_paper():
     assert (s.decay_phase, s.shape) == ("decay", "one_minus_sqrt")
     o = run.optimizer
     assert (o.name, tuple(o.betas), o.eps, o.weight_decay, o.clip_norm) == ("adamw", (0.9, 0.98), 1e-6, 1e-5, None)
-    assert (run.data.global_batch_rows, run.data.row_tokens) == (384, 8192)
+    assert (run.data.global_batch_size, run.data.seq_len) == (384, 8192)
     assert (run.seed, run.data.shuffle, run.data.shuffle_seed) == (17, True, 42)
     assert run.system.precision == "bf16"
 
@@ -168,7 +168,7 @@ def test_the_order_controls_are_in_the_order_that_their_names_say():
 @pytest.mark.parametrize("share", SHARES)
 def test_a_biphasic_run_spends_its_share_of_40k_steps_on_clm(share):
     run = run_of(f"biphasic_clm{share}")
-    step = run.data.global_batch_rows * run.data.row_tokens
+    step = run.data.global_batch_size * run.data.seq_len
     assert spent_on(run, "clm") == 40_000 * step * share // 100
     assert (total(run), run.schedule.warmup_tokens, run.phases[-1].tokens) == (42_000 * step, 2000 * step, 2000 * step)
 
@@ -179,7 +179,7 @@ def test_a_biphasic_run_holds_the_papers_hyperparameters():
     assert (s.peak_lr, s.final_lr, s.shape) == (5e-4, 0.0, "linear")
     assert (tuple(o.betas), o.eps, o.clip_norm) == ((0.9, 0.95), 1e-5, 1.0)
     assert o.weight_decay / s.peak_lr == pytest.approx(0.1)  # what torch's AdamW is given
-    assert (run.model.init, run.data.row_tokens) == (None, 2048)
+    assert (run.model.init, run.data.seq_len) == (None, 2048)
 
 
 def test_the_decoder_becomes_an_encoder_by_ettins_schedule():

@@ -11,8 +11,8 @@ from typing import get_args
 from detour import objectives
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
-from detour.model.architecture import Architecture, architecture
-from detour.model.backends import BACKENDS
+from detour.models.attention import BACKENDS
+from detour.models.modernbert.architecture import Architecture, architecture
 from detour.phases import Freeze, Phase, PhaseSchedule
 from detour.registry import suggestion
 from detour.schedule import WSD, Shape
@@ -66,8 +66,8 @@ def _at_least(low: float, **values: float | None) -> Iterator[str]:
 def _model(run: RunConfig) -> Iterator[str]:
     try:
         limit = arch(run).max_position_embeddings
-        if run.data.row_tokens > limit:
-            yield f"data.row_tokens: {run.data.row_tokens}, expected at most the model's max_position_embeddings, {limit}"
+        if run.data.seq_len > limit:
+            yield f"data.seq_len: {run.data.seq_len}, expected at most the model's max_position_embeddings, {limit}"
     except ConfigError as error:
         yield str(error)
     yield from _one_of("model.attention_backend", run.model.attention_backend, ["auto", *BACKENDS])
@@ -91,11 +91,11 @@ def _data(run: RunConfig) -> Iterator[str]:
         yield "data.validation: proportions would draw other rows at each evaluation; leave them out"
     if data.cache_gigabytes is not None and any(stream.remote is None for stream in data.train):
         yield "data.cache_gigabytes: given, and not every folder of data.train has a remote to fetch its shards from again"
-    yield from _at_least(8, data__row_tokens=data.row_tokens)
+    yield from _at_least(8, data__row_tokens=data.seq_len)
     yield from _at_least(
         1,
-        data__global_batch_rows=data.global_batch_rows,
-        data__micro_batch_rows=data.micro_batch_rows,
+        data__global_batch_rows=data.global_batch_size,
+        data__micro_batch_rows=data.micro_batch_size,
         data__canonical_nodes=data.canonical_nodes,
         data__timeout_seconds=data.timeout_seconds,
     )
@@ -124,7 +124,7 @@ def _phases(run: RunConfig) -> Iterator[str]:
             except ConfigError as error:
                 yield f"{where}.{error}"
         yield from _one_of(f"{where}.optimizer_state", phase.optimizer_state, ["keep", "reset"])
-        step = run.data.global_batch_rows * run.data.row_tokens
+        step = run.data.global_batch_size * run.data.seq_len
         if phase.tokens < step:  # a shorter one could fall between two steps and never train
             yield f"{where}.tokens: {phase.tokens:,}, expected at least one step of {step:,} tokens"
         if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):

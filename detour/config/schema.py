@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 # omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
-# ruff: noqa: UP045
 from omegaconf import MISSING
 
 
@@ -19,7 +18,7 @@ class ModelConfig:
 
     Attributes:
         init: Hugging Face folder or hub name to start from; null draws random weights.
-        size: A name in `detour.model.architecture.SIZES`. Checked against `init`, and all that `detour plan` needs.
+        size: A name in `detour.models.modernbert.architecture.SIZES`. Checked against `init`, and all that `detour plan` needs.
         architecture: Fields of `Architecture` that differ from the size's.
         tokenizer: Hugging Face folder or hub name; null takes that of `init`.
         attention_backend: "auto", "sdpa", "flash", "varlen" or "flex".
@@ -58,9 +57,9 @@ class DataConfig:
     Attributes:
         train: Folders of training rows.
         validation: Folders of held-out rows; empty for no evaluation.
-        row_tokens: Length of a row; must be what the folders were prepared with.
-        global_batch_rows: Rows in an optimizer step, over all devices.
-        micro_batch_rows: Rows in one forward pass of a device.
+        seq_len: Length of a row; must be what the folders were prepared with.
+        global_batch_size: Rows in an optimizer step, over all devices.
+        micro_batch_size: Rows in one forward pass of a device.
         shuffle: Shuffle the training rows anew each epoch.
         shuffle_seed: Seed of that order, shared by the arms of a comparison.
         workers: Loader processes a device; 0 loads in the training process.
@@ -72,9 +71,9 @@ class DataConfig:
 
     train: list[StreamConfig] = field(default_factory=list)
     validation: list[StreamConfig] = field(default_factory=list)
-    row_tokens: int = MISSING
-    global_batch_rows: int = MISSING
-    micro_batch_rows: int = MISSING
+    seq_len: int = MISSING
+    global_batch_size: int = MISSING
+    micro_batch_size: int = MISSING
     shuffle: bool = True
     shuffle_seed: int = 42
     workers: int = 2
@@ -161,7 +160,7 @@ class SystemConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardConfig:
-    """What happens to a batch that would spoil the weights. See `detour.training.guard`.
+    """What happens to a batch that would spoil the weights. See `detour.training.callbacks.step_guard`.
 
     Attributes:
         max_skips: Bad batches in a row whose update is left out before the run stops; 0 stops at the first.
@@ -222,7 +221,7 @@ class LoggingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchConfig:
-    """Fits one phase's length so that this run costs what another one did. See `detour.match`.
+    """Fits one phase's length so that this run costs what another one did. See `detour.training.match`.
 
     Attributes:
         run: Folder of the other run, finished; or its YAML, then costs are those of `detour plan`. Null fits nothing.

@@ -14,10 +14,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from streaming.base.format import reader_from_json
 
+from detour.corpus.text import sha256_of
 from detour.data.manifest import MANIFEST, ShardManifest, read_json
-from detour.data.mds import INDEX, LENGTHS, check_index, check_shard, verify_rows
 from detour.data.packing import pack_rows, split_document
-from detour.data.text import sha256_of
+from detour.data.shards import INDEX, LENGTHS, check_index, check_shard, verify_rows
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import DataError
 
@@ -111,7 +111,7 @@ def strayed_folders(root: Path) -> list[str]:
     return problems
 
 
-def utilisation(lengths: Mapping[int, int], row_tokens: int) -> float:
+def utilisation(lengths: Mapping[int, int], seq_len: int) -> float:
     """Share of positions filled if these documents were packed into such rows; a large corpus is drawn from.
 
     Cost: seconds.
@@ -126,9 +126,9 @@ def utilisation(lengths: Mapping[int, int], row_tokens: int) -> float:
             documents, [lengths[d] for d in documents], k=SIMULATED_TOKENS * sum(lengths.values()) // total
         )
     rng.shuffle(drawn)
-    pieces = [range(n) for length in drawn for n in split_document(length, row_tokens)]
-    rows = sum(1 for _ in pack_rows(pieces, row_tokens=row_tokens, seed=0))
-    return sum(drawn) / (rows * row_tokens)
+    pieces = [range(n) for length in drawn for n in split_document(length, seq_len)]
+    rows = sum(1 for _ in pack_rows(pieces, seq_len=seq_len, seed=0))
+    return sum(drawn) / (rows * seq_len)
 
 
 def quantiles(lengths: Mapping[int, int], shares: tuple[float, ...]) -> list[int]:
@@ -149,8 +149,8 @@ def draw_lengths(folders: list[Folder], out: Path) -> Path:
         tokens = lengths * np.array(list(folder.lengths.values()))
         counts, _ = np.histogram(lengths, edges, weights=tokens)
         axes.stairs(counts / tokens.sum(), edges, label=folder.name)
-    for row_tokens in ROW_TOKENS:
-        axes.axvline(row_tokens, color="0.8", linewidth=1, zorder=0)
+    for seq_len in ROW_TOKENS:
+        axes.axvline(seq_len, color="0.8", linewidth=1, zorder=0)
     axes.set_xscale("log")
     axes.set_xlabel("tokens of a document")
     axes.set_ylabel("share of the folder's tokens")

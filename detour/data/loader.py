@@ -22,8 +22,8 @@ from streaming import Stream, StreamingDataLoader
 
 from detour.batch import Batch
 from detour.data.manifest import ShardManifest
-from detour.data.mds import verify_rows
 from detour.data.remote import RemoteStream, fetch_metadata
+from detour.data.shards import verify_rows
 from detour.data.stream import RowDataset
 from detour.errors import DataError
 
@@ -62,7 +62,7 @@ def collate(rows: Sequence[dict[str, Any]]) -> Batch:
 def build_loader(
     *,
     streams: Sequence[StreamSpec],
-    device_batch_rows: int,
+    device_batch_size: int,
     shuffle: bool,
     shuffle_seed: int,
     canonical_nodes: int,
@@ -72,7 +72,7 @@ def build_loader(
     drop_last: bool = True,
     verify_hashes: bool = True,
     vocab_fingerprint: str | None = None,
-    row_tokens: int | None = None,
+    seq_len: int | None = None,
     cache_bytes: int | None = None,
 ) -> StreamingDataLoader:
     """A loader of clean batches, mixed from several folders, that resumes exactly by `state_dict` / `load_state_dict`.
@@ -81,7 +81,7 @@ def build_loader(
 
     Args:
         streams: The folders.
-        device_batch_rows: B on each rank.
+        device_batch_size: B on each rank.
         shuffle: See `RowDataset`, as for the next two.
         shuffle_seed: As above.
         canonical_nodes: As above.
@@ -91,7 +91,7 @@ def build_loader(
         drop_last: Leave out the epoch's last batch where it is not full.
         verify_hashes: Read all shards once before the start, on each machine's first rank.
         vocab_fingerprint: `fingerprint` of the run's tokenizer.
-        row_tokens: The run's T.
+        seq_len: The run's T.
         cache_bytes: Most that the cached shards of remote folders may take together; at least four shards.
 
     Raises:
@@ -109,20 +109,20 @@ def build_loader(
         manifest = verify_rows(
             spec.path,
             hashes=verify_hashes,
-            row_tokens=row_tokens,
+            seq_len=seq_len,
             vocab_fingerprint=vocab_fingerprint,
             is_cache=spec.remote is not None,
         )
         manifests.append(manifest)
-        row_tokens, vocab_fingerprint = manifest.row_tokens, manifest.tokenizer.sha256  # the next must fit the first
-    assert row_tokens is not None  # there is at least one stream
-    length, vocab_size = row_tokens, max(manifest.tokenizer.vocab_size for manifest in manifests)
+        seq_len, vocab_fingerprint = manifest.seq_len, manifest.tokenizer.sha256  # the next must fit the first
+    assert seq_len is not None  # there is at least one stream
+    length, vocab_size = seq_len, max(manifest.tokenizer.vocab_size for manifest in manifests)
     dataset = _claim_memory(
         lambda: RowDataset(
             streams=[_stream_of(spec, manifest, timeout_s) for spec, manifest in zip(streams, manifests, strict=True)],
-            row_tokens=length,
+            seq_len=length,
             vocab_size=vocab_size,
-            device_batch_rows=device_batch_rows,
+            device_batch_size=device_batch_size,
             shuffle=shuffle,
             shuffle_seed=shuffle_seed,
             canonical_nodes=canonical_nodes,
@@ -135,7 +135,7 @@ def build_loader(
         _end_workers_at_exit()
     return StreamingDataLoader(
         dataset,
-        batch_size=device_batch_rows,
+        batch_size=device_batch_size,
         collate_fn=collate,
         drop_last=drop_last,
         num_workers=workers,
@@ -185,7 +185,7 @@ def _lock_cache(cache: str, locks: ExitStack) -> None:
     """Holds a cache for this process and removes what is left of another's claim. If another process holds it, streaming
     will say so.
     """
-    file = open(os.path.join(cache, ".lock"), "ab")  # noqa: SIM115
+    file = open(os.path.join(cache, ".lock"), "ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

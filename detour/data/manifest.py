@@ -47,13 +47,13 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One file that was read. ``licence`` lists the licences its documents state, or is None where none does."""
+    """One file that was read. ``license`` lists the licenses its documents state, or is None where none does."""
 
     path: str
     sha256: str
     bytes: int
     documents: int
-    licence: str | None
+    license: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class ShardManifest:
 
     format: int
     created_by: str
-    row_tokens: int
+    seq_len: int
     dtype: str
     seed: int
     tokenizer: TokenizerInfo
@@ -83,12 +83,12 @@ class ShardManifest:
     @property
     def utilisation(self) -> float:
         """Share of the rows' positions that hold a token, in (0, 1]."""
-        return self.counts.tokens / (self.counts.rows * self.row_tokens)
+        return self.counts.tokens / (self.counts.rows * self.seq_len)
 
     @property
     def rows_sha256(self) -> str:
         """Identity of the rows, wherever the folder and its sources lie: what a checkpoint remembers of its data."""
-        rows = [self.row_tokens, self.dtype, self.tokenizer.sha256, *(shard.sha256 for shard in self.shards)]
+        rows = [self.seq_len, self.dtype, self.tokenizer.sha256, *(shard.sha256 for shard in self.shards)]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -106,8 +106,8 @@ class ShardManifest:
             raise DataError(f"{path}: format {found!r}, expected {FORMAT}; prepare the data again with this version")
         record.pop("utilisation", None)
         manifest = _build(cls, record, str(path))
-        if min(sizes := (manifest.row_tokens, manifest.counts.rows)) < 1:
-            raise DataError(f"{path}: row_tokens and counts.rows are {sizes}, expected numbers above 0")
+        if min(sizes := (manifest.seq_len, manifest.counts.rows)) < 1:
+            raise DataError(f"{path}: seq_len and counts.rows are {sizes}, expected numbers above 0")
         return manifest
 
 

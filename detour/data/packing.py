@@ -27,16 +27,16 @@ def split_document(n: int, T: int) -> list[int]:
 
 
 def pack_rows(
-    pieces: Iterable[Piece], *, row_tokens: int, seed: int, window_tokens: int | None = None
+    pieces: Iterable[Piece], *, seq_len: int, seed: int, window_tokens: int | None = None
 ) -> Iterator[list[Piece]]:
-    """Groups pieces into rows of at most ``row_tokens`` tokens; each piece comes out exactly once and unchanged.
+    """Groups pieces into rows of at most ``seq_len`` tokens; each piece comes out exactly once and unchanged.
 
     Deterministic in the order of the pieces and the seed. Rows come out window by window, shuffled inside the window:
     without that, long documents would come first and the stream would be sorted by length.
 
     Args:
-        pieces: Anything with a length in [1, row_tokens], such as arrays of token ids.
-        row_tokens: Capacity of a row.
+        pieces: Anything with a length in [1, seq_len], such as arrays of token ids.
+        seq_len: Capacity of a row.
         seed: Seeds the shuffle.
         window_tokens: Tokens packed together. Rows still open when a window ends add at most one more window, so
             memory is bounded by twice this figure.
@@ -44,19 +44,19 @@ def pack_rows(
     Raises:
         ValueError: A piece is empty or longer than a row.
 
-    Cost: O(row_tokens / 64) machine words for each piece, about 2 microseconds.
+    Cost: O(seq_len / 64) machine words for each piece, about 2 microseconds.
     """
-    window_tokens = window_tokens or max(WINDOW_TOKENS, WINDOW_ROWS * row_tokens)
-    rng, open_rows = Random(seed), _OpenRows[Piece](row_tokens)
+    window_tokens = window_tokens or max(WINDOW_TOKENS, WINDOW_ROWS * seq_len)
+    rng, open_rows = Random(seed), _OpenRows[Piece](seq_len)
     window: list[Piece] = []
     filled = 0
     for piece in pieces:
-        if not 1 <= len(piece) <= row_tokens:
-            raise ValueError(f"a piece has {len(piece)} tokens, expected 1 to {row_tokens}; see split_document")
+        if not 1 <= len(piece) <= seq_len:
+            raise ValueError(f"a piece has {len(piece)} tokens, expected 1 to {seq_len}; see split_document")
         window.append(piece)
         filled += len(piece)
         if filled >= window_tokens:
-            yield from _pack_window(window, open_rows, rng, keep=window_tokens // row_tokens)
+            yield from _pack_window(window, open_rows, rng, keep=window_tokens // seq_len)
             window, filled = [], 0
     yield from _pack_window(window, open_rows, rng, keep=0)
 
@@ -74,12 +74,12 @@ def _pack_window(window: list[Piece], open_rows: _OpenRows[Piece], rng: Random, 
 class _OpenRows(Generic[Piece]):
     """Rows by free tokens, with a bit mask of the sizes at hand, so the best fit is one shift and one lowest bit."""
 
-    def __init__(self, row_tokens: int) -> None:
-        self.row_tokens = row_tokens
+    def __init__(self, seq_len: int) -> None:
+        self.seq_len = seq_len
         self._clear()
 
     def _clear(self) -> None:
-        self.rows_by_free: list[list[list[Piece]]] = [[] for _ in range(self.row_tokens + 1)]
+        self.rows_by_free: list[list[list[Piece]]] = [[] for _ in range(self.seq_len + 1)]
         self.mask = 0  # bit f is set where rows_by_free[f] is not empty
 
     def _put(self, free: int, row: list[Piece]) -> None:
@@ -96,14 +96,14 @@ class _OpenRows(Generic[Piece]):
             if not self.rows_by_free[free]:
                 self.mask ^= 1 << free
         else:
-            free, row = self.row_tokens, []
+            free, row = self.seq_len, []
         row.append(piece)
         self._put(free - n, row)
 
     def close(self, *, keep: int) -> list[list[Piece]]:
         """Takes out all rows but the ``keep`` emptiest of those that waste more than 1/512 of their tokens."""
         fullest_first = [(free, row) for free, rows in enumerate(self.rows_by_free) for row in rows]
-        tidy = sum(free * 512 <= self.row_tokens for free, _ in fullest_first)
+        tidy = sum(free * 512 <= self.seq_len for free, _ in fullest_first)
         cut = max(tidy, len(fullest_first) - keep)
         self._clear()
         for free, row in fullest_first[cut:]:

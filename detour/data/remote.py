@@ -20,7 +20,7 @@ from streaming.base.format import Reader
 from streaming.base.storage.download import DOWNLOADER_MAPPINGS, CloudDownloader
 
 from detour.data.manifest import MANIFEST, ShardManifest
-from detour.data.mds import INDEX, check_shard
+from detour.data.shards import INDEX, check_shard
 from detour.errors import DataError
 
 T = TypeVar("T")

@@ -25,9 +25,9 @@ class RowDataset(StreamingDataset):
 
     Args:
         streams: One for each folder; they share the epoch by `proportion`, or each comes once if none is given.
-        row_tokens: T, checked in each row.
+        seq_len: T, checked in each row.
         vocab_size: The largest id + 1, as well.
-        device_batch_rows: Rows of one rank's batch; must be the loader's.
+        device_batch_size: Rows of one rank's batch; must be the loader's.
         shuffle: Whether each epoch has its own random order.
         shuffle_seed: Seeds the order and, where a folder is drawn in part, the choice of rows.
         canonical_nodes: Independent paths through the rows. Part of the order, so keep it for the whole run; a
@@ -42,19 +42,19 @@ class RowDataset(StreamingDataset):
         self,
         *,
         streams: Sequence[Stream],
-        row_tokens: int,
+        seq_len: int,
         vocab_size: int,
-        device_batch_rows: int,
+        device_batch_size: int,
         shuffle: bool,
         shuffle_seed: int,
         canonical_nodes: int,
         cache_bytes: int | None = None,
     ) -> None:
-        self.row_tokens, self.vocab_size = row_tokens, vocab_size
+        self.seq_len, self.vocab_size = seq_len, vocab_size
         self._failure: DataError | None = None
         super().__init__(
             streams=streams,
-            batch_size=device_batch_rows,
+            batch_size=device_batch_size,
             shuffle=shuffle,
             shuffle_seed=shuffle_seed,
             num_canonical_nodes=canonical_nodes,
@@ -114,10 +114,10 @@ class RowDataset(StreamingDataset):
             self._check_shards()
             raise DataError(f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: {error}") from error
         ids_T, lengths_D = row["input_ids"], row["doc_lengths"]
-        if ids_T.shape != (self.row_tokens,) or not len(lengths_D) or int(lengths_D.sum()) > self.row_tokens:
+        if ids_T.shape != (self.seq_len,) or not len(lengths_D) or int(lengths_D.sum()) > self.seq_len:
             raise DataError(
                 f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: {ids_T.shape} ids with documents of "
-                f"{lengths_D.tolist()[:8]}, expected ({self.row_tokens},) ids that hold at least one document"
+                f"{lengths_D.tolist()[:8]}, expected ({self.seq_len},) ids that hold at least one document"
             )
         if (largest := int(ids_T.max())) >= self.vocab_size:
             raise DataError(

@@ -54,7 +54,7 @@ def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerFast:
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """sha256 over all that decides which ids a text becomes: vocabulary, model, special ids, normaliser, template.
+    """sha256 over all that decides which ids a text becomes: vocabulary, model, special ids, normalizer, template.
 
     The same for a hub folder and for its bare ``tokenizer.json``; padding, truncation and offset settings do not count.
     """
@@ -124,7 +124,7 @@ def vocab_of(tokenizer: PreTrainedTokenizerFast, size: int | None = None) -> Voc
     )
 
 
-SLICE_CHARACTERS = 1 << 20  # of one text, tokenised at once: the library takes many times its size meanwhile
+SLICE_CHARACTERS = 1 << 20  # of one text, tokenized at once: the library takes many times its size meanwhile
 
 
 def encoder_of(

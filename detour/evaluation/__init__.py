@@ -1,1 +1,1 @@
-"""Evaluation on labelled tasks: fine-tuning with plain transformers, probes, statistics over seeds, tables, figures."""
+"""Evaluation on labeled tasks: fine-tuning with plain transformers, probes, statistics over seeds, tables, figures."""

@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from detour.data.text import sha256_of
+from detour.corpus.text import sha256_of
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ConfigError, ModelError
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from detour.errors import ConfigError, DataError, DetourError
-from detour.evaluation.dataset import Dataset, load_dataset
+from detour.evaluation.data.dataset import Dataset, load_dataset
+from detour.evaluation.data.task import Task
 from detour.evaluation.models import Model
-from detour.evaluation.task import Task
-from detour.record import environment
+from detour.training.run_folder import environment
 
 FORMAT = 1
 RECORD = ("model", "task", "data", "seed", "outcome", "environment")
-PROSE = ("source", "licence", "credentials", "note")  # keys of a task that no score depends on
+PROSE = ("source", "license", "credentials", "note")  # keys of a task that no score depends on
 PACKAGES = ("accelerate", "scikit-learn", "scipy", "seqeval", "tokenizers")
 COLUMNS: tuple[str, ...] = (
     "model", "task", "language", "kind", "seed", "metric", "test", "validation", "epoch", "max_length", "truncated",
@@ -131,7 +131,7 @@ def run(
         ConfigError: As `unfinished`.
         ModelError: A model cannot be loaded.
     """
-    from detour.evaluation.finetune import finetune
+    from detour.evaluation.finetune.finetune import finetune
 
     made_with = environment() | {package: version(package) for package in PACKAGES}
     for cell in unfinished(cells, out):

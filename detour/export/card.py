@@ -12,12 +12,12 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
     Args:
         name: The run's name.
         tokens: Tokens trained when the checkpoint was written.
-        record: The run's record (`detour.record.run_record`).
+        record: The run's record (`detour.training.run_folder.run_record`).
         ledger: The ledger's entries as plain values.
     """
     config, environment = record["config"], record["environment"]
     sources = record["sources"]
-    licences = sorted({part for source in sources for part in (source["licence"] or "not stated").split(", ")})
+    licenses = sorted({part for source in sources for part in (source["license"] or "not stated").split(", ")})
     phases = [
         f"| {phase['name']} | {phase['objective']}{_options(phase['options'])} | {phase['tokens']:,} | {entry['tokens']:,} "
         f"| {entry['supervised']:,} | {entry['flops']:.3e} | {entry['device_seconds']:,.0f} "
@@ -25,7 +25,7 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         for phase, entry in zip(config["phases"], ledger, strict=False)
     ]
     data = [
-        f"| {Path(source['path']).name} | {source['documents']:,} | {source['licence'] or 'not stated'} "
+        f"| {Path(source['path']).name} | {source['documents']:,} | {source['license'] or 'not stated'} "
         f"| `{source['sha256'][:16]}` |"
         for source in sources
     ]
@@ -59,16 +59,16 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         f"Learning rate: peak {schedule['peak_lr']:g}, warmup {schedule['warmup_tokens']:,} tokens, decay over "
         f"'{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}. Optimizer: {optimizer['name']}, "
         f"betas {optimizer['betas']}, eps {optimizer['eps']:g}, decoupled weight decay {optimizer['weight_decay']:g}. "
-        f"Batch: {config['data']['global_batch_rows']:,} rows of {config['data']['row_tokens']:,} tokens. "
+        f"Batch: {config['data']['global_batch_size']:,} rows of {config['data']['seq_len']:,} tokens. "
         f"Seed {config['seed']}, data seed {config['data']['shuffle_seed']}.",
         "",
         "## Data",
         "",
-        "| file | documents | licence | SHA-256 |",
+        "| file | documents | license | SHA-256 |",
         "|---|---:|---|---|",
         *data,
         "",
-        f"Licences of the documents: {', '.join(licences)}. Whoever publishes this model checks that they allow it.",
+        f"Licences of the documents: {', '.join(licenses)}. Whoever publishes this model checks that they allow it.",
         "",
         "## Made with",
         "",

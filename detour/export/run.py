@@ -9,10 +9,10 @@ from pathlib import Path
 from detour.config.load import from_environment
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import CheckpointError, ModelError
-from detour.export import hf
 from detour.export.card import model_card
-from detour.model.architecture import architecture
-from detour.training import checkpoint as checkpoints
+from detour.models.modernbert import hf
+from detour.models.modernbert.architecture import architecture
+from detour.training.checkpoints import files as checkpoints
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # of the largest logit: two fp32 implementations differ by the order of their sums
@@ -34,7 +34,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
         raise ModelError(f"{out}: exists and is not empty")
     checkpoint = choose_checkpoint(run_folder / "checkpoints", tokens)
     state = checkpoint.state()
-    with checkpoint.understood():
+    with checkpoint.translate_errors():
         record = state["run"]
         model, ledger = record["config"]["model"], state["callbacks"]["Ledger"]["entries"]
         arch = architecture(model["size"], model["architecture"])
@@ -43,7 +43,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     if fingerprint(tokenizer) != record["tokenizer"]:
         raise ModelError(f"tokenizer '{name}': no longer the one that this run was trained with")
     weights = checkpoint.tensors("model")
-    with checkpoint.understood():
+    with checkpoint.translate_errors():
         card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, ledger=ledger)
     aside = out.with_name(f".writing-{out.name}")
     shutil.rmtree(aside, ignore_errors=True)

@@ -41,7 +41,7 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def supervised_share(self, mean_document_tokens: float) -> float:
+    def target_fraction(self, mean_document_tokens: float) -> float:
         """Expected share of tokens that carry loss, in [0, 1]; `detour plan` multiplies it by the phase's tokens."""
 
     def __call__(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:

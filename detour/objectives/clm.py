@@ -1,4 +1,4 @@
-"""Causal language modelling: each token predicts the next one of its own document."""
+"""Causal language modeling: each token predicts the next one of its own document."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class CLM(Objective):
         labels_BT[:, :-1] = ids_BT[:, 1:].where(same_document, IGNORE)
         return {**batch, "labels": labels_BT}
 
-    def supervised_share(self, mean_document_tokens: float) -> float:
+    def target_fraction(self, mean_document_tokens: float) -> float:
         return 1.0 - 1.0 / mean_document_tokens

@@ -1,4 +1,4 @@
-"""Masked language modelling (BERT, arXiv 1810.04805, section 3.1), by token or by whole word."""
+"""Masked language modeling (BERT, arXiv 1810.04805, section 3.1), by token or by whole word."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ class MLM(Objective):
 
     Attributes:
         rate: Expected share of eligible tokens selected, in (0, 1).
-        mask_share: Share of the selected replaced by the mask token.
-        random_share: Share of the selected replaced by a random ordinary token.
+        mask_fraction: Share of the selected replaced by the mask token.
+        random_fraction: Share of the selected replaced by a random ordinary token.
         whole_word: Select words, not tokens; needs a tokenizer whose tokens tell where a word begins.
     """
 
     rate: float = 0.3
-    mask_share: float = 0.8
-    random_share: float = 0.1
+    mask_fraction: float = 0.8
+    random_fraction: float = 0.1
     whole_word: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise ValueError(f"rate is {self.rate}, expected a number in (0, 1)")
-        if not (min(self.mask_share, self.random_share) >= 0 and self.mask_share + self.random_share <= 1):  # NaN too
+        if not (
+            min(self.mask_fraction, self.random_fraction) >= 0 and self.mask_fraction + self.random_fraction <= 1
+        ):  # NaN too
             raise ValueError(
-                f"mask_share {self.mask_share} and random_share {self.random_share} must be >= 0 and sum to <= 1"
+                f"mask_fraction {self.mask_fraction} and random_fraction {self.random_fraction} must be >= 0 and sum to <= 1"
             )
 
     def corrupt(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
@@ -58,12 +60,12 @@ class MLM(Objective):
         chosen_BT = (select_BT < self.rate) | ((select_BT == least_B1) & (least_B1 >= self.rate) & eligible_BT)
 
         corrupted_BT = ids_BT.clone()
-        corrupted_BT[chosen_BT & (fate_BT < self.mask_share)] = vocab.mask_id
-        swapped_BT = chosen_BT & (fate_BT >= self.mask_share) & (fate_BT < self.mask_share + self.random_share)
+        corrupted_BT[chosen_BT & (fate_BT < self.mask_fraction)] = vocab.mask_id
+        swapped_BT = chosen_BT & (fate_BT >= self.mask_fraction) & (fate_BT < self.mask_fraction + self.random_fraction)
         corrupted_BT[swapped_BT] = substitute_BT[swapped_BT]
         return {**batch, "input_ids": corrupted_BT, "labels": ids_BT.where(chosen_BT, IGNORE)}
 
-    def supervised_share(self, mean_document_tokens: float) -> float:
+    def target_fraction(self, mean_document_tokens: float) -> float:
         return self.rate
 
 

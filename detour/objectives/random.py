@@ -24,7 +24,7 @@ class RowRandom:
     """
 
     def __init__(self, *, seed: int, step: int, sample_id_B: Tensor) -> None:
-        # SeedSequence hashes the triple: neighbouring seeds and samples give unrelated streams
+        # SeedSequence hashes the triple: neighboring seeds and samples give unrelated streams
         self._rows = [
             np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step, sample])))
             for sample in sample_id_B.tolist()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from detour.batch import Batch
-from detour.model.encoder import Encoder, Layer, LossSum
+from detour.models.modernbert.encoder import Encoder, Layer, LossSum
 
 
 class TokenLoss(Metric):

@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopRequest:
     """Whether the run should save and end, and why.
 
-    `wanted` is this process's own opinion. The processes agree once a step (`detour.training.guard`), so that all save
+    `wanted` is this process's own opinion. The processes agree once a step (`detour.training.callbacks.step_guard`), so that all save
     after the same batch; `agreed` is what came out.
 
     Args:

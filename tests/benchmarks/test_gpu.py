@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from detour.model.architecture import SIZES, Architecture
+from detour.models.modernbert.architecture import SIZES, Architecture
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from benchmarks.__main__ import gpu_page, page
 from benchmarks.parts import Line
 from benchmarks.step import Result, Setting, Side, examples, loss_difference
 from detour.batch import IGNORE
-from detour.model.architecture import Architecture
+from detour.models.modernbert.architecture import Architecture
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_both_sides_have_the_same_loss(batch, objective):
 
 
 def test_the_page_has_a_line_for_each_side_and_each_part():
-    result = Result(Setting(peers=("packed",)), threads=2, loss_difference=1e-7, matmul_share=0.5)
+    result = Result(Setting(peers=("packed",)), threads=2, loss_difference=1e-7, matmul_fraction=0.5)
     result.sides = {"ours": Side([200.0, 220.0, 210.0], 10**9), "packed": Side([100.0, 105.0, 110.0], 2 * 10**9)}
     line = Line("loader", "tokens/s a core", [10.0, 30.0, 20.0], "stock", [5.0], goal=">= 1")
     machine = {
@@ -73,7 +73,7 @@ def test_the_page_of_the_gpu_has_a_line_for_each_record_whatever_it_holds():
     machine = {"machine": "a GPU", "commit": None, "python": "3", "torch": "2", "mosaicml": "0", "transformers": "4"}
     records = [
         {"what": "1024, flash, clm", "seconds": 0.1, "tokens_per_second": 1e6, "spread": [9e5, 2e6],
-         "share_of_product_rate": 0.42, "peak_gigabytes": 12.34},
+         "mfu": 0.42, "peak_gigabytes": 12.34},
         {"what": "1024, largest micro-batch", "rows": 64},
         {"what": "1024, ladder: x", "failed": "ImportError: no x"},
     ]  # fmt: skip

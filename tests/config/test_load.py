@@ -25,9 +25,9 @@ def values(**changes: Any) -> dict[str, Any]:
         "data": {
             "train": [{"path": "rows"}],
             "validation": [{"path": "held-out"}],
-            "row_tokens": 64,
-            "global_batch_rows": 4,
-            "micro_batch_rows": 2,
+            "seq_len": 64,
+            "global_batch_size": 4,
+            "micro_batch_size": 2,
         },
         "phases": [
             {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}},
@@ -160,7 +160,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_key(path, value, message):
     assert problems(values(**{path: value})).startswith(f"config: {message}")
 
 
-MISSING = ["name", "model.size", "data.row_tokens", "phases[0].tokens", "phases[1].objective", "schedule.peak_lr"]
+MISSING = ["name", "model.size", "data.seq_len", "phases[0].tokens", "phases[1].objective", "schedule.peak_lr"]
 
 
 @pytest.mark.parametrize("key", MISSING)
@@ -224,9 +224,9 @@ NAN, INF = float("nan"), float("inf")
             {"data__validation__0__proportion": 2.0},
             "data.validation: proportions would draw other rows at each evaluation",
         ),
-        ({"data__row_tokens": 7}, "data.row_tokens: 7, expected at least 8"),
-        ({"data__global_batch_rows": 0}, "data.global_batch_rows: 0, expected at least 1"),
-        ({"data__micro_batch_rows": 0}, "data.micro_batch_rows: 0, expected at least 1"),
+        ({"data__row_tokens": 7}, "data.seq_len: 7, expected at least 8"),
+        ({"data__global_batch_rows": 0}, "data.global_batch_size: 0, expected at least 1"),
+        ({"data__micro_batch_rows": 0}, "data.micro_batch_size: 0, expected at least 1"),
         ({"data__canonical_nodes": 0}, "data.canonical_nodes: 0, expected at least 1"),
         ({"data__timeout_seconds": 0}, "data.timeout_seconds: 0, expected at least 1"),
         ({"data__workers": -1}, "data.workers: -1, expected at least 0"),

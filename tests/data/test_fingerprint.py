@@ -113,7 +113,7 @@ def test_two_loaders_of_the_same_rows_agree_whatever_the_workers(write_rows):
     for workers, seed in ((0, 3), (2, 3), (0, 4)):
         run = Fingerprint()
         loader = build_loader(
-            streams=[StreamSpec(path=str(write_rows(f"r{workers}{seed}")))], device_batch_rows=4, shuffle=True,
+            streams=[StreamSpec(path=str(write_rows(f"r{workers}{seed}")))], device_batch_size=4, shuffle=True,
             shuffle_seed=seed, canonical_nodes=1, workers=workers,
         )  # fmt: skip
         for batch in loader:

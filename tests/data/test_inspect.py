@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from data_prep.pack import pack_corpus
-from detour.data.cli import app
+from detour.cli.data import app
+from detour.corpus.pack import pack_corpus
 from detour.data.inspect import check_folder, find_folders, quantiles, utilisation
 from detour.data.manifest import ShardManifest
 from detour.data.tokenizer import train_bpe
@@ -24,9 +24,9 @@ def prepared(tmp_path) -> Path:
     root = tmp_path / "prepared"
     train_bpe(["the heart pumps blood"] * 5, vocab_size=300).save_pretrained(root / "tokenizer")
     for name, words in (("train/a", 5), ("train/b", 60)):
-        lines = [json.dumps({"text": f"{i} " + "heart blood " * words, "licence": "CC0"}) for i in range(30)]
+        lines = [json.dumps({"text": f"{i} " + "heart blood " * words, "license": "CC0"}) for i in range(30)]
         (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
-        pack_corpus([tmp_path / "corpus.jsonl"], tokenizer=root / "tokenizer", out=root / name, row_tokens=64)
+        pack_corpus([tmp_path / "corpus.jsonl"], tokenizer=root / "tokenizer", out=root / name, seq_len=64)
     return root
 
 
@@ -137,6 +137,6 @@ def test_another_tokenizer_and_wrong_lengths_are_refused(prepared, tmp_path):
 
 
 def test_the_commands_load_nothing_heavy_before_they_run():
-    code = "import sys, detour.data.cli\nprint([m for m in ('torch', 'matplotlib', 'streaming') if m in sys.modules])"
+    code = "import sys, detour.cli.data\nprint([m for m in ('torch', 'matplotlib', 'streaming') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr

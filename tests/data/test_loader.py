@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 def loader_of(*folders: Path, workers: int = 0, proportions=None, **options):
     proportions = proportions or [None] * len(folders)
     streams = [StreamSpec(path=str(f), proportion=p) for f, p in zip(folders, proportions, strict=True)]
-    settings = {"device_batch_rows": 4, "shuffle": True, "shuffle_seed": 3, "canonical_nodes": 1, **options}
+    settings = {"device_batch_size": 4, "shuffle": True, "shuffle_seed": 3, "canonical_nodes": 1, **options}
     return build_loader(streams=streams, workers=workers, prefetch_batches=2, timeout_s=30, **settings)
 
 
@@ -162,7 +162,7 @@ CHILD = """
 import json, sys
 from detour.data.loader import StreamSpec, build_loader
 folder, out, workers, skip = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-loader = build_loader(streams=[StreamSpec(path=folder)], device_batch_rows=2, shuffle=True, shuffle_seed=3,
+loader = build_loader(streams=[StreamSpec(path=folder)], device_batch_size=2, shuffle=True, shuffle_seed=3,
                       canonical_nodes=2, workers=workers)
 if skip:
     loader.load_state_dict(json.load(open(out + ".state")))
@@ -218,13 +218,13 @@ def test_a_run_of_one_rank_resumes_on_two(write_rows, tmp_path):
 
 
 def test_folders_that_do_not_fit_together_are_refused(write_rows):
-    a, short, other = write_rows("a"), write_rows("b", row_tokens=20), write_rows("c", sha256="cd" * 32)
+    a, short, other = write_rows("a"), write_rows("b", seq_len=20), write_rows("c", sha256="cd" * 32)
     with pytest.raises(DataError, match="rows of 20 tokens, expected 16"):
         loader_of(a, short)
     with pytest.raises(DataError, match="made with tokenizer"):
         loader_of(a, other)
     with pytest.raises(DataError, match="rows of 16 tokens, expected 99"):
-        loader_of(a, row_tokens=99)
+        loader_of(a, seq_len=99)
     with pytest.raises(DataError, match="made with tokenizer"):
         loader_of(a, vocab_fingerprint="00")
 

@@ -17,12 +17,12 @@ def documents_and_window():
     return st.lists(st.integers(1, 3 * T), max_size=60), st.integers(1, 20 * T)
 
 
-def pieces_of(lengths: list[int], row_tokens: int = T) -> list[range]:
+def pieces_of(lengths: list[int], seq_len: int = T) -> list[range]:
     """Document d becomes ranges over [1000 d, 1000 d + length), so that every token can be told apart."""
     pieces = []
     for d, length in enumerate(lengths):
         start = 1000 * d
-        for n in split_document(length, row_tokens):
+        for n in split_document(length, seq_len):
             pieces.append(range(start, start + n))
             start += n
     return pieces
@@ -39,7 +39,7 @@ def test_a_split_document_loses_no_token_and_only_its_last_piece_is_short(n, T):
 @settings(deadline=None)
 @given(*documents_and_window())
 def test_no_token_is_lost(lengths, window_tokens):
-    rows = pack_rows(pieces_of(lengths), row_tokens=T, seed=0, window_tokens=window_tokens)
+    rows = pack_rows(pieces_of(lengths), seq_len=T, seed=0, window_tokens=window_tokens)
     tokens = Counter(token for row in rows for piece in row for token in piece)
     assert tokens == Counter(1000 * d + i for d, length in enumerate(lengths) for i in range(length))
 
@@ -48,7 +48,7 @@ def test_no_token_is_lost(lengths, window_tokens):
 @given(*documents_and_window())
 def test_no_row_overflows_and_pieces_stay_whole(lengths, window_tokens):
     pieces = pieces_of(lengths)
-    rows = list(pack_rows(pieces, row_tokens=T, seed=0, window_tokens=window_tokens))
+    rows = list(pack_rows(pieces, seq_len=T, seed=0, window_tokens=window_tokens))
     assert all(0 < sum(map(len, row)) <= T for row in rows)
     assert sorted(p.start for row in rows for p in row) == [p.start for p in pieces]
 
@@ -56,7 +56,7 @@ def test_no_row_overflows_and_pieces_stay_whole(lengths, window_tokens):
 @settings(deadline=None)
 @given(*documents_and_window())
 def test_order_inside_a_document_is_kept(lengths, window_tokens):
-    for row in pack_rows(pieces_of(lengths), row_tokens=T, seed=0, window_tokens=window_tokens):
+    for row in pack_rows(pieces_of(lengths), seq_len=T, seed=0, window_tokens=window_tokens):
         documents = [piece.start // 1000 for piece in row]
         assert len(documents) == len(set(documents))  # so the parts of a document cannot be out of order in a row
         assert all(b - a == 1 for piece in row for a, b in pairwise(piece))
@@ -66,7 +66,7 @@ def test_packing_is_deterministic_in_input_order_and_seed():
     lengths = np.random.default_rng(0).integers(1, 2 * T, 500).tolist()
 
     def packed(seed: int, lengths: list[int] = lengths) -> list[list[range]]:
-        return list(pack_rows(pieces_of(lengths), row_tokens=T, seed=seed, window_tokens=50 * T))
+        return list(pack_rows(pieces_of(lengths), seq_len=T, seed=seed, window_tokens=50 * T))
 
     assert packed(1) == packed(1)
     assert packed(1) != packed(2)
@@ -76,7 +76,7 @@ def test_packing_is_deterministic_in_input_order_and_seed():
 
 def test_rows_are_not_sorted_by_document_length():
     lengths = np.random.default_rng(0).lognormal(np.log(20), 1, 4000).clip(1, T).astype(int).tolist()
-    rows = list(pack_rows(pieces_of(lengths), row_tokens=T, seed=0))
+    rows = list(pack_rows(pieces_of(lengths), seq_len=T, seed=0))
     longest = [max(map(len, row)) for row in rows]
     correlation = np.corrcoef(longest, np.arange(len(rows)))[0, 1]
     assert np.std(longest) > 0
@@ -84,14 +84,14 @@ def test_rows_are_not_sorted_by_document_length():
 
 
 @pytest.mark.parametrize(
-    ("row_tokens", "median", "sigma", "documents"), [(1024, 300, 1.0, 40_000), (8192, 5000, 0.8, 20_000)]
+    ("seq_len", "median", "sigma", "documents"), [(1024, 300, 1.0, 40_000), (8192, 5000, 0.8, 20_000)]
 )
-def test_utilisation_of_log_normal_documents_is_at_least_99_5_percent(row_tokens, median, sigma, documents):
+def test_utilisation_of_log_normal_documents_is_at_least_99_5_percent(seq_len, median, sigma, documents):
     lengths = np.random.default_rng(0).lognormal(np.log(median), sigma, documents).clip(1).astype(int)
-    pieces = (range(n) for length in lengths.tolist() for n in split_document(length, row_tokens))
-    rows = [sum(map(len, row)) for row in pack_rows(pieces, row_tokens=row_tokens, seed=0)]
+    pieces = (range(n) for length in lengths.tolist() for n in split_document(length, seq_len))
+    rows = [sum(map(len, row)) for row in pack_rows(pieces, seq_len=seq_len, seed=0)]
     assert sum(rows) == lengths.sum()
-    assert sum(rows) / (len(rows) * row_tokens) >= 0.995
+    assert sum(rows) / (len(rows) * seq_len) >= 0.995
 
 
 def test_memory_is_bounded_by_two_windows():
@@ -105,18 +105,18 @@ def test_memory_is_bounded_by_two_windows():
             assert (taken - given_out) * 0.6 <= 2 * window_rows
             yield range(int(0.6 * T))
 
-    for row in pack_rows(pieces(), row_tokens=T, seed=0, window_tokens=window_rows * T):
+    for row in pack_rows(pieces(), seq_len=T, seed=0, window_tokens=window_rows * T):
         given_out += len(row)
     assert given_out == 1000
 
 
 def test_rows_left_open_are_filled_from_the_next_window():
     pieces = [range(40)] * 10 + [range(24)] * 10
-    rows = list(pack_rows(pieces, row_tokens=T, seed=0, window_tokens=10 * T))
+    rows = list(pack_rows(pieces, seq_len=T, seed=0, window_tokens=10 * T))
     assert len(rows) == 10
 
 
 @pytest.mark.parametrize("length", [0, T + 1])
 def test_a_piece_that_fits_no_row_is_refused(length):
     with pytest.raises(ValueError, match=f"{length} tokens, expected 1 to {T}"):
-        list(pack_rows([range(length)], row_tokens=T, seed=0))
+        list(pack_rows([range(length)], seq_len=T, seed=0))

@@ -11,15 +11,15 @@ import pytest
 
 from detour.data import remote
 from detour.data.loader import StreamSpec, build_loader
-from detour.data.mds import verify_rows
 from detour.data.remote import RemoteStream
+from detour.data.shards import verify_rows
 from detour.errors import DataError
 
 pytestmark = pytest.mark.timeout(120)
 
 
 def loader_of(cache: Path, remote: str | Path, *, workers: int = 0, **options):
-    settings = {"device_batch_rows": 4, "shuffle": True, "shuffle_seed": 3, "canonical_nodes": 1, **options}
+    settings = {"device_batch_size": 4, "shuffle": True, "shuffle_seed": 3, "canonical_nodes": 1, **options}
     stream = StreamSpec(path=str(cache), remote=str(remote))
     return build_loader(streams=[stream], workers=workers, prefetch_batches=2, timeout_s=30, **settings)
 
@@ -29,7 +29,7 @@ def ids_of(loader) -> list[list[int]]:
 
 
 def local_ids(folder: Path) -> list[list[int]]:
-    settings = {"device_batch_rows": 4, "shuffle": True, "shuffle_seed": 3, "canonical_nodes": 1}
+    settings = {"device_batch_size": 4, "shuffle": True, "shuffle_seed": 3, "canonical_nodes": 1}
     return ids_of(build_loader(streams=[StreamSpec(path=str(folder))], workers=0, **settings))
 
 
@@ -114,7 +114,7 @@ def test_a_limit_never_deletes_local_originals(write_rows, tmp_path):
     streams = [StreamSpec(path=str(folder)), StreamSpec(path=str(tmp_path / "c"), remote=str(folder))]
     with pytest.raises(DataError, match="has no remote"):
         build_loader(
-            streams=streams, device_batch_rows=2, shuffle=False, shuffle_seed=0, canonical_nodes=1, cache_bytes=1 << 30
+            streams=streams, device_batch_size=2, shuffle=False, shuffle_seed=0, canonical_nodes=1, cache_bytes=1 << 30
         )
 
 

@@ -10,12 +10,12 @@ from detour.errors import DataError
 pytestmark = pytest.mark.timeout(60)  # a hang is what some of these guard against
 
 
-def dataset_of(*folders, row_tokens=16, shuffle=True) -> RowDataset:
+def dataset_of(*folders, seq_len=16, shuffle=True) -> RowDataset:
     return RowDataset(
         vocab_size=1 << 16,
         streams=[Stream(local=str(folder)) for folder in folders],
-        row_tokens=row_tokens,
-        device_batch_rows=2,
+        seq_len=seq_len,
+        device_batch_size=2,
         shuffle=shuffle,
         shuffle_seed=7,
         canonical_nodes=1,
@@ -84,7 +84,7 @@ def test_leaving_an_epoch_early_is_no_error(write_rows):
 
 
 def test_a_row_that_breaks_the_contract_is_an_error(write_rows, monkeypatch):
-    rows = dataset_of(write_rows(), row_tokens=17)
+    rows = dataset_of(write_rows(), seq_len=17)
     with pytest.raises(DataError, match=r"row 3 in .*\(16,\) ids .* expected \(17,\)"):
         rows[3]
     rows = dataset_of(write_rows("b"))

@@ -15,7 +15,7 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM
 from transformers.utils import logging as transformers_logging
 
 from detour.data.tokenizer import load_tokenizer
-from detour.evaluation.task import Task, load_task
+from detour.evaluation.data.task import Task, load_task
 
 FILLERS = (
     "the",
@@ -98,7 +98,7 @@ def write_task(tmp_path, data_root) -> Callable[..., Path]:
             "kind": kind,
             "source": {"kind": "local", "options": {"path": name}},
             "metric": metric[kind],
-            "licence": "made here",
+            "license": "made here",
             "max_length": 64,
             "training": FAST,
             **changes,

@@ -10,13 +10,13 @@ import pytest
 from sklearn.metrics import accuracy_score
 from typer.testing import CliRunner
 
-from detour.cli import app, main
+from detour.cli.main import app, main
 from detour.errors import ConfigError, DataError, ModelError
-from detour.evaluation import finetune as training
 from detour.evaluation import suite
-from detour.evaluation.finetune import Outcome
+from detour.evaluation.data.task import load_suite
+from detour.evaluation.finetune import finetune as training
+from detour.evaluation.finetune.finetune import Outcome
 from detour.evaluation.models import folder_hash, resolve
-from detour.evaluation.task import load_suite
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_data_may_be_moved_and_described_anew(cells, trained, models, made, make
     suite.run(cells, tmp_path / "out")
     (data_root / "one").rename(data_root / "moved")
     source = {"kind": "local", "options": {"path": "moved"}}
-    task = make_task("one", "classification", {}, source=source, note="moved", licence="other words")
+    task = make_task("one", "classification", {}, source=source, note="moved", license="other words")
     assert suite.unfinished(suite.plan(models, [task], range(3), data_root=data_root), tmp_path / "out") == []
 
 

@@ -18,8 +18,8 @@ import torch
 
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
-from detour.record import RunFolder
-from detour.training import checkpoint as checkpoints
+from detour.training.checkpoints import files as checkpoints
+from detour.training.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 HEALTHY = ("none",)
@@ -209,8 +209,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.line(f"{'row':>3} | {'tests':>5} | {'survived':8} | injected")
     for row, what in sorted(table.keys() | skipped):
         cases = table.get((row, what), [])
-        verdict = "yes" if cases and all(cases) else "NO" if cases else "skipped"
-        terminalreporter.line(f"{row:>3} | {len(cases):>5} | {verdict:8} | {what}")
+        check = "yes" if cases and all(cases) else "NO" if cases else "skipped"
+        terminalreporter.line(f"{row:>3} | {len(cases):>5} | {check:8} | {what}")
     if absent := _absent(table):
         terminalreporter.line(f"rows without a test that ran: {', '.join(map(str, absent))}")
 

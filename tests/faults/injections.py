@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from detour.data.stream import RowDataset
-from detour.training import checkpoint
+from detour.training.callbacks.step_guard import StepGuard
+from detour.training.checkpoints import files
 from detour.training.composer_model import DetourModel
-from detour.training.guard import StepGuard
-from detour.training.phase import PhaseSwitch
+from detour.training.phase_switch import PhaseSwitch
 
 
 def none() -> None:
@@ -104,19 +104,19 @@ def kill_in_save(nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
 
-    for owner, name in [(checkpoint, "save_file"), (checkpoint, "_flush"), (checkpoint, "_remove"), (os, "replace")]:
+    for owner, name in [(files, "save_file"), (files, "_flush"), (files, "_remove"), (os, "replace")]:
         _wrap(owner, name, count)
 
 
 def save_for_ever(folder: str) -> None:
     """Does not train: saves and prunes without end, and prints the tokens of each checkpoint once it is written."""
-    at = max((found.tokens for found in checkpoint.listing(pathlib.Path(folder))), default=0)
+    at = max((found.tokens for found in files.listing(pathlib.Path(folder))), default=0)
     while True:
         at += 1
         tensors = {name: {"w": torch.full((64, 1024), float(at))} for name in ("model", "optimizer", "rng")}
-        checkpoint.write(pathlib.Path(folder), tokens=at, tensors=tensors, state={"at": at})
+        files.write(pathlib.Path(folder), tokens=at, tensors=tensors, state={"at": at})
         print(at, flush=True)
-        checkpoint.prune(pathlib.Path(folder), keep=2, boundaries=[], newest=at)
+        files.prune(pathlib.Path(folder), keep=2, boundaries=[], newest=at)
 
 
 def kill_while_replacing(folder: str, nth: int) -> None:
@@ -124,7 +124,7 @@ def kill_while_replacing(folder: str, nth: int) -> None:
     the one takes the other's place."""
     root, named = pathlib.Path(folder), {name: {"w": torch.ones(8)} for name in ("model", "optimizer", "rng")}
     for tokens in (1, 2):
-        saved = checkpoint.write(root, tokens=tokens, tensors=named, state={"at": "first"})
+        saved = files.write(root, tokens=tokens, tensors=named, state={"at": "first"})
     (saved.path / "model.safetensors").write_bytes(b"damaged")
     left = [nth]
 
@@ -136,9 +136,9 @@ def kill_while_replacing(folder: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
 
-    for owner, name in [(os, "replace"), (checkpoint.shutil, "rmtree"), (checkpoint, "_flush")]:
+    for owner, name in [(os, "replace"), (files.shutil, "rmtree"), (files, "_flush")]:
         _wrap(owner, name, count)
-    checkpoint.write(root, tokens=2, tensors=named, state={"at": "second"})
+    files.write(root, tokens=2, tensors=named, state={"at": "second"})
     print("finished", flush=True)
 
 
@@ -201,7 +201,7 @@ def failing_flush(nth: int, number: int) -> None:
             raise OSError(number, os.strerror(number), str(path))
         original(path)
 
-    _wrap(checkpoint, "_flush", flush)
+    _wrap(files, "_flush", flush)
 
 
 def failing_metrics(nth: int, number: int) -> None:

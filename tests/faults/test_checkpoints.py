@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from detour.record import RunFolder
-from detour.training.checkpoint import newest_valid
+from detour.training.checkpoints.files import newest_valid
+from detour.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.timeout(1200)
 EACH_STEP = {"interval_tokens": 1, "keep": 2}

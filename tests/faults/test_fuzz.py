@@ -21,13 +21,13 @@ import yaml
 from detour.build import train
 from detour.config.load import load, to_yaml
 from detour.data.loader import StreamSpec, build_loader
-from detour.data.mds import verify_rows
+from detour.data.shards import verify_rows
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.export.run import choose_checkpoint
-from detour.record import RunFolder, run_record
-from detour.training import checkpoint as checkpoints
-from detour.training.choice import checkpoint_to_resume
+from detour.training.checkpoints import files as checkpoints
+from detour.training.checkpoints.select import checkpoint_to_resume
+from detour.training.run_folder import RunFolder, run_record
 
 pytestmark = pytest.mark.timeout(300)
 SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]
@@ -153,7 +153,7 @@ def test_fuzzed_rows_are_refused_clearly_or_read(corpus, tmp_path, file, is_cach
         (folder / file).write_bytes(bad)
 
     def use() -> None:
-        verify_rows(folder, hashes=True, row_tokens=64, is_cache=is_cache)
+        verify_rows(folder, hashes=True, seq_len=64, is_cache=is_cache)
         if not is_cache:
             assert batches(folder) == expected
 
@@ -165,7 +165,7 @@ def test_fuzzed_rows_are_refused_clearly_or_read(corpus, tmp_path, file, is_cach
 def batches(folder: Path) -> list:
     loader = build_loader(
         streams=[StreamSpec(path=str(folder))],
-        device_batch_rows=2,
+        device_batch_size=2,
         shuffle=False,
         shuffle_seed=0,
         canonical_nodes=1,

@@ -13,15 +13,15 @@ import pytest
 import zstandard
 from huggingface_hub.utils import filter_repo_objects
 
-from detour.cli import main
+from detour.cli.main import main
 from detour.config.load import load, to_yaml
-from detour.data.mds import verify_rows
-from detour.data.text import ReadReport, read_chunks
+from detour.corpus.text import ReadReport, read_chunks
+from detour.data.shards import verify_rows
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ConfigError, DataError, DetourError
-from detour.export import hf
-from detour.model.architecture import architecture
-from detour.training import checkpoint as checkpoints
+from detour.models.modernbert import hf
+from detour.models.modernbert.architecture import architecture
+from detour.training.checkpoints import files as checkpoints
 
 pytestmark = pytest.mark.timeout(200)
 

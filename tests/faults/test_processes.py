@@ -35,9 +35,9 @@ def test_the_number_of_processes_may_change_twice(tiny_run, start, left):
 
 @pytest.mark.faults(17, "a batch that cannot be shared out")
 def test_an_indivisible_batch_is_refused(tiny_run, start, left):
-    children = start(tiny_run(data={"global_batch_rows": 3}), processes=2)
+    children = start(tiny_run(data={"global_batch_size": 3}), processes=2)
     assert [child.code() for child in children] == [1, 1]
-    assert "error: data.global_batch_rows: 3 is not divisible by 2 processes" in children[0].text()
+    assert "error: data.global_batch_size: 3 is not divisible by 2 processes" in children[0].text()
 
 
 @pytest.mark.faults(
@@ -46,14 +46,14 @@ def test_an_indivisible_batch_is_refused(tiny_run, start, left):
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
 def test_memory_that_runs_out_on_one_process_ends_all(tiny_run, start, left, parallelism):
     run = tiny_run(checkpoint=EACH_STEP, system={"parallelism": parallelism})
-    children = start(run, "data.micro_batch_rows=1", fault=("out_of_memory", 5, 2, 1), processes=2)
+    children = start(run, "data.micro_batch_size=1", fault=("out_of_memory", 5, 2, 1), processes=2)
     codes = [child.code(30) for child in children]
     assert codes[1] == 1
     assert codes[0] != 0
-    assert "error: data.micro_batch_rows: 1 rows of 64 tokens do not fit into memory; lower it" in children[1].text()
+    assert "error: data.micro_batch_size: 1 rows of 64 tokens do not fit into memory; lower it" in children[1].text()
     assert len(left(run).saved) == 5
     whole = tiny_run("whole", checkpoint=EACH_STEP)
     assert start(whole)[0].code() == 0
-    assert start(run, "data.micro_batch_rows=2")[0].code() == 0
+    assert start(run, "data.micro_batch_size=2")[0].code() == 0
     norms = [[line["grad_norm"] for line in left(r).lines if "grad_norm" in line] for r in (whole, run)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4), "gradients do not depend on the micro-batch"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detour.cli import main
+from detour.cli.main import main
 from detour.config.load import to_yaml
-from detour.record import RunFolder
+from detour.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.timeout(200)
 KEY = "AKIA" + "QRST" * 4

@@ -61,7 +61,7 @@ def test_the_launcher_passes_the_exit_code_on(tiny_run, left, tmp_path):
 
 @pytest.mark.faults(5, "SIGTERM to loader processes too, as schedulers send it")
 def test_a_signal_to_every_process_of_the_run_saves_too(tiny_run, start, left):
-    run = tiny_run(data={"workers": 2, "micro_batch_rows": 4})
+    run = tiny_run(data={"workers": 2, "micro_batch_size": 4})
     (child,) = start(run, fault=("signal_workers", 1, signal.SIGTERM, True))
     assert child.code() == 75
     assert len(left(run).saved) == 1
@@ -69,11 +69,11 @@ def test_a_signal_to_every_process_of_the_run_saves_too(tiny_run, start, left):
 
 @pytest.mark.faults(5, "Ctrl-C: saved; twice: at once")
 def test_one_ctrl_c_saves_and_a_second_does_not_wait(tiny_run, start, left):
-    once = tiny_run("once", data={"micro_batch_rows": 4})  # the signal comes in each micro-batch
+    once = tiny_run("once", data={"micro_batch_size": 4})  # the signal comes in each micro-batch
     (child,) = start(once, fault=("signal_at", 1, signal.SIGINT, 0))
     assert child.code() == 75
     assert len(left(once).saved) == 1
-    twice = tiny_run("twice", data={"micro_batch_rows": 2})
+    twice = tiny_run("twice", data={"micro_batch_size": 2})
     (child,) = start(twice, fault=("signal_at", 1, signal.SIGINT, 0))
     assert child.code() not in (0, 75)
     assert left(twice).saved == []

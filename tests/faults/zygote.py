@@ -25,7 +25,7 @@ import transformers.modeling_utils
 from composer.utils import collect_env
 
 from detour import build
-from detour.cli import main
+from detour.cli.main import main
 
 SLOW_IMPORTS = (composer.algorithms, pydantic.type_adapter, transformers.modeling_utils, build)
 FAULTS = runpy.run_path(str(Path(__file__).with_name("injections.py")))

@@ -25,7 +25,7 @@ class Probe(Objective):
     def corrupt(self, batch, vocab, rng):
         return {**batch, "labels": batch["input_ids"]}
 
-    def supervised_share(self, mean_document_tokens):
+    def target_fraction(self, mean_document_tokens):
         return 1.0
 
 
@@ -63,7 +63,11 @@ def test_a_whole_number_serves_as_a_float(probe):
     [
         ("mlmm", {}, "objectives: no 'mlmm'; did you mean 'mlm'\\?; known: .*clm, .*mlm"),
         ("zzz", {}, "objectives: no 'zzz'; known: "),
-        ("mlm", {"rat": 0.1}, "objective 'mlm': unknown option 'rat'; did you mean 'rate'\\?; known: rate, mask_share"),
+        (
+            "mlm",
+            {"rat": 0.1},
+            "objective 'mlm': unknown option 'rat'; did you mean 'rate'\\?; known: rate, mask_fraction",
+        ),
         ("clm", {"rate": 0.1}, "objective 'clm': unknown option 'rate'; known: none"),
         ("mlm", {"rate": "0.3"}, "option 'rate' is '0.3', expected float"),
         ("mlm", {"rate": True}, "option 'rate' is True, expected float"),

@@ -47,5 +47,5 @@ def test_the_supervised_share_is_exact():
     batch = make_batch([[5, 1, 7], [4], [13, 13]])
     tokens, documents = int(batch["doc_lengths"].sum()), int((batch["doc_lengths"] > 0).sum())
     supervised = int((corrupt(batch)["labels"] != IGNORE).sum())
-    assert supervised == tokens - documents == round(CLM().supervised_share(tokens / documents) * tokens)
+    assert supervised == tokens - documents == round(CLM().target_fraction(tokens / documents) * tokens)
     assert (doc_ids_of(batch) >= 0).sum() == tokens

@@ -14,8 +14,8 @@ OPTIONS = {
         {},
         {"rate": 0.01},
         {"rate": 0.9},
-        {"mask_share": 1.0, "random_share": 0.0},
-        {"mask_share": 0.0, "random_share": 1.0},
+        {"mask_fraction": 1.0, "random_fraction": 0.0},
+        {"mask_fraction": 0.0, "random_fraction": 1.0},
         {"whole_word": True},
         {"whole_word": True, "rate": 0.01},
     ],
@@ -46,7 +46,7 @@ class SpanMLM(Objective):
             "labels": ids_BT.where(chosen_BT, IGNORE),
         }
 
-    def supervised_share(self, mean_document_tokens: float) -> float:
+    def target_fraction(self, mean_document_tokens: float) -> float:
         return self.rate
 
 
@@ -90,7 +90,7 @@ class Broken(Objective):
     def spoil(self, clean, out, vocab):
         return out
 
-    def supervised_share(self, mean_document_tokens):
+    def target_fraction(self, mean_document_tokens):
         return 0.3
 
 
@@ -173,7 +173,7 @@ class PredictsAcrossDocuments(Broken):
         )
         return {**batch, "labels": next_BT.where(in_row & (doc_ids_of(batch) >= 0), IGNORE)}
 
-    def supervised_share(self, mean_document_tokens):
+    def target_fraction(self, mean_document_tokens):
         return 1.0
 
 
@@ -206,12 +206,12 @@ class DrawsBeyondTheVocabulary(Broken):
 
 
 class OverstatesItsShare(Broken):
-    def supervised_share(self, mean_document_tokens):
+    def target_fraction(self, mean_document_tokens):
         return 0.33
 
 
 class CountsInPercent(Broken):
-    def supervised_share(self, mean_document_tokens):
+    def target_fraction(self, mean_document_tokens):
         return 30.0
 
 
@@ -235,7 +235,7 @@ CAUGHT = {
     MasksSpecialTokens: "special token replaced",
     DrawsSpecialTokens: "replaced by a special one",
     DrawsBeyondTheVocabulary: "outside the vocabulary",
-    OverstatesItsShare: "supervised_share is 0.3300, measured",
+    OverstatesItsShare: "target_fraction is 0.3300, measured",
     CountsInPercent: "expected a number in \\[0, 1\\]",
 }
 

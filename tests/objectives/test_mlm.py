@@ -39,7 +39,7 @@ def test_the_share_of_eligible_tokens_selected_is_the_rate(rate):
 @pytest.mark.parametrize(("mask", "random"), [(0.8, 0.1), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.5, 0.25)])
 def test_of_the_selected_the_stated_shares_are_masked_replaced_and_kept(mask, random):
     vocab, token = make_vocab(1005), 77
-    out = corrupt(constant_batch(token), vocab, mask_share=mask, random_share=random)
+    out = corrupt(constant_batch(token), vocab, mask_fraction=mask, random_fraction=random)
     ids = out["input_ids"][out["labels"] != IGNORE]
     masked, kept = ids == vocab.mask_id, ids == token
     drawn_again = random / 1000  # a random replacement may be the token itself
@@ -50,7 +50,7 @@ def test_of_the_selected_the_stated_shares_are_masked_replaced_and_kept(mask, ra
 
 def test_random_replacements_are_uniform_over_the_ordinary_ids():
     vocab = make_vocab(105)
-    out = corrupt(constant_batch(77), vocab, rate=0.9, mask_share=0.0, random_share=1.0)
+    out = corrupt(constant_batch(77), vocab, rate=0.9, mask_fraction=0.0, random_fraction=1.0)
     counts_V = out["input_ids"][out["labels"] != IGNORE].bincount(minlength=vocab.size)
     assert counts_V[vocab.is_special_V].sum() == 0
     assert stats.chisquare(counts_V[vocab.ordinary_ids].numpy()).pvalue > 1e-3
@@ -152,11 +152,11 @@ def test_whole_word_needs_a_tokenizer_that_tells_where_words_begin():
         ({"rate": 0.0}, "rate is 0.0, expected a number in \\(0, 1\\)"),
         ({"rate": 1.0}, "rate is 1.0"),
         ({"rate": math.nan}, "rate is nan"),
-        ({"mask_share": 0.8, "random_share": 0.3}, "sum to <= 1"),
-        ({"mask_share": -0.1}, "must be >= 0"),
-        ({"random_share": -0.1}, "must be >= 0"),
-        ({"mask_share": math.nan}, "must be >= 0"),
-        ({"random_share": math.nan}, "must be >= 0"),
+        ({"mask_fraction": 0.8, "random_fraction": 0.3}, "sum to <= 1"),
+        ({"mask_fraction": -0.1}, "must be >= 0"),
+        ({"random_fraction": -0.1}, "must be >= 0"),
+        ({"mask_fraction": math.nan}, "must be >= 0"),
+        ({"random_fraction": math.nan}, "must be >= 0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

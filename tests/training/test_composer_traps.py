@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 import detour
 from detour.build import build_trainer
 from detour.config.check import phase_schedule, wsd
-from detour.training.phase import gloo_sums_gradients
+from detour.training.phase_switch import gloo_sums_gradients
 
 
 class Noise(ComposerModel):
@@ -85,7 +85,7 @@ def test_trap_2_a_missing_shard_ends_the_stock_iteration_without_an_error(stock_
 
 
 def test_trap_3_a_flipped_byte_in_a_local_shard_is_read_as_if_it_were_data(stock_rows):
-    """`verify_rows` hashes shards itself (tests/data/test_mds.py)."""
+    """`verify_rows` hashes shards itself (tests/data/test_shards.py)."""
     folder, read = stock_rows
     shard = sorted(folder.glob("shard*"))[1]
     content = bytearray(shard.read_bytes())

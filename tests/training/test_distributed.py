@@ -13,8 +13,8 @@ import pytest
 
 from detour.build import train
 from detour.config.load import to_yaml
-from detour.record import RunFolder
-from detour.training import checkpoint as checkpoints
+from detour.training.checkpoints import files as checkpoints
+from detour.training.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 REPOSITORY = Path(__file__).parents[2]
@@ -97,6 +97,6 @@ def test_the_number_of_processes_may_change_at_a_resume(tiny_run, tmp_path):
 
 def test_a_batch_that_cannot_be_shared_out_is_refused_in_one_line(tiny_run, tmp_path):
     run = tiny_run("odd")
-    run = replace(run, data=replace(run.data, global_batch_rows=3))
-    with pytest.raises(AssertionError, match=r"global_batch_rows: 3 is not divisible by 2 processes"):
+    run = replace(run, data=replace(run.data, global_batch_size=3))
+    with pytest.raises(AssertionError, match=r"global_batch_size: 3 is not divisible by 2 processes"):
         launch(run, 2, tmp_path)

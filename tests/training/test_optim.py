@@ -15,8 +15,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from detour.config.schema import OptimizerConfig
-from detour.model.architecture import Architecture
-from detour.model.encoder import Encoder
+from detour.models.modernbert.architecture import Architecture
+from detour.models.modernbert.encoder import Encoder
 from detour.training.optim import build_optimizer, parameter_groups
 
 PEAK = 1e-2

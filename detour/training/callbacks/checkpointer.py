@@ -13,9 +13,9 @@ from composer.utils import dist
 from safetensors import SafetensorError
 
 from detour.errors import CheckpointError
-from detour.training import checkpoint
+from detour.training.checkpoints import files
+from detour.training.checkpoints.state import Stateful, capture
 from detour.training.intervals import EveryTokens
-from detour.training.resume import Stateful, capture
 from detour.training.stop import StopRequest
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,13 @@ class Checkpointer(Callback):
         if captured is not None:
             tensors, plain = captured
             try:
-                saved = checkpoint.write(
+                saved = files.write(
                     self.folder,
                     tokens=state.timestamp.token.value,
                     tensors=tensors,
                     state={**plain, "run": self.record},
                 )
-                checkpoint.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=saved.tokens)
+                files.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=saved.tokens)
                 log.info("saved %s", saved.path)
             # the other processes wait for what comes next; not RuntimeError, as which torch tells of a loader's end anywhere
             except (OSError, SafetensorError, ValueError, TypeError, MemoryError) as error:

@@ -13,12 +13,12 @@ from composer.loggers import Logger
 from composer.utils import dist
 
 from detour.batch import Batch, count_tokens
+from detour.cost.flops import training_flops
+from detour.cost.matmul import matmul_throughput
 from detour.data.fingerprint import Fingerprint, hash_rows
-from detour.flops import training_flops
-from detour.model.architecture import Architecture
+from detour.models.modernbert.architecture import Architecture
 from detour.phases import PhaseSchedule
-from detour.product_rate import product_rate
-from detour.training.guard import StepGuard
+from detour.training.callbacks.step_guard import StepGuard
 
 
 @dataclass
@@ -30,14 +30,14 @@ class Entry:
         objective: Its objective.
         tokens: Tokens seen, padding not counted.
         supervised: Tokens that carried loss.
-        flops: Training FLOPs from the true document lengths (`detour.flops`).
+        flops: Training FLOPs from the true document lengths (`detour.cost.flops`).
         device_seconds: Wall-clock seconds of training batches times the number of devices; evaluation and saving
             are left out.
         product_flops: What the devices would have done in those seconds at their rate of matrix products
-            (`detour.product_rate`), measured at each start in the precision of the run. FLOPs over it is the
+            (`detour.cost.matmul`), measured at each start in the precision of the run. FLOPs over it is the
             utilisation.
         steps: Optimizer steps.
-        skipped: Batches that changed no weight (`detour.training.guard`); their tokens, FLOPs and seconds were spent
+        skipped: Batches that changed no weight (`detour.training.callbacks.step_guard`); their tokens, FLOPs and seconds were spent
             all the same and are counted.
     """
 
@@ -72,7 +72,7 @@ class Ledger(Callback):
         self._product_rate = 0.0  # of this process's device
 
     def fit_start(self, state: State, logger: Logger) -> None:
-        self._product_rate = product_rate("cuda" if state.device.name == "gpu" else "cpu", self.dtype)
+        self._product_rate = matmul_throughput("cuda" if state.device.name == "gpu" else "cpu", self.dtype)
 
     def see(self, batch: Batch) -> Batch:
         """Takes note of a clean batch on its way to the objective, and hands it on."""

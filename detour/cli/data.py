@@ -1,0 +1,103 @@
+"""``detour data``: preparing rows and looking at them. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(name="data", help="Prepare rows, look at them, check them.", no_args_is_help=True)
+WIDTH = 160  # where no terminal says: tables in a file must not lose digits
+Root = Annotated[Path, typer.Argument(help="A folder of rows, or one that holds several.", metavar="DIR")]
+
+
+@app.command()
+def prepare(
+    config: Annotated[Path, typer.Argument(help="A preparation's YAML.", metavar="CONFIG")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value.")] = None,
+    strict: Annotated[bool, typer.Option(help="Stop at the first line, row or file that cannot be used.")] = False,
+) -> None:
+    """Clean, deduplicate, split, tokenize and pack corpora; the same as ``python -m detour.corpus.prepare``."""
+    from detour.corpus.prepare import main
+
+    main(config, overrides, strict)
+
+
+@app.command()
+def inspect(
+    root: Root,
+    tokenizer: Annotated[
+        Optional[str],
+        typer.Option(help="To decode samples; left out, the one that lies beside the rows."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Documents to show of each folder.", min=0)] = 1,
+    picture: Annotated[Optional[Path], typer.Option(help="Where to draw; left out, DIR/lengths.png.")] = None,
+    hashes: Annotated[bool, typer.Option(help="Also hash every shard.")] = True,
+) -> None:
+    """Show counts, shares, document lengths, packing at several row lengths, and samples; exit code 1 on damage."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from detour.data import inspect as rows
+
+    folders = rows.find_folders(root)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
+    total = sum(folder.manifest.counts.tokens for folder in folders)
+    columns = ("documents", "split", "tokens", "share", "rows", "filled", "median", "90%", "longest")
+    table = Table("folder", *columns, title=str(root))
+    for folder in folders:
+        counts = folder.manifest.counts
+        table.add_row(
+            folder.name, f"{counts.documents:,}", f"{counts.documents_split:,}", f"{counts.tokens:,}",
+            f"{counts.tokens / total:.1%}", f"{counts.rows:,} x {folder.manifest.seq_len}",
+            f"{folder.manifest.utilisation:.2%}", *[f"{n:,}" for n in rows.quantiles(folder.lengths, (0.5, 0.9, 1.0))],
+        )  # fmt: skip
+    console.print(table)
+    packing = Table("folder", *[f"filled at {n}" for n in rows.ROW_TOKENS], title="packed into rows of another length")
+    for folder in folders:
+        limits = [n for n in rows.ROW_TOKENS if folder.uncut or n <= folder.manifest.seq_len]
+        packing.add_row(folder.name, *[f"{rows.utilisation(folder.lengths, n):.2%}" for n in limits])
+    console.print(packing)
+    print(f"document lengths: {rows.draw_lengths(folders, picture or root / 'lengths.png')}")
+    _tell_of(folders, Path(tokenizer) if tokenizer else rows.tokenizer_of(root), samples)
+    if hashes:
+        verify(root)
+
+
+@app.command()
+def verify(root: Root) -> None:
+    """Hash every shard again and compare with the manifests; exit code 1 on damage or a folder that is gone."""
+    from detour.data.inspect import check_folder, name_of, row_folders, strayed_folders
+    from detour.errors import DataError
+
+    damage = []
+    for path in row_folders(root):
+        try:
+            shards, problems = check_folder(path)
+            print(f"{name_of(path, root)}: {shards - len(problems)} of {shards} shards as in the manifest")
+        except DataError as error:
+            print(f"{name_of(path, root)}: unreadable")
+            problems = [str(error)]
+        for problem in problems:
+            print(f"  {problem}")
+        damage += problems
+    for problem in (strayed := strayed_folders(root)):
+        print(problem)
+    if damage or strayed:
+        raise typer.Exit(1)
+
+
+def _tell_of(folders: list, tokenizer: Path | None, samples: int) -> None:
+    from detour.data.inspect import sample_texts
+
+    for folder in folders:
+        info = folder.manifest.tokenizer
+        print(
+            f"\n{folder.name}: tokenizer {info.name} ({info.sha256[:12]}), documents as {info.separation or 'unrecorded'}"
+        )
+        licenses = sorted({source.license or "not stated" for source in folder.manifest.sources})
+        print(f"  {len(folder.manifest.sources)} source files; licenses: {', '.join(licenses)[:200]}")
+        for text in sample_texts(folder, tokenizer, samples) if samples else []:
+            print(f"  | {' '.join(text.split())}")

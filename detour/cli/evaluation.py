@@ -1,0 +1,163 @@
+"""``detour eval``, ``detour scores``, ``detour tasks``. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from detour.evaluation.data.task import Task
+
+app = typer.Typer()
+DATA = Path("data/tasks")
+Models = Annotated[
+    list[str], typer.Argument(help="Hugging Face folders or hub names; name=FOLDER names one.", metavar="MODEL...")
+]
+SuiteName = Annotated[
+    Optional[str], typer.Option(help="english, french, all, or another of `detour tasks`; or a YAML file.")
+]
+TaskNames = Annotated[
+    Optional[list[str]], typer.Option("--task", help="Single tasks: names or YAML files; may be repeated.")
+]
+DataRoot = Annotated[Path, typer.Option("--data", help="The folder that the tasks' local paths begin in.")]
+Changes = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", help="Change every task: training.epochs=1, limit.train=200; may be repeated; is recorded."),
+]
+
+
+@app.command("eval")
+def evaluate(
+    model: Models,
+    out: Annotated[Path, typer.Option(help="Folder for records, results and tables; finished cells there are kept.")],
+    suite: SuiteName = None,
+    task: TaskNames = None,
+    data: DataRoot = DATA,
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 5,
+    first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 42,
+    changes: Changes = None,
+    baseline: Annotated[Optional[str], typer.Option(help="The model that the others are compared with.")] = None,
+) -> None:
+    """Fine-tune encoders on labeled tasks, several seeds each; what is done already is not done again."""
+    from transformers.utils import logging as transformers_logging
+
+    from detour.evaluation import models
+    from detour.evaluation import suite as suites
+
+    transformers_logging.set_verbosity_error()  # on fresh heads, which every cell has
+    tasks = chosen_tasks(suite, task, changes)
+    resolved = models.resolve(model)
+    if baseline is not None:
+        _known(baseline, [m.name for m in resolved])
+    cells = suites.plan(resolved, tasks, range(first_seed, first_seed + seeds), data_root=data)
+    todo = suites.unfinished(cells, out)
+    print(f"{len(cells)} cells ({len(resolved)} models, {len(tasks)} tasks, {seeds} seeds), {len(todo)} to do")
+    with _progress() as progress:
+        whole = progress.add_task("cells", total=len(todo))
+
+        def begin(cell: suites.Cell) -> Callable[[int, int], None]:
+            if progress.tasks[-1].id != whole:
+                progress.remove_task(progress.tasks[-1].id)
+                progress.advance(whole)
+            line = progress.add_task(f"{cell.task.name}, {cell.model.name}, seed {cell.seed}", total=None)
+            return lambda done, total: progress.update(line, completed=done, total=total)
+
+        suites.run(cells, out, begin=begin)
+        progress.update(whole, completed=len(todo))
+    scores(out, baseline)
+
+
+@app.command()
+def scores(
+    out: Annotated[Path, typer.Argument(help="A folder that `detour eval` wrote.", metavar="DIR")],
+    baseline: Annotated[Optional[str], typer.Option(help="The model that the others are compared with.")] = None,
+) -> None:
+    """Tables (Markdown, CSV, LaTeX), comparisons and the forest plot, from the records in a folder."""
+    from detour.evaluation.results.summary import write_summary
+
+    print(write_summary(out, baseline=baseline))
+
+
+@app.command()
+def tasks(
+    suite: SuiteName = None,
+    data: DataRoot = DATA,
+    check: Annotated[bool, typer.Option(help="Read the data and count it.")] = False,
+) -> None:
+    """List the tasks of a suite with their data, metric and license; exit code 1 if data is missing with --check."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from detour.errors import DetourError
+    from detour.evaluation.data.dataset import load_dataset
+    from detour.evaluation.data.task import load_suite, load_task, suite_names, task_names
+    from detour.evaluation.metrics import title
+
+    listed = load_suite(suite) if suite else [load_task(name) for name in task_names()]
+    name = Column("task", no_wrap=True, min_width=max(len(task.name) for task in listed))
+    table = Table(name, "", "kind", "metric", "length", "data", "license", title=suite or "all tasks")
+    missing = 0
+    for task in listed:
+        place = str(task.source.options.get("path") or task.source.options.get("name"))
+        if check:
+            try:
+                place = " / ".join(f"{count:,}" for count in load_dataset(task, data).counts.values())
+            except DetourError as error:
+                missing += 1
+                place = str(error)
+        elif task.credentials:
+            place += " (credentials)"
+        table.add_row(
+            task.name, task.language, task.kind, title(task.metric), f"{task.max_length}", place, task.license
+        )
+    Console(soft_wrap=False).print(table)
+    print(f"suites: {', '.join(suite_names())}")
+    if missing:
+        raise typer.Exit(1)
+
+
+def chosen_tasks(suite: str | None, names: list[str] | None, changes: list[str] | None) -> list[Task]:
+    """The tasks of a suite and single ones. Raises ConfigError for none, one named twice, and all that `load_task` refuses."""
+    from detour.errors import ConfigError
+    from detour.evaluation.data.task import load_suite, load_task
+
+    if not suite and not names:
+        raise ConfigError("no tasks: give --suite or --task")
+    found = load_suite(suite, changes or []) if suite else []
+    found += [load_task(name, changes or []) for name in names or []]
+    if twice := next((t.name for i, t in enumerate(found) if t.name in [other.name for other in found[:i]]), None):
+        raise ConfigError(f"task '{twice}': named twice")
+    return found
+
+
+def _known(name: str, names: list[str]) -> None:
+    from detour.errors import ConfigError
+    from detour.registry import suggestion
+
+    if name not in names:
+        raise ConfigError(f"baseline '{name}': no such model{suggestion(name, names)}; models: {', '.join(names)}")
+
+
+def _progress() -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns)

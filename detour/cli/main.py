@@ -1,0 +1,174 @@
+"""The command line. Heavy imports stay inside the commands, so that help and `plan` come at once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from detour.cli.data import app as data_commands
+from detour.cli.evaluation import app as evaluation_commands
+from detour.cli.probe import app as probe_commands
+from detour.errors import DetourError, StoppedError
+from detour.redact import RedactingFormatter, redacted
+
+app = typer.Typer(
+    name="detour",
+    help="Continued pretraining of encoders by a causal detour.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_commands)
+app.add_typer(probe_commands)
+app.registered_commands += evaluation_commands.registered_commands
+Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
+Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """Train a run, or continue it where its folder's newest checkpoint stands."""
+    from detour.config.load import load
+
+    run = load(config, overrides or [])
+    from detour.build import train as start
+
+    start(run)
+
+
+@app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    document_tokens: Annotated[
+        Optional[float],
+        typer.Option(help="Mean tokens of a document; left out, a whole row.", min=1),
+    ] = None,
+    peak_tflops: Annotated[float, typer.Option(help="Matrix-product rate of a GPU.")] = 790.0,
+    utilisation: Annotated[float, typer.Option(help="Share of it that training reaches.", min=0.01, max=1)] = 0.4,
+    memory_gigabytes: Annotated[float, typer.Option(help="Memory of a device.", min=1)] = 80.0,
+) -> None:
+    """Show a run's phases, steps, learning rates, tokens, FLOPs, GPU-hours and memory; needs no data, GPU or network."""
+    from detour.config.load import load
+    from detour.cost.plan import show
+    from detour.training.match import fitted
+
+    show(
+        fitted(load(config, overrides or [])),
+        document_tokens=document_tokens,
+        peak_tflops=peak_tflops,
+        utilisation=utilisation,
+        memory_gigabytes=memory_gigabytes,
+    )
+
+
+@app.command()
+def tune(
+    config: Config,
+    overrides: Overrides = None,
+    memory_gigabytes: Annotated[
+        Optional[float],
+        typer.Option(help="Stop before more is needed; left out, what the device has.", min=0.1),
+    ] = None,
+    document_tokens: Annotated[float, typer.Option(help="Mean tokens of a document.", min=8)] = 500.0,
+) -> None:
+    """Measure speed and memory of a run's step on this device, micro-batch by micro-batch, and say which one to take."""
+    from detour.config.load import load
+    from detour.training.tune import tune as measure
+
+    measure(load(config, overrides or []), memory_gigabytes=memory_gigabytes, document_tokens=document_tokens)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    out: Annotated[Optional[Path], typer.Option(help="Folder for the report; left out, RUN/report.")] = None,
+) -> None:
+    """Draw a run's losses, learning rate and throughput as one HTML page, PNG and SVG."""
+    from detour.report.write import write_report
+
+    print(write_report(run, out))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder.", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="Another one's.", metavar="B")],
+) -> None:
+    """Say whether two runs consumed the same rows in the same order, and what each cost; exit code 2 if they did not."""
+    from detour.data.fingerprint import compare as compare_rows
+    from detour.export.run import choose_checkpoint
+    from detour.training.match import side_by_side
+
+    states = []
+    for run in (first, second):
+        checkpoint = choose_checkpoint(run / "checkpoints")
+        with checkpoint.translate_errors():
+            ledger = checkpoint.state()["callbacks"]["Ledger"]
+            states.append((ledger["fingerprint"], ledger["entries"]))
+    result = compare_rows(*(fingerprint for fingerprint, _ in states))
+    print(result.text)
+    print(side_by_side(*(entries for _, entries in states)))
+    if not result.same:
+        raise typer.Exit(2)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    tokens: Annotated[
+        Optional[int],
+        typer.Option(help="Export the checkpoint at this token count; left out, the newest."),
+    ] = None,
+) -> None:
+    """Write a run's encoder as a Hugging Face folder, and check it by loading it with transformers."""
+    from detour.export.run import export_run
+
+    difference = export_run(run, out, tokens=tokens)
+    print(f"{out} (largest difference of logits in transformers: {difference:.1e})")
+
+
+@app.command()
+def tokenizer(
+    corpus: Annotated[list[Path], typer.Argument(help="JSONL or text files (.gz, .zst), or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    vocab_size: Annotated[int, typer.Option(help="Number of tokens, the special ones included.", min=300)] = 32_768,
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
+) -> None:
+    """Train a byte-level BPE tokenizer on a corpus, for models from scratch."""
+    from detour.corpus.text import find_files, read_documents
+    from detour.data.tokenizer import train_bpe
+    from detour.errors import DataError
+
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out}: exists and is not empty")
+    documents = read_documents(find_files(corpus), text_column=text_column)
+    trained = train_bpe((document.text for document in documents), vocab_size=vocab_size)
+    trained.save_pretrained(out)
+    print(f"{out} ({len(trained):,} tokens)")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point. Errors that a user can act on are printed as one message, without a traceback; exit code 1, and 75
+    after a run that was asked to end early."""
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    sys.excepthook = lambda *error: print(redacted("".join(traceback.format_exception(*error))), file=sys.stderr)
+    threading.excepthook = lambda failed: sys.excepthook(failed.exc_type, failed.exc_value, failed.exc_traceback)  # type: ignore[arg-type]
+    logging.captureWarnings(True)
+    logging.getLogger("detour").setLevel(logging.INFO)
+    try:
+        app(args=list(argv) if argv is not None else None, standalone_mode=True)
+    except DetourError as error:
+        kind = "stopped" if isinstance(error, StoppedError) else "error"
+        print(redacted(f"{kind}: {error}"), file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

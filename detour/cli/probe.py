@@ -1,0 +1,168 @@
+"""``detour probe``: looking into frozen encoders, without fine-tuning. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
+
+import typer
+
+from detour.cli.evaluation import DATA, DataRoot, Models, SuiteName, TaskNames, chosen_tasks
+
+if TYPE_CHECKING:
+    from detour.evaluation.data.dataset import Dataset
+    from detour.evaluation.data.task import Task
+    from detour.evaluation.probes.frozen import Frozen
+    from detour.evaluation.probes.task_probes import Probed
+
+app = typer.Typer(name="probe", help="Look into frozen encoders, without fine-tuning.", no_args_is_help=True)
+Out = Annotated[Optional[Path], typer.Option(help="CSV file to write.")]
+
+
+class Row(NamedTuple):
+    """One score of a probe."""
+
+    data: str
+    metric: str
+    value: float
+    examples: int
+    settings: dict[str, Any]
+
+
+@app.command()
+def linear(
+    models: Models, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
+) -> None:
+    """Logistic regression on frozen states of texts, for NER of words; for similarity the cosine of texts itself."""
+    from detour.evaluation.probes.task_probes import linear_probe
+
+    _probe_tasks("linear", linear_probe, models, suite, task, data, out)
+
+
+@app.command()
+def retrieval(
+    models: Models, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
+) -> None:
+    """For first texts of test pairs, their second ones among all, by cosine of mean-pooled states."""
+    from detour.evaluation.probes.task_probes import retrieval_probe
+
+    _probe_tasks("retrieval", retrieval_probe, models, suite, task, data, out)
+
+
+@app.command()
+def needle(
+    models: Models,
+    language: Annotated[str, typer.Option(help="Of the templates: en or fr.")] = "en",
+    tokens: Annotated[Optional[list[int]], typer.Option(help="Lengths of the texts; may be repeated.")] = None,
+    distractors: Annotated[int, typer.Option(help="Facts of other rooms in each text.", min=0, max=7)] = 3,
+    out: Out = None,
+) -> None:
+    """A fact at the start, middle or end of long texts: accuracy of a small network on the frozen states."""
+    from detour.evaluation.probes.needle import needle_probe
+
+    def rows(encoder: Frozen) -> list[Row]:
+        return [
+            Row(
+                language,
+                f"accuracy_{place}",
+                value,
+                found.examples,
+                {"tokens": found.tokens, "distractors": distractors},
+            )
+            for found in needle_probe(encoder, language, tokens or [512, 2048, 8192], distractors=distractors)
+            for place, value in found.accuracy.items()
+        ]
+
+    _probe("needle", models, out, rows)
+
+
+@app.command()
+def heldout(
+    models: Models,
+    text: Annotated[list[Path], typer.Option(help="JSONL or text files (.gz, .zst), or folders; may be repeated.")],
+    window: Annotated[int, typer.Option(help="Tokens of a window.", min=16)] = 512,
+    tokens: Annotated[int, typer.Option(help="Take documents until there are so many.", min=1)] = 200_000,
+    single: Annotated[int, typer.Option(help="Tokens masked alone, for the pseudo-perplexity.", min=2)] = 512,
+    out: Out = None,
+) -> None:
+    """Accuracy at masked tokens and pseudo-perplexity on held-out text; for models that share a tokenizer."""
+    from detour.corpus.text import find_files, read_documents
+    from detour.evaluation.probes.masked_lm import held_out_probe
+
+    files = find_files(text)
+
+    def rows(encoder: Frozen) -> list[Row]:
+        documents = (document.text for document in read_documents(files))
+        found = held_out_probe(encoder, documents, window=window, single=single, most_tokens=tokens)
+        named, settings = ", ".join(path.name for path in files), {"window": window, "tokens": found.tokens}
+        return [
+            Row(named, "masked_accuracy", found.accuracy, found.masked, settings),
+            Row(named, "masked_loss", found.loss, found.masked, settings),
+            Row(named, "pseudo_perplexity", found.pseudo_perplexity, found.single, settings),
+        ]
+
+    _probe("heldout", models, out, rows, masked_lm=True)
+
+
+def _probe_tasks(
+    name: str,
+    probe: Callable[[Frozen, Task, Dataset], Probed],
+    models: list[str],
+    suite: str | None,
+    names: list[str] | None,
+    data: Path,
+    out: Path | None,
+) -> None:
+    from detour.evaluation.data.dataset import load_dataset
+
+    tasks = chosen_tasks(suite, names, None)
+    loaded = {task.name: load_dataset(task, data) for task in tasks}  # all of it before the first model is loaded
+
+    def rows(encoder: Frozen) -> Iterator[Row]:
+        for task in tasks:
+            found = probe(encoder, task, loaded[task.name])
+            settings = found.settings | {"truncated": found.truncated, "data_sha256": loaded[task.name].sha256}
+            for metric, value in found.scores.items():
+                yield Row(task.name, metric, value, found.examples, settings)
+
+    _probe(name, models, out, rows)
+
+
+def _probe(
+    name: str, models: list[str], out: Path | None, rows: Callable[[Frozen], Iterable[Row]], *, masked_lm: bool = False
+) -> None:
+    """Shows each model's rows, and writes them all as CSV where a file is named."""
+    import csv
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from detour.evaluation.models import resolve
+    from detour.evaluation.probes.frozen import Frozen
+
+    table = Table("model", "data", "score", "value", "of", title=f"{name} probe")
+    lines = []
+    for model in resolve(models):
+        for row in rows(Frozen(model.folder, masked_lm=masked_lm)):
+            table.add_row(model.name, row.data, row.metric, f"{row.value:.4f}", f"{row.examples:,}")
+            lines.append(
+                [
+                    model.name,
+                    model.sha256,
+                    name,
+                    row.data,
+                    row.metric,
+                    row.value,
+                    row.examples,
+                    json.dumps(row.settings),
+                ]
+            )
+    Console().print(table)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["model", "model_sha256", "probe", "data", "metric", "value", "examples", "settings"])
+            writer.writerows(lines)

@@ -1,0 +1,180 @@
+"""Text files -> one folder of packed rows.
+
+``python -m detour.corpus.pack corpus.jsonl.zst --tokenizer DIR --out DIR --seq-len 1024``
+
+Each document is tokenized with the tokenizer's own template ([CLS] text [SEP]), cut where it is longer than a row, and
+packed with others into rows. Another row length is another run of this command. Cleaning, deduplication, splits and
+several sources: `detour.corpus.prepare`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from detour.corpus.document_encoder import DocumentEncoder, cut
+from detour.corpus.text import Document, ReadReport, find_files, read_documents, sha256_of
+from detour.data.manifest import ShardManifest, Source
+from detour.data.packing import pack_rows
+from detour.data.shards import RowWriter
+from detour.errors import DataError, DetourError
+
+
+class _Tally:
+    """Counts and sources, noted while the documents stream by."""
+
+    def __init__(self) -> None:
+        self.without_tokens = 0
+        self.lengths: Counter[int] = Counter()
+        self.per_file: dict[Path, int] = {}
+        self.licenses: dict[Path, set[str]] = {}
+
+    def see(self, document: Document) -> None:
+        self.per_file[document.path] = self.per_file.get(document.path, 0) + 1
+        if document.license:
+            self.licenses.setdefault(document.path, set()).add(document.license)
+
+    def sources(self, files: Iterable[Path]) -> list[Source]:
+        return [
+            Source(
+                path=path.as_posix(),
+                sha256=sha256_of(path),
+                bytes=path.stat().st_size,
+                documents=self.per_file.get(path, 0),
+                license=", ".join(sorted(self.licenses.get(path, ()))) or None,
+            )
+            for path in files
+        ]
+
+
+def pack_corpus(
+    inputs: list[Path],
+    *,
+    tokenizer: str | Path,
+    out: Path,
+    seq_len: int,
+    text_column: str = "text",
+    seed: int = 0,
+    strict: bool = False,
+    overwrite: bool = False,
+    on_read: Callable[[int], None] = lambda bytes_read: None,
+) -> tuple[ShardManifest, ReadReport]:
+    """Reads, tokenizes, packs and writes a corpus.
+
+    Args:
+        inputs: Files or folders, see `find_files`.
+        tokenizer: Name or folder.
+        out: Folder of the dataset.
+        seq_len: T.
+        text_column: Key of the text in JSON lines.
+        seed: Seeds the order of the rows.
+        strict: Stop at the first unusable line.
+        overwrite: Replace a dataset in ``out``.
+        on_read: Told the bytes read so far.
+
+    Returns:
+        The manifest written, and what was read and skipped.
+
+    Raises:
+        DataError: Inputs, tokenizer or ``out`` are unusable, or no text was found. Nothing is left in ``out`` then.
+
+    Cost: the tokenizer's speed; memory two windows of tokens (see `pack_rows`) and one shard.
+    """
+    if seq_len < 8:
+        raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
+    files, document_encoder, report, tally = find_files(inputs), DocumentEncoder(tokenizer), ReadReport(), _Tally()
+
+    def documents() -> Iterator[Document]:
+        for document in read_documents(files, text_column=text_column, strict=strict, report=report):
+            on_read(report.bytes_read)
+            tally.see(document)
+            yield document
+
+    def pieces() -> Iterator[np.ndarray]:
+        for _, ids in document_encoder(documents()):
+            if ids is None:
+                tally.without_tokens += 1
+                continue
+            tally.lengths[len(ids)] += 1
+            yield from cut(ids, seq_len)
+
+    with RowWriter(out, seq_len=seq_len, tokenizer=document_encoder.info, seed=seed, overwrite=overwrite) as writer:
+        for row in pack_rows(pieces(), seq_len=seq_len, seed=seed):
+            writer.write(row)
+        manifest = writer.finish(
+            sources=tally.sources(files),
+            documents=sum(tally.lengths.values()),
+            empty_skipped=report.skipped["empty text"] + tally.without_tokens,
+            documents_split=sum(n for length, n in tally.lengths.items() if length > seq_len),
+            document_lengths=tally.lengths,
+        )
+    on_read(report.bytes_read)
+    return manifest, report
+
+
+def main(
+    inputs: Annotated[list[Path], typer.Argument(help="JSONL or text files (.gz, .zst), or folders of them.")],
+    tokenizer: Annotated[str, typer.Option(help="Name on the hub, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    seq_len: Annotated[int, typer.Option(help="Tokens of a row.")] = 1024,
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
+    seed: Annotated[int, typer.Option(help="Seed of the order of rows.")] = 0,
+    strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be used.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a dataset that is already in --out.")] = False,
+) -> None:
+    """Tokenize and pack text into shards of fixed-length rows."""
+    console = Console(stderr=True)
+    columns = ("packing", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    try:
+        total = sum(path.stat().st_size for path in find_files(inputs))
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("", total=total)
+            manifest, report = pack_corpus(
+                inputs,
+                tokenizer=tokenizer,
+                out=out,
+                seq_len=seq_len,
+                text_column=text_column,
+                seed=seed,
+                strict=strict,
+                overwrite=overwrite,
+                on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
+            )
+    except DetourError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    _print_report(manifest, report, out)
+
+
+def _print_report(manifest: ShardManifest, report: ReadReport, out: Path) -> None:
+    console, counts = Console(), manifest.counts
+    table = Table("", "", title=str(out), show_header=False)
+    for name, value in (
+        ("documents", counts.documents),
+        ("  of these split", counts.documents_split),
+        ("tokens", counts.tokens),
+        (f"rows of {manifest.seq_len}", counts.rows),
+        ("shards", len(manifest.shards)),
+        ("empty documents skipped", counts.empty_skipped),
+    ):
+        table.add_row(name, f"{value:,}")
+    table.add_row("utilisation", f"{manifest.utilisation:.2%}")
+    console.print(table)
+    for reason, n in report.skipped.items():
+        if reason != "empty text":
+            places = ", ".join(report.examples[reason])
+            console.print(
+                f"skipped {n:,} lines, {reason}; first at {places}", style="yellow", markup=False, soft_wrap=True
+            )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,80 @@
+"""PubMed: titles and abstracts from the MEDLINE baseline and update files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from detour.corpus.readers import xml
+from detour.corpus.readers.base import Source, Unit, register
+from detour.corpus.text import Columns, Document, ReadReport
+
+TRANSLATED = re.compile(r"\[(?P<title>(?:[^\[\]]|\[[^\[\]]*\])*)\](?P<stop>[.?!]?)")
+LANGUAGES = {"eng": "en", "fre": "fr", "ger": "de", "spa": "es", "ita": "it", "por": "pt"}  # MEDLINE's own codes
+
+
+@register("pubmed")
+@dataclass(frozen=True, kw_only=True)
+class PubMed(Source):
+    """``pubmed*.xml.gz``: one document an article, "title, blank line, abstract", named by its PMID.
+
+    The language is that of the abstract: English, but for an OtherAbstract, which is a document of its own
+    (``PMID-fr``). Metadata that columns may name: year, journal, publication_types.
+
+    Attributes:
+        abstracts_only: Leave out articles that have no abstract; they are counted.
+    """
+
+    suffixes = (".xml",)
+    abstracts_only: bool = True
+
+    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        for article in xml.records(unit, "PubmedArticle", report):
+            pmid = article.findtext("MedlineCitation/PMID")
+            if pmid is None:
+                report.skip("no PMID", f"{unit.path}:{article.sourceline}")
+                continue
+            title = _without_brackets(xml.text_of(article.find("MedlineCitation/Article/ArticleTitle")))
+            abstract = _abstract(article.find("MedlineCitation/Article/Abstract"))
+            if not abstract and self.abstracts_only:
+                report.skip("no abstract", f"{unit.path}:{article.sourceline}")
+            else:
+                yield Document(
+                    text="\n\n".join(filter(None, [title, abstract])), id=pmid, license=None, path=unit.path,
+                    language="en", metadata=_metadata(article, columns),
+                )  # fmt: skip
+            for other in article.iterfind("MedlineCitation/OtherAbstract"):
+                code = other.get("Language", "")
+                language = LANGUAGES.get(code, code)
+                if text := _abstract(other):
+                    yield Document(
+                        text=text, id=f"{pmid}-{language}", license=None, path=unit.path,
+                        language=language, metadata=_metadata(article, columns),
+                    )  # fmt: skip
+
+
+def _without_brackets(title: str) -> str:
+    """A translated title stands in brackets as a whole; others, such as "[18F]FDG in [x]", only hold some."""
+    match = TRANSLATED.fullmatch(title)
+    return match["title"] + match["stop"] if match else title
+
+
+def _abstract(abstract: xml.Element | None) -> str:
+    """Paragraphs, each with its label ("METHODS: ...") where it has one."""
+    if abstract is None:
+        return ""
+    parts = []
+    for part in abstract.iterfind("AbstractText"):
+        label, text = part.get("Label"), xml.text_of(part)
+        parts.append(f"{label}: {text}" if label and label != "UNLABELLED" else text)
+    return "\n".join(filter(None, parts))
+
+
+def _metadata(article: xml.Element, columns: Columns) -> dict[str, object] | None:
+    found = {
+        "year": article.findtext("MedlineCitation/Article/Journal/JournalIssue/PubDate/Year"),
+        "journal": article.findtext("MedlineCitation/Article/Journal/Title"),
+        "publication_types": [xml.text_of(e) for e in article.iterfind(".//PublicationType")],
+    }
+    return {key: found[key] for key in columns.metadata if key in found} or None

@@ -1,0 +1,47 @@
+"""Repair of text that was decoded wrongly, and removal of control characters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import ftfy
+
+from detour.corpus.steps.base import DocumentStep, StepReport, register
+from detour.corpus.text import Document
+
+SUSPECT = re.compile(r"[^\t\n -~]|&")  # nothing in plain ASCII without entities needs repair
+LINE_END = re.compile(r"\r\n|[\r\x0b\x85]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060\ufffe\uffff]")
+SETTINGS = ftfy.TextFixerConfig(
+    uncurl_quotes=False,  # a choice of the author's, not damage
+    fix_latin_ligatures=False,
+    fix_character_width=False,
+    normalization=None,  # has a step of its own
+    explain=False,
+)
+
+
+@register("repair")
+@dataclass(frozen=True, kw_only=True)
+class Repair(DocumentStep):
+    """Mojibake ("patientÃ¨le"), HTML entities and control characters, by ftfy. Cost: about 1 MB/s for accented text.
+
+    Attributes:
+        encoding: Whether to undo wrong decoding; off, only control characters go.
+    """
+
+    encoding: bool = True
+
+    def apply(self, documents: Iterable[Document], report: StepReport) -> Iterator[Document]:
+        for document in documents:
+            text = document.text
+            if SUSPECT.search(text):
+                text = ftfy.fix_text(text, SETTINGS) if self.encoding else text
+                text = CONTROL.sub("", LINE_END.sub("\n", text))
+            report.changed += text != document.text
+            if text.strip():
+                yield document._replace(text=text)
+            else:
+                report.dropped["nothing but control characters"] += 1

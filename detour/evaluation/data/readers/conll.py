@@ -1,0 +1,86 @@
+"""CoNLL files: a word and its tag on a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from detour.config.schema import MISSING
+from detour.errors import ConfigError, DataError
+from detour.evaluation.data.examples import SCHEMES, Example, Splits, to_iob2
+from detour.evaluation.data.readers.base import (
+    SPLITS,
+    Source,
+    check_keys,
+    existing_folder,
+    ner_only,
+    read_text,
+    registry,
+    tagged,
+)
+
+FILES = {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}
+
+
+@registry.register("conll")
+@dataclass(frozen=True, kw_only=True)
+class Conll(Source):
+    """Files with a word and its tag on a line, a blank line after each sentence, perhaps -DOCSTART- lines.
+
+    Attributes:
+        path: The folder.
+        files: Names of the files of train, dev and test; empty takes train.tsv, devel.tsv, test.tsv. Name train alone to
+            have the task's `split` cut it.
+        word_column: Which column is the word, from 0.
+        tag_column: Which one is the tag; -1 is the last.
+        scheme: "iob2", "iob1" or "bioes"; the latter two are brought to IOB2.
+        separator: Between columns; null is any white space.
+    """
+
+    path: str = MISSING
+    files: dict[str, str] = field(default_factory=dict)
+    word_column: int = 0
+    tag_column: int = -1
+    scheme: str = "iob2"
+    separator: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        check_keys("files", self.files, SPLITS)
+        if self.scheme not in SCHEMES:
+            raise ConfigError(f"scheme '{self.scheme}', expected one of {', '.join(SCHEMES)}")
+
+    def read(self, root: Path, kind: str) -> Splits:
+        ner_only("conll", kind)
+        folder = existing_folder(root / self.path)
+        return {split: list(self._sentences(folder, name)) for split, name in (self.files or FILES).items()}
+
+    def _sentences(self, folder: Path, name: str) -> Iterator[Example]:
+        path, stem = folder / name, Path(name).with_suffix("").as_posix()
+        document = 0
+        words: list[str] = []
+        tags: list[str] = []
+        begin = 1
+        for number, line in enumerate([*read_text(path).splitlines(), ""], start=1):
+            starts_document = line.startswith("-DOCSTART-")
+            document += starts_document
+            if line.strip() and not starts_document:
+                cells = line.split(self.separator)
+                try:
+                    word, tag = cells[self.word_column], cells[self.tag_column].strip()
+                except IndexError:
+                    raise DataError(f"{path}:{number}: {len(cells)} columns, too few") from None
+                begin = begin if words else number
+                words.append(word)
+                tags.append(tag)
+            elif words:
+                group = f"{stem}-{document}" if document else ""
+                yield tagged(
+                    f"{stem}-{begin}",
+                    words,
+                    to_iob2(tags, self.scheme),
+                    group,
+                    f"{path}: sentence at line {begin}",
+                )
+                words, tags = [], []

@@ -1,0 +1,78 @@
+"""Datasets of the Hugging Face hub, or saved on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from detour.config.schema import MISSING
+from detour.errors import DataError
+from detour.evaluation.data.examples import Splits
+from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Source, check_keys, examples_of, registry
+
+
+@registry.register("hub")
+@dataclass(frozen=True, kw_only=True)
+class Hub(Source):
+    """A dataset of the hub, or a folder under the root that `datasets` reads. No code of a repository is run.
+
+    Columns of class numbers are read by the names of their classes.
+
+    Attributes:
+        name: On the hub, or of the folder.
+        subset: Its configuration, where it has several.
+        revision: Commit or branch; ``refs/convert/parquet`` is the hub's own copy of many datasets that are scripts.
+        splits: Its names of train, dev and test, where they differ.
+        columns: As for a local folder.
+    """
+
+    name: str = MISSING
+    subset: Optional[str] = None
+    revision: Optional[str] = None
+    splits: dict[str, str] = field(default_factory=lambda: {"dev": "validation"})
+    columns: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_keys("splits", self.splits, SPLITS)
+        check_keys("columns", self.columns, COLUMNS)
+
+    def read(self, root: Path, kind: str) -> Splits:
+        import datasets  # takes a second, which other sources need not pay
+
+        folder = root / self.name
+        try:
+            found: Any = datasets.load_dataset(
+                folder.as_posix() if folder.is_dir() else self.name, self.subset, revision=self.revision
+            )
+        except Exception as error:  # the library and the hub's client raise many kinds, all of which mean the same here
+            first_line = next(iter(str(error).splitlines()), type(error).__name__)
+            raise DataError(f"dataset '{self.name}': cannot be loaded: {first_line}") from error
+        splits = {}
+        for split in SPLITS:
+            theirs = self.splits.get(split, split)
+            if theirs in found:
+                rows = map(_names_of_classes(found[theirs].features), found[theirs])
+                records = ((f"{self.name} {theirs}:{number}", row) for number, row in enumerate(rows))
+                splits[split] = examples_of(records, kind, self.columns)
+        if not splits:
+            raise DataError(
+                f"dataset '{self.name}': has the splits {', '.join(found)}, expected train; name them in `splits`"
+            )
+        return splits
+
+
+def _names_of_classes(features: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A function that puts names in place of class numbers in a row, in lists too."""
+    single = {key: f.names for key, f in features.items() if hasattr(f, "names")}
+    lists = {key: f.feature.names for key, f in features.items() if hasattr(getattr(f, "feature", None), "names")}
+
+    def named(row: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **row,
+            **{key: names[row[key]] for key, names in single.items()},
+            **{key: [names[number] for number in row[key]] for key, names in lists.items()},
+        }
+
+    return named

@@ -1,0 +1,76 @@
+"""The library's own form: a folder with one JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detour.config.schema import MISSING
+from detour.corpus.text import ReadReport, raw_records
+from detour.errors import DataError
+from detour.evaluation.data.examples import Splits
+from detour.evaluation.data.readers.base import (
+    COLUMNS,
+    SPLITS,
+    Source,
+    check_keys,
+    examples_of,
+    existing_folder,
+    read_json,
+    registry,
+)
+
+
+@registry.register("local")
+@dataclass(frozen=True, kw_only=True)
+class Local(Source):
+    """A folder with ``train``, ``dev`` and ``test`` as ``.jsonl`` (also .gz, .zst), and perhaps ``task.json``.
+
+    A line is ``{"id", "text", "label"}``, ``{"id", "text", "labels": [..]}``, ``{"id", "text_a", "text_b", "score"}`` or
+    ``{"id", "tokens": [..], "ner_tags": [..]}``, by the task's kind; ``doc_id``, where present, keeps items together in
+    a split. task.json may declare ``labels`` or ``entity_types``.
+
+    Attributes:
+        path: The folder.
+        columns: Other names of columns, as ``{label: my_column}``; roles are those of `COLUMNS`.
+        files: Other names of files, without their suffixes, as ``{train: silver}``.
+    """
+
+    path: str = MISSING
+    columns: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_keys("columns", self.columns, COLUMNS)
+        check_keys("files", self.files, SPLITS)
+
+    def read(self, root: Path, kind: str) -> Splits:
+        folder, splits = existing_folder(root / self.path), {}
+        for split in SPLITS:
+            stem = self.files.get(split, split)
+            found = [path for suffix in ("", ".gz", ".zst") if (path := folder / f"{stem}.jsonl{suffix}").is_file()]
+            if len(found) > 1:
+                raise DataError(f"{folder}: holds {found[0].name} and {found[1].name}, expected one of them")
+            if found:
+                splits[split] = examples_of(_records(found[0]), kind, self.columns)
+        if not splits:
+            raise DataError(f"{folder}: no train.jsonl, dev.jsonl or test.jsonl (also .gz, .zst)")
+        return splits
+
+    def declared_labels(self, root: Path) -> list[str]:
+        path = root / self.path / "task.json"
+        if not path.is_file():
+            return []
+        said = read_json(path.read_bytes(), str(path))
+        labels = said.get("labels") or said.get("entity_types") or []
+        if not isinstance(labels, list):
+            raise DataError(f"{path}: labels is {labels!r}, expected a list")
+        return [str(label) for label in labels]
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    report = ReadReport(strict=True)
+    for where, data in raw_records(path, report):
+        yield where, read_json(data, where)

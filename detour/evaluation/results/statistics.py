@@ -1,0 +1,229 @@
+"""What the scores of several seeds say: intervals, paired comparisons, corrections, and how many seeds it would take.
+
+Scores are paired by seed: models with the same seed get the same order of examples and the same draw of the head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+LEVEL = 0.95
+POWER = 0.8
+DRAWS = 10_000
+TIE = 0.0005  # half of the last digit in the tables
+Scores = Mapping[str, Mapping[int, float]]  # task -> seed -> score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Scores of one model on one task.
+
+    Attributes:
+        n: Seeds.
+        mean: Of the scores.
+        sd: Sample standard deviation (n - 1); nan for one seed.
+        low: Lower end of the 95% t interval of the mean; nan for one seed.
+        high: Its upper end.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A model minus the baseline on one task, over the seeds that both have.
+
+    Attributes:
+        task: Its name.
+        summary: Of the differences.
+        p: Two-sided paired t test; nan for one seed; 1 if every difference is 0.
+        p_holm: Corrected over the tasks of the comparison.
+        detectable: Least true mean difference that so many seeds would show with a power of 0.8, by this task's spread.
+        seeds_needed: Seeds to show the mean difference seen with that power; None where a thousand are not enough, or
+            the spread is not known.
+    """
+
+    task: str
+    summary: Summary
+    p: float
+    p_holm: float
+    detectable: float
+    seeds_needed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A model against the baseline over all tasks that both have.
+
+    Attributes:
+        model: Its name.
+        baseline: The other's.
+        tasks: One entry a task.
+        mean: Mean over tasks of the mean differences.
+        low: Lower end of the 95% interval of it by paired bootstrap over tasks and seeds.
+        high: Its upper end.
+        p: Two-sided bootstrap p value that the mean is 0.
+        wins: Tasks with a mean difference above half of the last digit in the tables.
+        losses: Below.
+        significant_wins: Those of the wins with a corrected p below 0.05.
+        significant_losses: Likewise.
+    """
+
+    model: str
+    baseline: str
+    tasks: list[Difference]
+    mean: float
+    low: float
+    high: float
+    p: float
+    wins: int
+    losses: int
+    significant_wins: int
+    significant_losses: int
+
+    @property
+    def ties(self) -> int:
+        return len(self.tasks) - self.wins - self.losses
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean, spread and 95% t interval. Raises ValueError for no values."""
+    from scipy.stats import t
+
+    if not values:
+        raise ValueError("no scores")
+    n, mean = len(values), float(np.mean(values))
+    if n == 1:
+        return Summary(n=1, mean=mean, sd=math.nan, low=math.nan, high=math.nan)
+    sd = float(np.std(values, ddof=1))
+    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
+    return Summary(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
+
+
+def compare(model: str, scores: Scores, baseline: str, baseline_scores: Scores, *, seed: int = 0) -> Comparison:
+    """A model minus the baseline on the tasks, and within them the seeds, that both have.
+
+    Args:
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: They have no task and seed in common.
+    """
+    differences = {}
+    for task in scores:
+        seeds = sorted(scores[task].keys() & baseline_scores.get(task, {}).keys())
+        if seeds:
+            differences[task] = np.array([scores[task][s] - baseline_scores[task][s] for s in seeds])
+    if not differences:
+        raise ValueError(f"{model} and {baseline} have no task and seed in common")
+    p_values = [paired_p(values) for values in differences.values()]
+    tasks = [
+        Difference(
+            task=task,
+            summary=(summary := summarize(values.tolist())),
+            p=p,
+            p_holm=corrected,
+            detectable=minimum_detectable_effect(summary.sd, summary.n),
+            seeds_needed=seeds_needed(summary.mean, summary.sd),
+        )
+        for (task, values), p, corrected in zip(differences.items(), p_values, holm(p_values), strict=True)
+    ]
+    mean, low, high, p = bootstrap(list(differences.values()), seed=seed)
+    signs = [(d.summary.mean > TIE) - (d.summary.mean < -TIE) for d in tasks]
+    sure = [d.p_holm < 1 - LEVEL for d in tasks]
+    return Comparison(
+        model=model,
+        baseline=baseline,
+        tasks=tasks,
+        mean=mean,
+        low=low,
+        high=high,
+        p=p,
+        wins=signs.count(1),
+        losses=signs.count(-1),
+        significant_wins=sum(s == 1 and ok for s, ok in zip(signs, sure, strict=True)),
+        significant_losses=sum(s == -1 and ok for s, ok in zip(signs, sure, strict=True)),
+    )
+
+
+def paired_p(differences: np.ndarray) -> float:
+    """Two-sided p of the paired t test; nan for one difference, 1 where all are 0, 0 where all are one other value."""
+    from scipy.stats import ttest_1samp
+
+    if len(differences) < 2:
+        return math.nan
+    if np.ptp(differences) == 0:
+        return float(differences[0] == 0)
+    result: Any = ttest_1samp(differences, 0)
+    return float(result.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Holm 1979); nan stays nan and counts as no test."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    corrected, largest = list(p_values), 0.0
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        corrected[i] = largest
+    return corrected
+
+
+def bootstrap(differences: Sequence[np.ndarray], *, seed: int, draws: int = DRAWS) -> tuple[float, float, float, float]:
+    """Mean over tasks of the mean difference, its 95% percentile interval, and the two-sided p that it is 0.
+
+    Each draw takes as many tasks as there are, with replacement, and of each task as many seeds as it has, with
+    replacement: what is asked is whether other tasks of this kind and other seeds would say the same. With few tasks
+    the interval is too narrow, as bootstrap intervals of few values are.
+
+    Args:
+        differences: For each task, one paired difference a seed.
+    """
+    rng = np.random.default_rng(seed)
+    means_DT = np.stack([d[rng.integers(len(d), size=(draws, len(d)))].mean(1) for d in differences], axis=1)
+    # two picks of a task in one draw would share its seeds; a fresh draw of seeds for each pick comes from another row
+    rows_DT = rng.integers(draws, size=(draws, len(differences)))
+    picks_DT = rng.integers(len(differences), size=(draws, len(differences)))
+    drawn_D = means_DT[rows_DT, picks_DT].mean(1)
+    low, high = np.quantile(drawn_D, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = min((drawn_D <= 0).mean(), (drawn_D >= 0).mean())
+    p = min(1.0, 2 * (tail * draws + 1) / (draws + 1))
+    return float(np.mean([d.mean() for d in differences])), float(low), float(high), float(p)
+
+
+def power(difference: float, sd: float, n: int) -> float:
+    """Of the two-sided paired t test with n pairs, for a true mean difference and standard deviation of differences."""
+    from scipy.stats import ncf, t
+
+    critical, shift = t.ppf((1 + LEVEL) / 2, n - 1), difference / sd * math.sqrt(n)
+    return float(ncf.sf(critical**2, 1, n - 1, shift**2))  # T squared; scipy's own noncentral t gives nan in its tails
+
+
+def seeds_needed(difference: float, sd: float, *, most: int = 1000) -> int | None:
+    """Least number of seeds with which the difference would be seen with a power of 0.8; None above ``most``."""
+    if not sd > 0 or not difference:
+        return None
+    low, high = 1, most  # power rises with n
+    if power(difference, sd, most) < POWER:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(difference, sd, middle) >= POWER else (middle, high)
+    return high
+
+
+def minimum_detectable_effect(sd: float, n: int) -> float:
+    """Least true mean difference that n seeds would show with a power of 0.8; nan where the spread is not known."""
+    from scipy.optimize import brentq
+
+    if n < 2 or not sd > 0:
+        return math.nan
+    return float(brentq(lambda d: power(d, sd, n) - POWER, 1e-9 * sd, 100 * sd))  # type: ignore[arg-type]

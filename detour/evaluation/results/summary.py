@@ -1,0 +1,176 @@
+"""From the records of a folder to its tables, comparisons, forest plots, and one page that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detour.errors import ConfigError, DataError
+from detour.evaluation.metrics import title
+from detour.evaluation.results import tables
+from detour.evaluation.results.figures import forest_plot
+from detour.evaluation.results.statistics import Comparison, compare, seeds_needed, summarize
+from detour.evaluation.results.tables import points, probability
+from detour.evaluation.suite import collect, deciding, row_of, write_whole
+from detour.registry import suggestion
+
+GAPS = (0.005, 0.01, 0.02)  # differences that readers ask about
+Scores = dict[str, dict[str, dict[int, float]]]  # model -> task -> seed -> score
+
+
+def write_summary(out: Path, *, baseline: str | None = None) -> Path:
+    """Writes ``scores`` and ``differences`` (.md, .csv, .tex), ``forest_MODEL`` (.png, .svg) and ``summary.md``.
+
+    Args:
+        out: A folder of records.
+        baseline: Compare every other model with this one; None compares none.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: No records, a damaged one, or records of one task that differ in configuration or data.
+        ConfigError: The baseline is none of the models, or shares no cell with one of the others.
+    """
+    records = collect(out)
+    _check_alike(records)
+    scores: Scores = {}
+    for record in records:
+        row = row_of(record)
+        scores.setdefault(row["model"], {}).setdefault(row["task"], {})[row["seed"]] = row["test"]
+    models = sorted(scores, key=lambda name: (name != baseline, name))
+    if baseline is not None and baseline not in scores:
+        raise ConfigError(
+            f"baseline '{baseline}': no such model{suggestion(baseline, models)}; models: {', '.join(models)}"
+        )
+    described = {record["task"]["name"]: record["task"] for record in records}
+    metrics = {name: task["metric"] for name, task in described.items()}
+    rows = [
+        tables.Row(
+            task=name,
+            language=task["language"],
+            metric=task["metric"],
+            summaries={m: summarize(list(scores[m][name].values())) for m in models if name in scores[m]},
+        )
+        for name, task in described.items()
+    ]
+    write_whole(out / "scores.md", tables.scores_markdown(rows, models))
+    write_whole(out / "scores.tex", tables.scores_latex(rows, models))
+    write_whole(out / "scores.csv", tables.scores_csv(rows))
+    comparisons = _comparisons(scores, models, baseline)
+    if comparisons:
+        write_whole(out / "differences.csv", tables.differences_csv(comparisons, metrics))
+    for comparison in comparisons:
+        suffix = f"differences_{comparison.model}"
+        write_whole(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
+        write_whole(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
+        forest_plot(comparison, metrics, out)
+    page = out / "summary.md"
+    write_whole(page, "\n".join(_page(records, rows, models, comparisons, metrics)))
+    return page
+
+
+def _check_alike(records: Sequence[dict[str, Any]]) -> None:
+    """Scores of one task are only put together where the task was the same."""
+    first: dict[str, dict[str, Any]] = {}
+    for record in records:
+        name = record["task"]["name"]
+        other = first.setdefault(name, record)
+        for key in ("task", "data"):
+            if deciding(record)[key] != deciding(other)[key]:
+                one, two = (f"{r['model']['name']} seed {r['seed']}" for r in (other, record))
+                raise DataError(f"task '{name}': {one} and {two} differ in their {key}; keep them in different folders")
+    hashes: dict[str, str] = {}
+    for record in records:
+        model = record["model"]
+        if hashes.setdefault(model["name"], model["sha256"]) != model["sha256"]:
+            raise DataError(f"model '{model['name']}': its records are of two models; keep them in different folders")
+
+
+def _comparisons(scores: Scores, models: Sequence[str], baseline: str | None) -> list[Comparison]:
+    if baseline is None:
+        return []
+    try:
+        return [compare(m, scores[m], baseline, scores[baseline]) for m in models if m != baseline]
+    except ValueError as error:
+        raise ConfigError(f"baseline '{baseline}': {error}") from error
+
+
+def _page(
+    records: Sequence[dict[str, Any]],
+    rows: Sequence[tables.Row],
+    models: Sequence[str],
+    comparisons: Sequence[Comparison],
+    metrics: dict[str, str],
+) -> list[str]:
+    hashes = {record["model"]["name"]: record["model"]["sha256"] for record in records}
+    page = ["# Scores\n", "Test scores in points, of the epoch that scored best on validation."]
+    page.append("Mean ± standard deviation over seeds [95% t interval of the mean].\n")
+    page.append(tables.scores_markdown(rows, models))
+    for language in dict.fromkeys(row.language for row in rows):
+        page += _language_mean([row for row in rows if row.language == language], models, language)
+    for comparison in comparisons:
+        page += ["", *_check(comparison), "", tables.differences_markdown(comparison, metrics)]
+        page.append(f"![forest plot](forest_{comparison.model}.png)\n")
+    page += ["## What stands behind it\n", *[f"- {model}: sha256 {hashes[model]}" for model in models]]
+    page += _remarks(records)
+    return [*page, ""]
+
+
+def _language_mean(rows: Sequence[tables.Row], models: Sequence[str], language: str) -> list[str]:
+    complete = [model for model in models if all(model in row.summaries for row in rows)]
+    if len(rows) < 2 or not complete:
+        return []
+    means = {model: sum(row.summaries[model].mean for row in rows) / len(rows) for model in complete}
+    spelt = "; ".join(f"{model} {points(mean)}" for model, mean in means.items())
+    kinds = "; ".join(dict.fromkeys(title(row.metric) for row in rows))
+    return [f"Mean over the {len(rows)} tasks in {language} (of {kinds}): {spelt}.\n"]
+
+
+def _check(comparison: Comparison) -> list[str]:
+    c = comparison
+    lines = [
+        f"## {c.model} minus {c.baseline}\n",
+        f"Mean over {len(c.tasks)} tasks: {points(c.mean, sign=True)} points, 95% interval "
+        f"[{points(c.low, sign=True)}, {points(c.high, sign=True)}], p = {probability(c.p)} "
+        "(paired bootstrap over tasks and seeds).",
+        f"{c.wins} wins, {c.ties} ties, {c.losses} losses by the mean difference; after Holm's correction "
+        f"{c.significant_wins} and {c.significant_losses} are significant at 0.05 (paired t test over seeds).",
+        "*Detectable*: the least true difference that so many seeds would show in four of five repetitions (power 0.8, 0.05), "
+        "by the spread seen; *seeds needed*: to show the difference seen. Both before correction over tasks.",
+    ]
+    if spreads := [d.summary.sd for d in c.tasks if d.summary.sd > 0]:
+        needed = [[seeds_needed(gap, sd) or "over 1000" for sd in (min(spreads), max(spreads))] for gap in GAPS]
+        spelt = "; ".join(f"{points(gap)} points, {n[0]} to {n[1]}" for gap, n in zip(GAPS, needed, strict=True))
+        lines.append(
+            f"Seeds that it takes to show a given gap on one task, from the steadiest task to the least steady: {spelt}."
+        )
+    if all(d.summary.n == 1 for d in c.tasks):
+        lines.append("With one seed the interval of the mean knows nothing of the spread between seeds.")
+    if len(c.tasks) < 6:
+        lines.append(f"With {len(c.tasks)} tasks the bootstrap interval of the mean is too narrow: read it with care.")
+    return lines
+
+
+def _remarks(records: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader must know of single tasks: cuts, limits, windows, inputs shorter than asked, notes of the task."""
+    remarks: dict[str, None] = {}
+    for record in records:
+        task, outcome, name = record["task"], record["outcome"], record["model"]["name"]
+        who = f"{task['name']}, {name}"
+        if cut := {split: n for split, n in outcome["truncated"].items() if n}:
+            spelt = ", ".join(f"{n} of {record['data']['counts'][split]} {split}" for split, n in cut.items())
+            remarks[f"- {who}: texts cut at {outcome['max_length']} tokens: {spelt}"] = None
+        if outcome["max_length"] < task["max_length"]:
+            remarks[
+                f"- {who}: inputs of {outcome['max_length']} tokens, all that the model takes; asked {task['max_length']}"
+            ] = None
+        if lost := sum(outcome["unreadable"].values()):
+            remarks[f"- {who}: {lost} words that the tokenizer leaves nothing of, predicted O"] = None
+        if limits := {split: n for split, n in task["limit"].items() if n}:
+            spelt = ", ".join(f"at most {n} {split}" for split, n in limits.items())
+            remarks[f"- {task['name']}: LIMITED to {spelt} examples; not comparable with published scores"] = None
+        if task["note"]:
+            remarks[f"- {task['name']}: {task['note']}"] = None
+    return list(remarks)

@@ -1,0 +1,194 @@
+"""Attention kernels behind one signature.
+
+A backend is a function ``(packing, rule, dtype) -> attend``. It is called once per batch and attention rule, does
+there all that the layers share (masks, block plans, boundaries), and returns ``attend(q, k, v, dropout) -> o`` on
+[N, H, d] tensors. No backend lets attention cross a document.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detour.errors import ConfigError
+from detour.models.packed import Packing
+
+log = logging.getLogger(__name__)
+
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a token may attend to inside its document.
+
+    Attributes:
+        causal: Only itself and what stands to the left.
+        window: (left, right) keys beside the token itself; None is the whole document. Right is 0 if causal.
+    """
+
+    causal: bool
+    window: tuple[int, int] | None = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(left, right) in the kernels' convention, where -1 is without limit."""
+        return self.window or (-1, 0 if self.causal else -1)
+
+
+def sdpa(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
+    """torch's scaled_dot_product_attention on blocks: CPU and GPU, any dtype, no mask of N x N.
+
+    Whole documents cost one kernel call each (and on a GPU the lengths must be fetched, once a batch). Windows are
+    cut into query blocks with the neighboring key blocks as halo, all in a single call: O(N * window) work and memory.
+    """
+    return _sdpa_documents(packing, rule) if rule.window is None else _sdpa_blocks(packing, rule, dtype)
+
+
+def _sdpa_documents(packing: Packing, rule: Rule) -> Attend:
+    lengths = packing.host_lengths
+
+    def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
+        # split, not slices: its backward is one concatenation
+        documents = zip(*(x.transpose(0, 1)[None].split(lengths, dim=2) for x in (q_NHd, k_NHd, v_NHd)), strict=True)
+        outs = [
+            F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=rule.causal) for q, k, v in documents
+        ]
+        return torch.cat(outs, dim=2)[0].transpose(0, 1)
+
+    return attend
+
+
+def _sdpa_blocks(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
+    left, right = rule.sides
+    block = max(left, right, 16)
+    blocks = -(-packing.N // block)
+    fill = blocks * block - packing.N
+
+    def halo(x_NX: Tensor, value: float = 0.0) -> Tensor:
+        """[N, ...] -> [blocks, keys, ...]: each block's own keys with the block before and, if needed, after."""
+        behind = block if right else 0
+        padded = F.pad(x_NX, (0, 0) * (x_NX.ndim - 1) + (block, fill + behind), value=value)
+        parts = padded.unflatten(0, (-1, block))
+        return torch.cat([parts[i : i + blocks] for i in range(3 if right else 2)], dim=1)
+
+    at_N = torch.arange(packing.N, device=packing.doc_N.device)
+    doc_q, at_q = (F.pad(x, (0, fill), value=-1).unflatten(0, (blocks, block)) for x in (packing.doc_N, at_N))
+    doc_k, at_k = halo(packing.doc_N, -2), halo(at_N, -1)
+    distance = at_k[:, None, :] - at_q[:, :, None]
+    allowed = (doc_q[:, :, None] == doc_k[:, None, :]) & (distance >= -left) & (distance <= right)
+    allowed |= (at_q < 0)[:, :, None]  # queries that only fill the last block: any key, so that softmax is defined
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))[:, None]
+
+    def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
+        q = F.pad(q_NHd, (0, 0, 0, 0, 0, fill)).unflatten(0, (blocks, block))
+        q, k, v = (x.transpose(1, 2) for x in (q, halo(k_NHd), halo(v_NHd)))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return out.transpose(1, 2).flatten(0, 1)[: packing.N]
+
+    return attend
+
+
+def flash(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
+    """flash-attn's varlen kernel (arXiv 2307.08691): the fast path on NVIDIA GPUs, fp16 and bf16 only."""
+    from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]
+
+    cu, longest = packing.cu_seqlens_S1, packing.max_length
+
+    def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
+        return flash_attn_varlen_func(
+            q_NHd, k_NHd, v_NHd, cu, cu, longest, longest, dropout_p=dropout, causal=rule.causal, window_size=rule.sides
+        )
+
+    return attend
+
+
+def varlen(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
+    """torch's own varlen attention (torch >= 2.10, GPU): flash-attn's kernel without the extra package; no dropout."""
+    from torch.nn.attention.varlen import varlen_attn  # type: ignore[import-not-found]
+
+    cu, longest = packing.cu_seqlens_S1, packing.max_length
+
+    def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
+        if dropout:
+            raise ConfigError("attention backend 'varlen' has no dropout; set attention_dropout to 0 or use 'sdpa'")
+        return varlen_attn(q_NHd, k_NHd, v_NHd, cu, cu, longest, longest, window_size=rule.sides)
+
+    return attend
+
+
+def flex(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
+    """torch's flex_attention: compiled on a GPU, and as a slow check of the others on the CPU; no dropout."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    left, right = (packing.N if side < 0 else side for side in rule.sides)
+    doc_N = packing.doc_N
+
+    def allowed(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return (doc_N[q] == doc_N[k]) & (k - q >= -left) & (k - q <= right)
+
+    on_gpu = doc_N.device.type == "cuda"
+    mask = create_block_mask(allowed, None, None, packing.N, packing.N, device=doc_N.device.type, _compile=on_gpu)
+
+    def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
+        if dropout:
+            raise ConfigError("attention backend 'flex' has no dropout; set attention_dropout to 0 or use 'sdpa'")
+        q, k, v = (x.transpose(0, 1)[None] for x in (q_NHd, k_NHd, v_NHd))
+        return _flex_kernel(on_gpu)(q, k, v, block_mask=mask)[0].transpose(0, 1)
+
+    return attend
+
+
+@lru_cache
+def _flex_kernel(compiled: bool) -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention) if compiled else flex_attention  # type: ignore[return-value]
+
+
+BACKENDS: dict[str, Callable[[Packing, Rule, torch.dtype], Attend]] = {
+    "sdpa": sdpa,
+    "flash": flash,
+    "varlen": varlen,
+    "flex": flex,
+}
+
+
+def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
+    """Why a backend cannot run here, as half a sentence; None if it can."""
+    on_gpu, half = device == "cuda", dtype in (torch.float16, torch.bfloat16)
+    if name == "flash":
+        if importlib.util.find_spec("flash_attn") is None:
+            return "needs the package flash-attn (pip install -e '.[gpu]')"
+        return None if on_gpu and half else "needs a GPU and bf16 precision"
+    if name == "varlen":
+        if importlib.util.find_spec("torch.nn.attention.varlen") is None:
+            return f"needs torch >= 2.10, this is {torch.__version__}"
+        return None if on_gpu and half else "needs a GPU and bf16 precision"
+    return None
+
+
+def select(name: str, *, device: str, dtype: torch.dtype) -> str:
+    """The backend to use: ``name``, or for "auto" the fastest that runs here. The choice is logged.
+
+    Raises:
+        ConfigError: The name is unknown, or that backend cannot run here (never a silent fallback).
+    """
+    if name == "auto":
+        order = ("flash", "varlen", "sdpa") if device == "cuda" else ("sdpa",)
+        name = next(backend for backend in order if why_not(backend, device=device, dtype=dtype) is None)
+        log.info("attention backend: %s (chosen for %s, %s)", name, device, dtype)
+        return name
+    if name not in BACKENDS:
+        raise ConfigError(f"model.attention_backend: no '{name}'; known: auto, {', '.join(BACKENDS)}")
+    if reason := why_not(name, device=device, dtype=dtype):
+        raise ConfigError(f"model.attention_backend: '{name}' {reason}")
+    log.info("attention backend: %s (asked for)", name)
+    return name

@@ -1,0 +1,223 @@
+"""The figures of a run's report: loss, learning rate, throughput and gradient norm over tokens."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from detour.plotting import (
+    INK,
+    MUTED,
+    PAPER,
+    STYLE,
+    amount,
+    color_of,
+    finish,
+    marker_of,
+    nothing_yet,
+    plain,
+    prepare,
+    scientific,
+    short,
+)
+from detour.report.metrics_log import smooth, thin
+from detour.report.run_history import PhaseAccount, RunRecord
+
+_RAW_POINTS = 3000  # of a line in a figure; more only make the file heavy
+
+
+def save_figures(run: RunRecord, folder: Path) -> dict[str, str]:
+    """Writes each figure as PNG and SVG into ``folder``; returns the SVG texts by name, in the order of the report."""
+    builders: dict[str, Callable[[Figure, RunRecord], None]] = {
+        "loss": _loss,
+        "learning_rate": _learning_rate,
+        "throughput": _throughput,
+        "gradient_norm": _gradient_norm,
+    }
+    svgs = {}
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+        for name, build in builders.items():
+            figure = Figure(figsize=(10, 3.3), layout="constrained")
+            FigureCanvasAgg(figure)
+            build(figure, run)
+            figure.savefig(folder / f"{name}.png", dpi=150)
+            text = io.StringIO()
+            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+            svgs[name] = text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+            (folder / f"{name}.svg").write_text(svgs[name], encoding="utf-8")
+    return svgs
+
+
+def smoothing_span(run: RunRecord) -> int:
+    """Over how many steps the smoothed lines average: a hundredth of those recorded, 3 to 100."""
+    return max(3, min(100, len(run.metrics) // 100))
+
+
+def _loss(figure: Figure, run: RunRecord) -> None:
+    names = list(run.metrics.evaluations)
+    columns = min(2, max(1, len(names)))
+    rows = math.ceil(len(names) / columns)
+    figure.set_size_inches(10, 4.7 + 2.7 * rows)
+    grid = figure.add_gridspec(1 + rows, columns, height_ratios=[3.4] + [2.2] * rows)
+    axes = figure.add_subplot(grid[0, :])
+    prepare(axes, run, "nats a supervised token")
+    loss_N = run.metrics.column("loss/train/total")
+    for phase, mine_N in _each_phase(run):
+        _raw_and_smooth(axes, run, phase, loss_N, mine_N)
+    for name in names:
+        _held_out(axes, run, name)
+    if not np.isfinite(loss_N).any() and not names:
+        nothing_yet(axes)
+    for index, name in enumerate(names):
+        panel = figure.add_subplot(grid[1 + index // columns, index % columns])
+        prepare(panel, run, "nats" if index % columns == 0 else "", ticks=5 if columns > 1 else 9)
+        panel.set_title(f"Held-out, {short(name)}" + (", close up" if _zoom(panel, run, name) else ""))
+        _held_out(panel, run, name)
+    trained = {phase.objective for phase, _ in _each_phase(run)}
+    handles = []
+    for name in run.objectives:
+        color, marker = color_of(run, name), marker_of(run, name)
+        if name in trained:
+            handles.append(Line2D([], [], color=color, lw=2, label=f"training, {short(name)}"))
+        if name in names:
+            handles.append(Line2D([], [], color=color, marker=marker, lw=1.2, label=f"held-out, {short(name)}"))
+    if names:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=MUTED,
+                marker="o",
+                mfc=PAPER,
+                lw=1.2,
+                ls=(0, (3, 2)),
+                label="hollow: another objective trains",
+            )
+        )
+    finish(figure, axes, run, "Loss", handles)
+
+
+def _learning_rate(figure: Figure, run: RunRecord) -> None:
+    axes = figure.add_subplot()
+    prepare(axes, run, "learning rate", scientific)
+    lr_N = run.metrics.column("lr")
+    for phase, mine_N in _each_phase(run):
+        x, y = run.metrics.column("before")[mine_N], lr_N[mine_N]
+        some = thin(y, _RAW_POINTS)
+        axes.plot(x[some], y[some], color=color_of(run, phase.objective), lw=2, marker="." if len(x) == 1 else None)
+    if np.isfinite(lr_N).any():
+        axes.set_ylim(0, float(np.nanmax(lr_N[np.isfinite(lr_N)])) * 1.06 or 1)
+    else:
+        nothing_yet(axes)
+    finish(figure, axes, run, "Learning rate", _objective_handles(run, lambda name: name))
+
+
+def _throughput(figure: Figure, run: RunRecord) -> None:
+    axes = figure.add_subplot()
+    prepare(axes, run, "tokens a second", amount)
+    rate_N = run.metrics.column("throughput/tokens_per_second")
+    medians = {}
+    for phase, mine_N in _each_phase(run):
+        x, y, color = run.metrics.column("before")[mine_N], rate_N[mine_N], color_of(run, phase.objective)
+        some = thin(y, _RAW_POINTS)
+        axes.plot(x[some], y[some], color=color, lw=0.8, alpha=0.45)
+        if np.isfinite(y).any():
+            medians[phase.name] = float(np.median(y[np.isfinite(y)]))
+            axes.plot([phase.start, phase.end], [medians[phase.name]] * 2, color=color, lw=2)
+    if medians:
+        axes.set_ylim(0, float(rate_N[np.isfinite(rate_N)].max()) * 1.06)
+    else:
+        nothing_yet(axes)
+    second = {name: f"median {amount(value, digits=3)}/s" for name, value in medians.items()}
+    finish(figure, axes, run, "Throughput", _objective_handles(run, lambda name: f"median, {name}"), second)
+
+
+def _gradient_norm(figure: Figure, run: RunRecord) -> None:
+    axes = figure.add_subplot()
+    norm_N = run.metrics.column("grad_norm")
+    good = norm_N[np.isfinite(norm_N) & (norm_N > 0)]
+    prepare(axes, run, "gradient norm", plain)
+    for phase, mine_N in _each_phase(run):
+        _raw_and_smooth(axes, run, phase, norm_N, mine_N)
+    handles = _objective_handles(run, lambda name: f"smoothed, {name}")
+    if not len(good):
+        nothing_yet(axes)
+    elif good.max() > 20 * np.median(good):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(plain))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    else:
+        axes.set_ylim(0, max(float(good.max()), run.clip_norm or 0) * 1.06)
+    if run.clip_norm and len(good):
+        axes.axhline(run.clip_norm, color=INK, lw=1, ls=(0, (4, 3)))
+        handles.append(Line2D([], [], color=INK, lw=1, ls=(0, (4, 3)), label=f"clipped at {run.clip_norm:g}"))
+    finish(figure, axes, run, "Gradient norm, before clipping" if run.clip_norm else "Gradient norm", handles)
+
+
+def _each_phase(run: RunRecord) -> Iterable[tuple[PhaseAccount, np.ndarray]]:
+    """The phases that have lines, each with the mask [N] of its lines."""
+    index_N = run.metrics.column("phase/index")
+    for index, phase in enumerate(run.phases):
+        if (index_N == index).any():
+            yield phase, index_N == index
+
+
+def _raw_and_smooth(axes: Axes, run: RunRecord, phase: PhaseAccount, values_N: np.ndarray, mine_N: np.ndarray) -> None:
+    x, y, color = run.metrics.column("before")[mine_N], values_N[mine_N], color_of(run, phase.objective)
+    y = np.where(np.isfinite(y), y, np.nan)
+    some, line = thin(y, _RAW_POINTS), smooth(y, smoothing_span(run))
+    axes.plot(x[some], y[some], color=color, lw=0.8, alpha=0.4, marker="." if len(x) == 1 else None)
+    some = thin(line, _RAW_POINTS)
+    axes.plot(x[some], line[some], color=color, lw=2)
+
+
+def _held_out(axes: Axes, run: RunRecord, name: str) -> None:
+    """Points and the lines between them: solid where the objective trains, hollow and dashed elsewhere."""
+    points = {tokens: loss for tokens, loss in run.metrics.evaluations[name].items() if math.isfinite(loss)}
+    x, y = np.array(list(points), dtype=float), np.array(list(points.values()))
+    trains = np.array([run.led_to(tokens).objective == name for tokens in points], dtype=bool)
+    color, size = color_of(run, name), 6.5 if len(x) <= 30 else 4.5 if len(x) <= 100 else 3
+    for left, right, solid in zip(range(len(x)), range(1, len(x)), trains[1:], strict=False):
+        style = "-" if solid else (0, (3, 2))
+        axes.plot(x[[left, right]], y[[left, right]], color=color, lw=1.2, ls=style, alpha=0.9, zorder=3)
+    for mask, face in [(trains, color), (~trains, PAPER)]:
+        axes.plot(
+            x[mask], y[mask], ls="none", marker=marker_of(run, name), ms=size, color=color, mfc=face, mew=1.3, zorder=4
+        )
+
+
+def _zoom(axes: Axes, run: RunRecord, name: str) -> bool:
+    """Sets the scale to the points where the objective trains; False where all points fit well beside them."""
+    points = {tokens: loss for tokens, loss in run.metrics.evaluations[name].items() if math.isfinite(loss)}
+    own = [loss for tokens, loss in points.items() if run.led_to(tokens).objective == name]
+    if len(own) < 2 or max(own) == min(own):
+        return False
+    low, high = min(own), float(np.quantile(own, 0.9))
+    if len(own) < 8 or high == low or max(own) - low <= 4 * (high - low):
+        high = max(own)  # else the drop at its start hides all that follows
+    first = next(iter(points.values()))
+    for others, factor in [(points.values(), 2), ([first], 3)]:
+        wider = min(low, *others), max(high, *others)
+        if wider[1] - wider[0] <= factor * (high - low):
+            low, high = wider
+            break
+    margin = 0.15 * (high - low)
+    axes.set_ylim(low - margin, high + margin)
+    return low - margin > min(points.values()) or high + margin < max(points.values())
+
+
+def _objective_handles(run: RunRecord, label: Callable[[str], str]) -> list[Line2D]:
+    trained = dict.fromkeys(phase.objective for phase, _ in _each_phase(run))
+    return [Line2D([], [], color=color_of(run, name), lw=2, label=label(short(name))) for name in trained]

@@ -1,0 +1,270 @@
+"""What a run's folder says about it: its plan, each phase's account, its environment. Nothing is trained or loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from detour.errors import DataError
+from detour.report.metrics_log import Metrics, read_metrics
+from detour.training.checkpoints.files import Checkpoint, listing
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out loss, in nats a supervised token, after so many tokens of the run."""
+
+    tokens: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseAccount:
+    """One phase: planned and done. The counted fields are those of `detour.training.callbacks.ledger.Entry`.
+
+    Attributes:
+        planned: Tokens in the configuration.
+        start: Tokens that the run had seen when the phase began; a phase begins with a whole batch.
+        tokens_per_second: Wall-clock mean over the recorded batches; NaN if there are none.
+        lr: Learning rate of the first and of the last recorded batch.
+        held_out: Objective to its loss before the first batch, and the last loss within the phase.
+    """
+
+    name: str
+    objective: str
+    planned: int
+    start: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    flops: float = 0.0
+    device_seconds: float = 0.0
+    product_flops: float = 0.0
+    steps: int = 0
+    tokens_per_second: float = math.nan
+    lr: tuple[float, float] | None = None
+    held_out: dict[str, tuple[HeldOut | None, HeldOut | None]] = field(default_factory=dict)
+
+    @property
+    def utilisation(self) -> float:
+        """FLOPs over what the devices' rate of matrix products would have made of the time; NaN if that is not known."""
+        return self.flops / self.product_flops if self.product_flops else math.nan
+
+    @property
+    def end(self) -> int:
+        """Tokens that the run had seen after the phase's last batch so far."""
+        return self.start + self.tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run as its folder shows it.
+
+    Attributes:
+        config_text: config.yaml as it stands.
+        clip_norm: Largest gradient norm, or None.
+        phases: In order, those not begun too.
+        environment: Versions and machine.
+        notes: What a reader of the numbers should know, a sentence each.
+    """
+
+    name: str
+    config_text: str
+    clip_norm: float | None
+    phases: list[PhaseAccount]
+    environment: dict[str, Any]
+    metrics: Metrics
+    notes: list[str]
+
+    @property
+    def planned(self) -> int:
+        """Tokens of the whole run."""
+        return sum(phase.planned for phase in self.phases)
+
+    @property
+    def seen(self) -> int:
+        """Tokens trained so far."""
+        return sum(phase.tokens for phase in self.phases)
+
+    @property
+    def objectives(self) -> list[str]:
+        """Every objective trained or evaluated, in a fixed order: mlm, clm, then as they appear."""
+        found = dict.fromkeys([*(phase.objective for phase in self.phases), *self.metrics.evaluations])
+        return sorted(found, key=lambda name: {"mlm": 0, "clm": 1}.get(name, 2))
+
+    def led_to(self, tokens: int) -> PhaseAccount:
+        """The phase whose training led to this point of the clock: at a boundary the one that ends there."""
+        begun = [phase for phase in self.phases if phase.start < tokens and phase.tokens]
+        return begun[-1] if begun else self.phases[0]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Reads a run folder, finished or not.
+
+    Raises:
+        DataError: The folder, its config.yaml or its metrics.jsonl is missing, or the configuration has no phases.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected the folder of a run")
+    for name in ("config.yaml", "metrics.jsonl"):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder}: not the folder of a run, it has no {name}")
+    config_text, config, phases = _read_config(folder / "config.yaml")
+    metrics = read_metrics(folder / "metrics.jsonl")
+    notes = list(metrics.notes)
+    phases = _accounts(phases, folder, metrics, notes)
+    optimizer = config.get("optimizer")
+    clip_norm = optimizer.get("clip_norm") if isinstance(optimizer, dict) else None
+    return RunRecord(
+        name=str(config.get("name") or folder.resolve().name),
+        config_text=config_text,
+        clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
+        phases=phases,
+        environment=_environment(folder / "environment.json", notes),
+        metrics=metrics,
+        notes=[*notes, *_not_finite(metrics)],
+    )
+
+
+def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseAccount]]:
+    # not through detour.config.load: it refuses objectives that are not installed where the report is made
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+        phases = [
+            PhaseAccount(name=str(p["name"]), objective=str(p["objective"]), planned=int(p["tokens"]))
+            for p in config["phases"]
+        ]
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: not the configuration of a run ({' '.join(str(error).split())})") from error
+    if not phases:
+        raise DataError(f"{path}: not the configuration of a run, it has no phases")
+    return text, config, phases
+
+
+def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes: list[str]) -> list[PhaseAccount]:
+    """The ledger of the newest checkpoint, carried on with the lines that were recorded after it."""
+    counted, batch = list(phases), 0
+    for checkpoint in reversed(listing(folder / "checkpoints")):
+        if len(metrics) and checkpoint.tokens > metrics.tokens_seen:
+            notes.append(
+                f"The checkpoint at token {checkpoint.tokens:,} lies past the last line of metrics.jsonl; not used."
+            )
+            continue
+        try:
+            batch, entries = _ledger(checkpoint)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            notes.append(f"The ledger of the checkpoint at token {checkpoint.tokens:,} cannot be read; not used.")
+            continue
+        for index, (phase, entry) in enumerate(zip(phases, entries, strict=False)):
+            counted[index] = replace(phase, **entry)
+        break
+    counted = _carry_on(counted, metrics, after_batch=batch)
+    if len(metrics) and batch and metrics.column("batch")[-1] > batch:
+        notes.append("Tokens, FLOPs and seconds after the newest checkpoint are counted from metrics.jsonl.")
+    starts = np.cumsum([0, *(phase.tokens for phase in counted)])
+    return [
+        _observed(replace(phase, start=int(start)), index, metrics)
+        for index, (phase, start) in enumerate(zip(counted, starts, strict=False))
+    ]
+
+
+def _ledger(checkpoint: Checkpoint) -> tuple[int, list[dict[str, Any]]]:
+    """A checkpoint's batch, and the counted fields of each phase."""
+    state = checkpoint.state()
+    kinds = {"tokens": int, "supervised": int, "flops": float, "device_seconds": float, "steps": int}
+    entries = state["callbacks"]["Ledger"]["entries"]
+    return int(state["timestamp"]["batch"]), [
+        # runs of before it was measured have no rate of products
+        {
+            **{key: kind(entry[key]) for key, kind in kinds.items()},
+            "product_flops": float(entry.get("product_flops", 0)),
+        }
+        for entry in entries
+    ]
+
+
+def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int) -> list[PhaseAccount]:
+    """Adds the batches after a checkpoint. Lines hold running totals, so their differences are the batches' own."""
+    if not len(metrics):
+        return phases
+    grown = {
+        name: np.diff(metrics.column(column), prepend=0.0)
+        for name, column in [("supervised", "tokens/supervised"), ("flops", "flops/total"), ("steps", "steps/total")]
+    }
+    tokens_N = metrics.column("token") - metrics.column("before")
+    seconds_N = grown["flops"] / np.maximum(metrics.column("throughput/flops_per_second_per_device"), 1e-9)
+    product_N = grown["flops"] / np.maximum(metrics.column("throughput/utilisation"), 1e-9)
+    out = []
+    for index, phase in enumerate(phases):
+        new_N = (metrics.column("phase/index") == index) & (metrics.column("batch") > after_batch)
+        out.append(
+            replace(
+                phase,
+                tokens=phase.tokens + int(tokens_N[new_N].sum()),
+                supervised=phase.supervised + int(np.nansum(grown["supervised"][new_N])),
+                flops=phase.flops + float(np.nansum(grown["flops"][new_N])),
+                device_seconds=phase.device_seconds + float(np.nansum(seconds_N[new_N])),
+                product_flops=phase.product_flops + float(np.nansum(product_N[new_N])),
+                steps=phase.steps + int(np.nansum(grown["steps"][new_N])),
+            )
+        )
+    return out
+
+
+def _observed(phase: PhaseAccount, index: int, metrics: Metrics) -> PhaseAccount:
+    """Adds what the lines show of a phase: its rates, its speed, its held-out losses."""
+    if not phase.tokens:
+        return phase
+    mine_N = metrics.column("phase/index") == index
+    tokens_N = metrics.column("token") - metrics.column("before")
+    rate_N = metrics.column("throughput/tokens_per_second")
+    timed_N = mine_N & (rate_N > 0) & np.isfinite(rate_N)
+    lr = metrics.column("lr")[mine_N]
+    held_out = {}
+    for name, points in metrics.evaluations.items():
+        within = [tokens for tokens in points if phase.start < tokens <= phase.end]
+        first = HeldOut(phase.start, points[phase.start]) if phase.start in points else None
+        held_out[name] = (first, HeldOut(within[-1], points[within[-1]]) if within else None)
+    return replace(
+        phase,
+        lr=(float(lr[0]), float(lr[-1])) if len(lr) else None,
+        tokens_per_second=(
+            float(tokens_N[timed_N].sum() / (tokens_N[timed_N] / rate_N[timed_N]).sum()) if timed_N.any() else math.nan
+        ),
+        held_out=held_out,
+    )
+
+
+def _environment(path: Path, notes: list[str]) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        values = None
+    if isinstance(values, dict):
+        return values
+    notes.append("environment.json is missing or cannot be read.")
+    return {}
+
+
+def _not_finite(metrics: Metrics) -> list[str]:
+    notes = []
+    for name, label in [("loss/train/total", "training losses"), ("grad_norm", "gradient norms")]:
+        if name in metrics.columns:
+            bad = np.flatnonzero(~np.isfinite(metrics.column(name)))
+            if len(bad):
+                first = int(metrics.column("before")[bad[0]])
+                notes.append(
+                    f"{len(bad):,} {label} are not finite numbers, the first at token {first:,}; drawn as gaps."
+                )
+    for name, points in metrics.evaluations.items():
+        if bad := [tokens for tokens, loss in points.items() if not math.isfinite(loss)]:
+            notes.append(
+                f"{len(bad):,} held-out losses ({name}) are not finite numbers, the first at token {bad[0]:,}."
+            )
+    return notes

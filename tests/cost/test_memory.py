@@ -1,0 +1,75 @@
+"""The estimate of memory against the tensors that autograd really keeps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detour.batch import IGNORE
+from detour.cost.memory import parameters, step_memory
+from detour.models.modernbert.architecture import SIZES, Architecture
+from detour.models.modernbert.encoder import Encoder
+
+ARCH = Architecture(
+    vocab_size=500,
+    hidden_size=96,
+    intermediate_size=160,
+    num_hidden_layers=7,
+    num_attention_heads=3,
+    local_attention=64,
+)
+
+
+def kept_bytes(arch: Architecture, *, attention: str, precision: str, checkpointing: bool) -> int:
+    """Bytes of the distinct storages saved for the backward pass, parameters left out."""
+    encoder = Encoder(arch, gradient_checkpointing=checkpointing)
+    own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    ids = torch.randint(500, (2, 512))
+    labels = torch.full((2, 512), IGNORE)
+    labels[:, ::4] = 7
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        encoder(ids, torch.tensor([[300, 212], [512, 0]]), labels, attention)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("attention", ["bidirectional", "causal"])
+def test_the_activations_are_those_that_autograd_keeps(attention, precision, checkpointing):
+    estimate = step_memory(
+        ARCH, tokens=1024, supervised=256, attention=attention, precision=precision, device="cpu",
+        checkpointing=checkpointing,
+    ).activations  # fmt: skip
+    measured = kept_bytes(ARCH, attention=attention, precision=precision, checkpointing=checkpointing)
+    if checkpointing:  # the layer that is computed again comes only in the backward pass
+        whole = step_memory(
+            ARCH, tokens=1024, supervised=256, attention=attention, precision=precision, device="cpu"
+        ).activations
+        assert measured < estimate < whole / 2
+    else:
+        assert estimate == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize("size", ["tiny", "ettin-17m", "modernbert-base"])
+def test_the_parameters_are_the_models(size):
+    with torch.device("meta"):
+        encoder = Encoder(SIZES[size])
+    assert parameters(SIZES[size]) == sum(p.numel() for p in encoder.parameters())
+
+
+def test_sharding_divides_the_state_and_a_gpu_needs_no_halo():
+    common = {"tokens": 4096, "supervised": 1000, "attention": "bidirectional", "precision": "bf16"}
+    one, four = (step_memory(ARCH, device="gpu", shards=n, **common) for n in (1, 4))
+    assert four.state * 4 == one.state == 16 * parameters(ARCH)
+    assert four.total < one.total
+    assert one.activations < step_memory(ARCH, device="cpu", **common).activations

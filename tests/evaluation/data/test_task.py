@@ -1,0 +1,121 @@
+"""Descriptions of tasks and suites: those of the library, a user's own, and what is wrong with a bad one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from detour.errors import ConfigError
+from detour.evaluation.data.task import HERE, load_suite, load_task, suite_names, task_names
+
+PAPER = {
+    "english": "chemprot phenotype cos social_history deid anatem bc5cdr jnlpba ncbi_disease gad hoc",
+    "french": "diamed meddialog_fr fracco_30 fracco_100 cantemist_fr distemist_fr quaero_emea quaero_medline",
+}
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_each_task_of_the_library_can_be_read_and_says_its_licence(name):
+    task = load_task(name)
+    assert task.name == name
+    assert task.license
+    assert task.language in ("en", "fr")
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_each_suite_of_the_library_holds_tasks(name):
+    tasks = load_suite(name)
+    assert len({task.name for task in tasks}) == len(tasks) > 0
+
+
+def test_the_nineteen_tasks_of_the_paper():
+    for suite, names in PAPER.items():
+        assert [task.name for task in load_suite(suite)] == names.split()
+    assert [task.name for task in load_suite("all")] == " ".join(PAPER.values()).split()
+
+
+def test_every_task_of_the_library_is_in_a_suite():
+    written = [yaml.safe_load((HERE / "suites" / f"{suite}.yaml").read_text()) for suite in suite_names()]
+    named = {task for suite in written for task in suite.get("tasks", [])}
+    assert named == set(task_names())
+
+
+def test_an_own_task_and_an_own_suite_are_files(write_task, made, tmp_path):
+    write_task("mine", "ner", made.ner())
+    (tmp_path / "suite.yaml").write_text("include: [english]\ntasks: [mine.yaml, pubmedqa]\n")
+    names = [task.name for task in load_suite(tmp_path / "suite.yaml")]
+    assert names == [*PAPER["english"].split(), "mine", "pubmedqa"]
+
+
+def test_overrides_reach_every_task():
+    for task in load_suite("french", ["training.epochs=2", "limit.train=100"]):
+        assert (task.training.epochs, task.limit.train) == (2, 100)
+
+
+def edited(path, **changes):
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrc": "accuracy"}, "metrc: unknown key; did you mean 'metric'"),
+        ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean 'epochs'"),
+        ({"kind": "clasification"}, "kind: 'clasification'; did you mean 'classification'"),
+        ({"metric": "span_micro_f1"}, "metric: 'span_micro_f1'; did you mean 'micro_f1'"),
+        ({"source": {"kind": "lokal"}}, "did you mean 'local'"),
+        ({"source": {"kind": "local", "options": {"pth": "x"}}}, "pth: unknown key; did you mean 'path'"),
+        ({"source": {"kind": "local", "options": {"path": "x", "columns": {"lable": "y"}}}}, "columns.lable: unknown"),
+        ({"split": {"shares": [0.5, 0.4]}}, "split.shares"),
+        ({"negative_label": "none"}, "negative_label: 'none'"),
+        ({"training": {"epochs": 0}}, "training.epochs: 0, expected at least 1"),
+        ({"training": {"batch_size": 16, "micro_batch_size": 5}}, "5 does not divide"),
+        ({"training": {"learning_rate": 2.0}}, "training.learning_rate: 2.0"),
+        ({"training": {"threshold": 1.0}}, "training.threshold: 1.0"),
+        ({"training": {"head": "bilstm_crf"}}, "training.head: 'bilstm_crf', expected linear"),
+        ({"training": {"class_weights": True}}, "training.class_weights"),
+    ],
+)
+def test_a_bad_description_names_the_key(changes, message, write_task, made):
+    path = edited(write_task("bad", "classification", made.classification()), **changes)
+    with pytest.raises(ConfigError) as error:
+        load_task(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_the_task_and_the_suite_of_the_page_can_be_read(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    described, listed = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "triage.yaml").write_text(described)
+    (tmp_path / "suite.yaml").write_text(listed)
+    assert [task.name for task in load_suite(tmp_path / "suite.yaml")] == [*PAPER["french"].split(), "triage", "bc5cdr"]
+    for suite in re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page.split("A task of your own")[0], re.MULTILINE))
+    ):
+        assert suite in suite_names()
+
+
+def test_unknown_names_are_refused_with_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match=r"task 'bc5cd': .*did you mean 'bc5cdr'"):
+        load_task("bc5cd")
+    with pytest.raises(ConfigError, match=r"suite 'engish': .*did you mean 'english'"):
+        load_suite("engish")
+    (tmp_path / "loop.yaml").write_text("include: [loop.yaml]\n")
+    with pytest.raises(ConfigError, match="include one another"):
+        load_suite(tmp_path / "loop.yaml")
+    (tmp_path / "empty.yaml").write_text("tasks: []\n")
+    with pytest.raises(ConfigError, match="no tasks"):
+        load_suite(tmp_path / "empty.yaml")
+
+
+def test_two_tasks_of_one_name_are_refused(write_task, made, tmp_path):
+    write_task("mine", "ner", made.ner())
+    (tmp_path / "other.yaml").write_text((tmp_path / "mine.yaml").read_text())
+    (tmp_path / "suite.yaml").write_text("tasks: [mine.yaml, other.yaml]\n")
+    with pytest.raises(ConfigError, match="two tasks are called 'mine'"):
+        load_suite(tmp_path / "suite.yaml")

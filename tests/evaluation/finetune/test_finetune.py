@@ -1,0 +1,251 @@
+"""Fine-tuning: what can be learnt is learnt, what cannot is not, and a seed decides everything."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import accuracy_score
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
+
+from detour.data.tokenizer import load_tokenizer
+from detour.errors import ModelError
+from detour.evaluation.data.dataset import load_dataset
+from detour.evaluation.finetune import finetune as module
+from detour.evaluation.finetune.callbacks import KeepBest
+from detour.evaluation.finetune.finetune import finetune, loss_of
+
+
+def outcome_of(encoder, task, root, *, seed=1):
+    return finetune(encoder, task, load_dataset(task, root), seed=seed)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "similarity", "ner"])
+def test_an_answer_that_stands_in_the_text_is_learnt(kind, encoder, made, make_task, data_root):
+    task = make_task(
+        "easy", kind, getattr(made, kind)(), training={"learning_rate": 5e-3, "batch_size": 8, "epochs": 20}
+    )
+    outcome = outcome_of(encoder, task, data_root)
+    assert outcome.test[task.metric] > 0.95
+    assert outcome.validation[task.metric] == max(outcome.curve)
+    assert outcome.epoch == outcome.curve.index(max(outcome.curve)) + 1
+
+
+def test_drawn_labels_are_scored_at_chance(encoder, made, make_task, data_root):
+    task = make_task("drawn", "classification", made.classification(shuffled=True))
+    assert (
+        0.3 < outcome_of(encoder, task, data_root).test["accuracy"] < 0.7
+    )  # 64 throws of a coin: 3 standard deviations
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_one_others(encoder, made, make_task, data_root):
+    task = make_task("scores", "similarity", made.similarity(), training={"epochs": 1, "batch_size": 16})
+    first, second, other = (asdict(outcome_of(encoder, task, data_root, seed=seed)) for seed in (1, 1, 2))
+    for outcome in (first, second, other):
+        del outcome["seconds"]
+    assert first == second
+    assert first["predictions"] != other["predictions"]
+
+
+def test_micro_batches_give_the_same_training(encoder, made, make_task, data_root):
+    """Tags are not equally many in each micro-batch, so their losses may not be averaged as if they were."""
+    splits = made.ner()
+    for i, record in enumerate(splits["train"]):
+        del record["tokens"][1 + i % 5 :], record["ner_tags"][1 + i % 5 :]
+    losses = []
+
+    def train(micro):
+        task = make_task("micro", "ner", splits, training={"epochs": 2, "batch_size": 16, "micro_batch_size": micro})
+        data = load_dataset(task, data_root)
+        weights = SimpleNamespace()
+        load = module.load_model
+
+        def keep(*arguments):
+            weights.model = load(*arguments)
+            return weights.model
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "load_model", keep)
+            losses.append(finetune(encoder, task, data, seed=3).test)
+        return {name: tensor.clone() for name, tensor in weights.model.named_parameters()}
+
+    whole, parts = train(0), train(4)
+    assert losses[0] == losses[1]
+    for name in whole:
+        torch.testing.assert_close(whole[name], parts[name], atol=2e-5, rtol=1e-3)
+
+
+def test_training_starts_from_the_weights_of_the_folder(encoder, made, make_task, data_root):
+    task = make_task("start", "classification", made.classification())
+    model = module.load_model(encoder, task, load_dataset(task, data_root))
+    saved = load_file(encoder / "model.safetensors")
+    loaded = model.state_dict()
+    shared = [name for name in saved if name in loaded]
+    assert any(name.startswith("model.layers.1") for name in shared)
+    assert "head.dense.weight" in shared  # ModernBERT's head for masked words is kept under the classifier
+    assert all(torch.equal(saved[name], loaded[name]) for name in shared)
+
+
+def test_a_folder_that_lacks_weights_of_the_encoder_is_refused(encoder, made, make_task, data_root, tmp_path):
+    shutil.copytree(encoder, tmp_path / "broken")
+    weights = load_file(encoder / "model.safetensors")
+    del weights["model.layers.1.mlp.Wi.weight"]
+    save_file(weights, tmp_path / "broken" / "model.safetensors", metadata={"format": "pt"})
+    task = make_task("lost", "classification", made.classification())
+    with pytest.raises(ModelError, match=r"1 weights of the encoder are not there, such as model\.layers\.1\.mlp\.Wi"):
+        outcome_of(tmp_path / "broken", task, data_root)
+
+
+def test_pickled_weights_are_not_read(encoder, made, make_task, data_root, tmp_path):
+    shutil.copytree(encoder, tmp_path / "pickled")
+    torch.save(load_file(encoder / "model.safetensors"), tmp_path / "pickled" / "pytorch_model.bin")
+    (tmp_path / "pickled" / "model.safetensors").unlink()
+    task = make_task("pickled", "classification", made.classification())
+    with pytest.raises(ModelError, match="safetensors"):
+        outcome_of(tmp_path / "pickled", task, data_root)
+
+
+def test_the_first_of_equally_good_epochs_is_kept():
+    model, best = nn.Linear(1, 1), KeepBest("eval_accuracy")
+    for epoch, value in enumerate([0.2, 0.7, 0.7, 0.5], start=1):
+        nn.init.constant_(model.weight, float(epoch))
+        best.on_evaluate(None, None, None, {"eval_accuracy": value}, model)
+    assert best.epoch == 2
+    assert best.weights["weight"].item() == 2.0
+    assert best.curve == [0.2, 0.7, 0.7, 0.5]
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "similarity"])
+def test_the_loss_is_that_of_transformers(kind, encoder, made, make_task, data_root):
+    task = make_task("loss", kind, getattr(made, kind)())
+    torch.manual_seed(0)
+    count = {"classification": 2, "multilabel": 2, "similarity": 1}[kind]
+    problem = {"classification": "single_label_classification", "multilabel": "multi_label_classification"}
+    model = AutoModelForSequenceClassification.from_pretrained(
+        encoder, num_labels=count, problem_type=problem.get(kind, "regression")
+    ).eval()
+    ids = torch.randint(10, 600, (4, 12))
+    labels = {
+        "classification": torch.tensor([0, 1, 1, 0]),
+        "multilabel": torch.randint(0, 2, (4, 2)).float(),
+        "similarity": torch.randn(4),
+    }[kind]
+    theirs = model(input_ids=ids, labels=labels)
+    torch.testing.assert_close(loss_of(task)({"logits": theirs.logits}, labels), theirs.loss)
+
+
+def test_weights_of_positives_balance_a_rare_label(make_task, made):
+    splits = made.multilabel()
+    for i, record in enumerate(splits["train"]):
+        record["labels"] = ["pain"] if i % 4 == 0 else []
+    splits["train"][0]["labels"] = ["pain", "fever"]
+    task = make_task("rare", "multilabel", splits, labels=["pain", "fever", "cough"], training={"class_weights": True})
+    features = [{"labels": [float(label in r["labels"]) for label in task.labels]} for r in splits["train"]]
+    weights = module._positive_weights(task, features)
+    assert weights is not None
+    torch.testing.assert_close(weights, torch.tensor([3.0, 95.0, 1.0]))
+
+
+def test_the_head_may_have_a_rate_of_its_own(encoder, made, make_task, data_root):
+    training = {"learning_rate": 1e-4, "head_learning_rate": 1e-2, "weight_decay": 0.1}
+    task = make_task("rates", "classification", made.classification(), training=training)
+    model = module.load_model(encoder, task, load_dataset(task, data_root))
+    named = {parameter: name for name, parameter in model.named_parameters()}
+    seen = {
+        named[parameter]: (group["lr"], group["weight_decay"])
+        for group in module._optimizer(model, task).param_groups
+        for parameter in group["params"]
+    }
+    assert seen.keys() == set(named.values())
+    assert seen["classifier.weight"] == (1e-2, 0.1)
+    assert seen["classifier.bias"] == (1e-2, 0.0)
+    assert seen["model.layers.0.attn.Wqkv.weight"] == (1e-4, 0.1)
+    assert seen["model.final_norm.weight"] == (1e-4, 0.0)
+
+
+def test_long_texts_are_cut_at_what_the_model_takes_and_counted(encoder, made, make_task, data_root):
+    splits = made.classification()
+    splits["test"][5]["text"] += " and then" * 300
+    splits["train"][7]["text"] += " and then" * 300
+    task = make_task("long", "classification", splits, max_length=1000, training={"epochs": 1})
+    outcome = outcome_of(encoder, task, data_root)
+    assert outcome.max_length == 256  # max_position_embeddings of the model
+    assert outcome.truncated == {"train": 1, "dev": 0, "test": 1}
+
+
+def test_no_word_of_a_long_document_is_left_out(encoder, made, make_task, data_root):
+    """Documents of five windows, in which every word counts for the score."""
+    splits = made.ner()
+    for records in splits.values():
+        joined = {"tokens": [], "ner_tags": []}
+        for record in records:
+            joined["tokens"] += record["tokens"]
+            joined["ner_tags"] += record["ner_tags"]
+        records[:] = [{"id": records[0]["id"], **joined}]
+    task = make_task("notes", "ner", splits, training={"learning_rate": 3e-3, "batch_size": 4, "epochs": 12})
+    outcome = outcome_of(encoder, task, data_root)
+    assert outcome.windows["test"] >= 5
+    assert outcome.unreadable["test"] == 0
+    (tags,) = outcome.predictions
+    target = splits["test"][0]["ner_tags"]
+    assert len(tags) == len(target)
+    assert accuracy_score(target, tags) > 0.98
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_other_encoders_are_trained_too(family, corpus, made, make_task, data_root, tmp_path):
+    """With pairs of texts, which BERT tells apart by token types, and positions that RoBERTa counts from its padding."""
+    tokenizer = load_tokenizer(corpus.tokenizer)
+    sizes = {
+        "vocab_size": 600,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config, cls = {"bert": (BertConfig, BertForMaskedLM), "roberta": (RobertaConfig, RobertaForMaskedLM)}[family]
+    torch.manual_seed(0)
+    cls(config(**sizes, max_position_embeddings=42, pad_token_id=tokenizer.pad_token_id)).save_pretrained(
+        tmp_path / family
+    )
+    tokenizer.save_pretrained(tmp_path / family)
+    splits = made.similarity()
+    splits["dev"][0]["text_a"] += " and then" * 50
+    task = make_task("pairs", "similarity", splits, training={"learning_rate": 1e-3, "batch_size": 16, "epochs": 1})
+    outcome = outcome_of(tmp_path / family, task, data_root)
+    assert outcome.max_length == {"bert": 42, "roberta": 42 - tokenizer.pad_token_id - 1}[family]
+    assert outcome.truncated["dev"] >= 1
+
+
+def test_steps_in_place_of_epochs(encoder, made, make_task, data_root):
+    task = make_task("steps", "classification", made.classification(), training={"steps": 15, "batch_size": 8})
+    outcome = outcome_of(encoder, task, data_root)
+    assert outcome.steps == 15
+    assert len(outcome.curve) == 2  # 12 steps are an epoch
+
+
+def test_progress_counts_every_step(encoder, made, make_task, data_root):
+    task = make_task("told", "classification", made.classification(), training={"epochs": 1, "batch_size": 16})
+    told = []
+    data = load_dataset(task, data_root)
+    finetune(encoder, task, data, seed=1, progress=lambda done, total: told.append((done, total)))
+    assert told == [(i, 6) for i in range(1, 7)]
+
+
+def test_the_threshold_of_several_labels_is_a_probability(made, make_task, data_root):
+    task = make_task("threshold", "multilabel", made.multilabel(), training={"threshold": 0.7})
+    data = load_dataset(task, data_root)
+    logits = torch.logit(torch.tensor([[0.69, 0.71]])).numpy()
+    (labels,) = module.predictions_of(task, data, None, logits)
+    assert labels == [data.labels[1]]

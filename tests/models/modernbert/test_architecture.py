@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from detour.errors import ConfigError
+from detour.models.modernbert.architecture import SIZES, Architecture, architecture
+from detour.models.modernbert.encoder import Encoder
+
+# millions of parameters, as published: ModernBERT (arXiv 2412.13663), Ettin (2507.11412), ModernCamemBERT (2504.08716)
+PUBLISHED = {
+    "ettin-17m": (16.5, 17.5),
+    "ettin-32m": (31.5, 32.5),
+    "ettin-68m": (67.5, 69),
+    "modernbert-base": (149, 150),
+    "modernbert-large": (394, 396.5),
+    "moderncamembert-base": (135, 137),
+    "moderncamembert-large": (376, 379),
+}
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_a_size_has_the_published_number_of_parameters(size):
+    with torch.device("meta"):
+        model = Encoder(SIZES[size])
+    low, high = PUBLISHED[size]
+    assert low <= sum(parameter.numel() for parameter in model.parameters()) / 1e6 <= high
+
+
+def test_every_size_but_the_demo_s_is_held_against_its_publication():
+    assert set(SIZES) - {"tiny"} == set(PUBLISHED)
+
+
+def test_overrides_replace_fields_of_a_named_size():
+    changed = architecture(
+        "tiny", {"vocab_size": 100, "norm_bias": True, "local_rope_theta": 5, "causal_left_window": 7}
+    )
+    assert (changed.vocab_size, changed.norm_bias, changed.local_rope_theta, changed.causal_left) == (100, True, 5, 7)
+    assert changed.hidden_size == SIZES["tiny"].hidden_size
+    assert architecture("tiny") == SIZES["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("size", "overrides", "message"),
+    [
+        (
+            "modernbert-bse",
+            {},
+            "model.size: no 'modernbert-bse'; did you mean 'modernbert-base'\\?; known: tiny, ettin-17m",
+        ),
+        ("tiny", {"hiden_size": 64}, "unknown key 'hiden_size'; did you mean 'hidden_size'\\?"),
+        ("tiny", {"hidden_size": 64.0}, "model.architecture.hidden_size: 64.0, expected int"),
+        ("tiny", {"norm_eps": "1e-5"}, "model.architecture.norm_eps: '1e-5', expected float"),
+        ("tiny", {"causal_left_window": "all"}, "model.architecture.causal_left_window: 'all', expected int"),
+        ("tiny", {"norm_bias": 1}, "model.architecture.norm_bias: 1, expected bool"),
+        ("tiny", {"hidden_size": True}, "model.architecture.hidden_size: True, expected int"),
+        ("tiny", {"norm_eps": True}, "model.architecture.norm_eps: True, expected float"),
+        ("tiny", {"hidden_size": 127}, "hidden_size 127 over num_attention_heads 2 must give an even whole head width"),
+        ("tiny", {"hidden_size": 126}, "must give an even whole head width"),
+        ("tiny", {"causal_left_window": -1}, "causal_left_window -1 must be in \\[0, 128\\]"),
+        ("tiny", {"causal_left_window": 129}, "causal_left_window 129 must be in \\[0, 128\\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused(size, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        architecture(size, overrides)
+
+
+def test_windows_follow_from_local_attention_unless_set():
+    arch = architecture("tiny", {"local_attention": 100})
+    assert (arch.side_window, arch.causal_left, arch.head_dim) == (50, 50, 64)
+    assert architecture("tiny", {"local_attention": 100, "causal_left_window": 0}).causal_left == 0
+
+
+@pytest.mark.parametrize(
+    ("layers", "every", "expected"), [(4, 3, [0, 3]), (3, 3, [0]), (5, 1, [0, 1, 2, 3, 4]), (22, 3, [*range(0, 22, 3)])]
+)
+def test_the_first_and_every_nth_layer_are_global(layers, every, expected):
+    arch = architecture("tiny", {"num_hidden_layers": layers, "global_attn_every_n_layers": every})
+    assert [layer for layer in range(layers) if arch.is_global(layer)] == expected
+    assert arch.global_layers == len(expected)
+
+
+def test_an_architecture_cannot_be_changed_or_given_by_position():
+    with pytest.raises(AttributeError):
+        SIZES["tiny"].hidden_size = 3
+    with pytest.raises(TypeError):
+        Architecture(1, 2, 3, 4, 5)

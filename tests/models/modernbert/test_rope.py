@@ -1,0 +1,53 @@
+import pytest
+import torch
+from transformers import ModernBertConfig
+from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryEmbedding, apply_rotary_pos_emb
+
+from detour.models.modernbert.rope import rotary_table, rotate
+
+N, H = 40, 3
+FAR = torch.cat([torch.arange(30), torch.tensor([500, 2047, 2048, 4095, 8000, 8189, 8190, 8191, 3, 0])])
+
+
+def queries_and_keys(d):
+    return torch.randn(N, 2, H, d, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("d", [2, 8, 64])
+@pytest.mark.parametrize("theta", [10_000.0, 160_000.0])
+def test_rotation_equals_hugging_face_s(d, theta):
+    config = ModernBertConfig(hidden_size=d * H, num_attention_heads=H)
+    config.rope_theta = theta
+    qk_NKHd = queries_and_keys(d)
+    cos, sin = ModernBertRotaryEmbedding(config)(qk_NKHd, FAR[None])
+    q_1HNd, k_1HNd = (x.transpose(0, 1)[None] for x in qk_NKHd.unbind(1))
+    expected = torch.stack([x[0].transpose(0, 1) for x in apply_rotary_pos_emb(q_1HNd, k_1HNd, cos, sin)], 1)
+
+    table = rotary_table(FAR, head_dim=d, theta=theta, dtype=torch.float32)
+    torch.testing.assert_close(rotate(qk_NKHd, *table), expected, rtol=0, atol=1e-5)
+
+
+def test_scores_depend_on_the_distance_alone():
+    q_d, k_d = queries_and_keys(16)[0, :, 0]
+
+    def score(at_q, at_k):
+        table = rotary_table(torch.tensor([at_q, at_k]), head_dim=16, theta=1e4, dtype=torch.float32)
+        q, k = rotate(torch.stack([q_d, k_d])[:, None, None], *table).squeeze()
+        return q @ k
+
+    torch.testing.assert_close(score(9, 4), score(109, 104), rtol=0, atol=1e-4)
+    assert abs(score(9, 4) - score(9, 5)) > 1e-2
+
+
+def test_position_zero_is_not_turned_and_lengths_are_kept():
+    qk_NKHd = queries_and_keys(8)
+    turned = rotate(qk_NKHd, *rotary_table(FAR, head_dim=8, theta=1e4, dtype=torch.float32))
+    assert torch.equal(turned[FAR == 0], qk_NKHd[FAR == 0])
+    assert not torch.equal(turned[FAR == 1], qk_NKHd[FAR == 1])
+    torch.testing.assert_close(turned.norm(dim=-1), qk_NKHd.norm(dim=-1))
+
+
+def test_the_table_is_computed_in_fp32_and_then_cast():
+    exact = rotary_table(FAR, head_dim=8, theta=1e4, dtype=torch.float32)
+    rough = rotary_table(FAR, head_dim=8, theta=1e4, dtype=torch.bfloat16)
+    assert all(torch.equal(b, a.bfloat16()) for a, b in zip(exact, rough, strict=True))

@@ -1,0 +1,208 @@
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detour.errors import ConfigError
+from detour.models.attention import BACKENDS, Rule, flex, sdpa, select, why_not
+from detour.models.packed import Packing
+
+H, D = 2, 4
+RULES = [Rule(causal=causal, window=w) for causal, w in ((False, None), (True, None), (False, (5, 5)), (True, (5, 0)))]
+SIDES = st.one_of(st.none(), st.integers(0, 40))
+
+
+def dense(lengths_S, rule, q_NHd, k_NHd, v_NHd):
+    """Softmax attention with one N x N mask, built pair by pair from the words of the rule."""
+    doc = [s for s, length in enumerate(lengths_S) for _ in range(length)]
+    left, right = rule.window or (len(doc), len(doc))
+
+    def sees(i, j):
+        return doc[i] == doc[j] and -left <= j - i <= right and not (rule.causal and j > i)
+
+    mask_NN = torch.tensor([[sees(i, j) for j in range(len(doc))] for i in range(len(doc))])
+    scores_HNN = torch.einsum("qhd,khd->hqk", q_NHd, k_NHd) / q_NHd.shape[-1] ** 0.5
+    return torch.einsum("hqk,khd->qhd", scores_HNN.masked_fill(~mask_NN, float("-inf")).softmax(-1), v_NHd)
+
+
+def packing_of(lengths):
+    return Packing(lengths_S=torch.tensor(lengths), N=sum(lengths), max_length=max(lengths))
+
+
+def tensors(N, dtype=torch.float32, device="cpu"):
+    """Queries, keys and values with sharp scores."""
+    x = 2 * torch.randn(3, N, H, D, generator=torch.Generator().manual_seed(N))
+    return [part.to(device, dtype).requires_grad_() for part in x]
+
+
+def attended(backend, lengths, rule, qkv, dtype=torch.float32, dropout=0.0):
+    return BACKENDS[backend](packing_of(lengths), rule, dtype)(*qkv, dropout)
+
+
+def assert_equal_to_dense(backend, lengths, rule):
+    ours, theirs = tensors(sum(lengths)), tensors(sum(lengths))
+    out, expected = attended(backend, lengths, rule, ours), dense(lengths, rule, *theirs)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
+    mix = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    (out * mix).sum().backward()
+    (expected * mix).sum().backward()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=2e-5)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 35), min_size=1, max_size=6).filter(any),
+    left=SIDES,
+    right=st.integers(0, 40),
+    causal=st.booleans(),
+)
+def test_sdpa_equals_attention_under_a_dense_mask(lengths, left, right, causal):
+    window = None if left is None else (left, 0 if causal else right)
+    assert_equal_to_dense("sdpa", lengths, Rule(causal=causal, window=window))
+
+
+@pytest.mark.parametrize("window", [None, (0, 0), (1, 1), (8, 8), (16, 16), (17, 17), (64, 64)])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("lengths", [[1], [16], [64, 1], [15, 17, 0, 33], [65, 7]], ids=str)
+def test_sdpa_equals_attention_under_a_dense_mask_at_the_edges_of_its_blocks(lengths, window, causal):
+    assert_equal_to_dense(
+        "sdpa", lengths, Rule(causal=causal, window=window and (window[0], 0 if causal else window[1]))
+    )
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_every_backend_equals_attention_under_a_dense_mask(backend, rule):
+    assert_equal_to_dense(backend, [21, 0, 1, 9, 30], rule)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_every_backend_equals_attention_under_a_dense_mask_on_a_gpu(name, rule):
+    if reason := why_not(name, device="cuda", dtype=torch.bfloat16):
+        pytest.skip(f"{name} {reason}")
+    lengths, d = [210, 0, 1, 90, 300], 64
+    q, k, v = (torch.randn(sum(lengths), H, d, generator=torch.Generator().manual_seed(i)).bfloat16() for i in range(3))
+    packing = Packing(lengths_S=torch.tensor(lengths, device="cuda"), N=sum(lengths), max_length=max(lengths))
+    out = BACKENDS[name](packing, rule, torch.bfloat16)(q.cuda(), k.cuda(), v.cuda(), 0.0)
+    torch.testing.assert_close(
+        out.float().cpu(), dense(lengths, rule, q.float(), k.float(), v.float()), rtol=0, atol=2e-2
+    )
+
+
+def test_sdpa_with_a_window_makes_nothing_of_size_n_by_n(monkeypatch):
+    seen = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(q, k, v, attn_mask, **kwargs):
+        seen.append(attn_mask.numel())
+        return original(q, k, v, attn_mask=attn_mask, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    N, window = 1600, 16
+    attended("sdpa", [N], Rule(causal=False, window=(window, window)), tensors(N))
+    assert seen == [N * 3 * window]
+
+
+def test_dropout_acts_where_it_is_offered_and_is_refused_where_not():
+    lengths, qkv = [20, 30], tensors(50)
+    for window in (None, (4, 4)):
+        rule = Rule(causal=False, window=window)
+        sound, dropped = attended("sdpa", lengths, rule, qkv), attended("sdpa", lengths, rule, qkv, dropout=0.5)
+        assert not torch.allclose(sound, dropped)
+    with pytest.raises(ConfigError, match="'flex' has no dropout; set attention_dropout to 0 or use 'sdpa'"):
+        attended("flex", lengths, Rule(causal=False), qkv, dropout=0.5)
+
+
+def test_masks_take_the_type_of_the_compute():
+    qkv = tensors(50, torch.bfloat16)
+    out = attended("sdpa", [20, 30], Rule(causal=False, window=(4, 4)), qkv, torch.bfloat16)
+    assert out.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("rule", "sides"),
+    [
+        (Rule(causal=False), (-1, -1)),
+        (Rule(causal=True), (-1, 0)),
+        (Rule(causal=False, window=(3, 4)), (3, 4)),
+        (Rule(causal=True, window=(3, 0)), (3, 0)),
+    ],
+)
+def test_sides_follow_the_kernels_convention(rule, sides):
+    assert rule.sides == sides
+
+
+# ---- choice
+
+
+def choose(name, device="cpu", dtype=torch.float32):
+    return select(name, device=device, dtype=dtype)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Sets which optional kernels are found."""
+
+    def put(*names):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in names else None)
+
+    return put
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones():
+    with pytest.raises(
+        ConfigError, match=r"model\.attention_backend: no 'flsh'; known: auto, sdpa, flash, varlen, flex"
+    ):
+        choose("flsh")
+
+
+@pytest.mark.parametrize(
+    ("name", "packages", "device", "dtype", "message"),
+    [
+        (
+            "flash",
+            (),
+            "cuda",
+            torch.bfloat16,
+            "'flash' needs the package flash-attn \\(pip install -e '.\\[gpu\\]'\\)",
+        ),
+        ("flash", ("flash_attn",), "cpu", torch.bfloat16, "'flash' needs a GPU and bf16 precision"),
+        ("flash", ("flash_attn",), "cuda", torch.float32, "'flash' needs a GPU and bf16 precision"),
+        ("varlen", (), "cuda", torch.bfloat16, "'varlen' needs torch >= 2.10, this is "),
+        ("varlen", ("torch.nn.attention.varlen",), "cpu", torch.bfloat16, "'varlen' needs a GPU and bf16 precision"),
+        ("varlen", ("torch.nn.attention.varlen",), "cuda", torch.float32, "'varlen' needs a GPU and bf16 precision"),
+    ],
+)
+def test_a_backend_that_cannot_run_is_refused_with_the_reason(installed, name, packages, device, dtype, message):
+    installed(*packages)
+    with pytest.raises(ConfigError, match=f"model.attention_backend: {message}"):
+        choose(name, device, dtype)
+
+
+@pytest.mark.parametrize(
+    ("packages", "device", "dtype", "expected"),
+    [
+        ((), "cpu", torch.float32, "sdpa"),
+        (("flash_attn", "torch.nn.attention.varlen"), "cpu", torch.bfloat16, "sdpa"),
+        (("flash_attn", "torch.nn.attention.varlen"), "cuda", torch.bfloat16, "flash"),
+        (("torch.nn.attention.varlen",), "cuda", torch.bfloat16, "varlen"),
+        (("flash_attn", "torch.nn.attention.varlen"), "cuda", torch.float32, "sdpa"),
+        ((), "cuda", torch.bfloat16, "sdpa"),
+    ],
+)
+def test_auto_takes_the_fastest_that_runs_and_says_so(installed, caplog, packages, device, dtype, expected):
+    installed(*packages)
+    with caplog.at_level(logging.INFO, logger="detour.models.attention"):
+        assert choose("auto", device, dtype) == expected
+    assert f"attention backend: {expected} (chosen for {device}" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["sdpa", "flex"])
+def test_a_backend_asked_for_that_runs_is_taken(name):
+    assert choose(name) == name
+    assert BACKENDS[name] in (sdpa, flex)
