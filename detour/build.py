@@ -20,16 +20,17 @@ from composer.utils.parallelism import FSDP2Config
 
 from detour import objectives
 from detour.batch import Batch, count_tokens, micro_batches
-from detour.config.check import arch, phase_schedule, wsd
-from detour.config.schema import RunConfig, StreamConfig
-from detour.data.loader import StreamSpec, build_loader
+from detour.config.schema import RunConfig
+from detour.data.loader import build_loader
 from detour.data.remote import fetch_metadata
+from detour.data.stream_spec import StreamSpec
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import ConfigError, DataError, ModelError, StoppedError
 from detour.models.attention import select
 from detour.models.modernbert import hf
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
+from detour.phase_clock import PhaseClock
 from detour.redact import redacted
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
@@ -42,10 +43,11 @@ from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.select import checkpoint_to_resume
 from detour.training.checkpoints.state import RestoreRng, restore
 from detour.training.composer_model import DetourModel
+from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
 from detour.training.intervals import EveryTokens
 from detour.training.match import fitted
 from detour.training.optim import build_optimizer
-from detour.training.phase_switch import PhaseSwitch, gloo_sums_gradients
+from detour.training.phase_switch import PhaseSwitch
 from detour.training.run_folder import RunFolder, run_record, write_run_files
 from detour.training.stop import StopRequest
 from detour.vocab import Vocab
@@ -67,13 +69,13 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     dist.initialize_dist(device, timeout=run.system.timeout_seconds)
     device_rows = _device_rows(run)
     tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
-    vocab, identity = vocab_of(tokenizer, size=arch(run).vocab_size), fingerprint(tokenizer)
+    vocab, identity = vocab_of(tokenizer, size=run.architecture.vocab_size), fingerprint(tokenizer)
     for stream in [*run.data.train, *run.data.validation]:
         if stream.remote:  # what the run is depends on the manifests
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
     resumed = checkpoint_to_resume(run, record)
-    schedule, folder = phase_schedule(run), RunFolder.of(run)
+    schedule, folder = run.phase_schedule, RunFolder.of(run)
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device)
@@ -90,14 +92,13 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     )
     sharded = run.system.parallelism == "fsdp" and dist.get_world_size() > 1
     switch = PhaseSwitch(
-        encoder=encoder,
-        schedule=schedule,
-        wsd=wsd(run),
-        vocab=vocab,
-        seed=run.seed,
+        clock=PhaseClock(phases=schedule, wsd=run.schedule, vocab=vocab, seed=run.seed),
+        gate=GradientGate(
+            encoder,
+            clip_norm=run.optimizer.clip_norm,
+            scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
+        ),
         guard=guard,
-        clip_norm=run.optimizer.clip_norm,
-        gradient_scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
     )
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
     ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard, dtype=dtype)
@@ -179,7 +180,7 @@ def _train(run: RunConfig) -> None:
     trainer = build_trainer(run, stop)
     watch = FailureWatch(run.data)
     trainer.state.callbacks.append(watch)
-    done, total = trainer.state.timestamp.token.value, phase_schedule(run).total_tokens
+    done, total = trainer.state.timestamp.token.value, run.phase_schedule.total_tokens
     if done >= total:
         close(trainer)
         log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
@@ -205,7 +206,7 @@ def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "
     Raises:
         ModelError: The folder's architecture is not the configured one, or its weights do not fit.
     """
-    wanted = arch(run)
+    wanted = run.architecture
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
     backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=dtype)
     encoder = Encoder(wanted, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
@@ -263,9 +264,9 @@ def _device_rows(run: RunConfig) -> int:
     return rows // world
 
 
-def _loader(run: RunConfig, streams: list[StreamConfig], device_rows: int, identity: str, *, training: bool) -> Any:
+def _loader(run: RunConfig, streams: list[StreamSpec], device_rows: int, identity: str, *, training: bool) -> Any:
     return build_loader(
-        streams=[StreamSpec(path=s.path, proportion=s.proportion, remote=s.remote) for s in streams],
+        streams=streams,
         device_batch_size=device_rows,
         shuffle=run.data.shuffle and training,
         shuffle_seed=run.data.shuffle_seed,

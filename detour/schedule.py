@@ -32,8 +32,8 @@ class WSD:
     """
 
     peak_lr: float
-    final_lr: float
-    warmup_tokens: int
+    final_lr: float = 0.0
+    warmup_tokens: int = 0
     decay_phase: str | None = None
     shape: Shape = "one_minus_sqrt"
 

@@ -13,13 +13,9 @@ from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from omegaconf import MISSING
-
 from detour import objectives
 from detour.config.schema import RunConfig
 from detour.models.modernbert.architecture import SIZES, Architecture
-from detour.phases import Freeze, Phase
-from detour.schedule import WSD
 
 OUT = Path(__file__).parent.parent / "docs" / "config.md"
 HEAD = """\
@@ -39,14 +35,7 @@ are reported at once.
 
 "required" means that the key has no default.
 """
-# "See `detour.phases.Phase`." in a docstring of the schema: the attributes are described there
 TYPE_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-DESCRIBED_BY = {"detour.phases.Phase": Phase, "detour.phases.Freeze": Freeze, "detour.schedule.WSD": WSD}
-
-
-def described_by(cls: type) -> type:
-    """The class whose docstring describes a part of the schema: itself, or the one it refers to."""
-    return next((other for name, other in DESCRIBED_BY.items() if f"See `{name}`" in (cls.__doc__ or "")), cls)
 
 
 def attributes(cls: type) -> dict[str, str]:
@@ -86,7 +75,7 @@ def default_of(field: Field[Any], required: str) -> str:
     value = field.default if field.default is not NO_DEFAULT else None
     if field.default_factory is not NO_DEFAULT:
         value = field.default_factory()
-    elif field.default is NO_DEFAULT or value == MISSING:
+    elif field.default is NO_DEFAULT:
         return required
     if value is None or isinstance(value, bool):
         return f"`{str(value).lower().replace('none', 'null')}`"
@@ -99,7 +88,7 @@ def default_of(field: Field[Any], required: str) -> str:
 
 def table(cls: type, *, skip: tuple[str, ...] = (), required: str = "required") -> list[str]:
     """A Markdown table of a dataclass's fields."""
-    hints, described = get_type_hints(cls), attributes(described_by(cls))
+    hints, described = get_type_hints(cls), attributes(cls)
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for field in fields(cls):
         if field.name not in skip:
@@ -109,9 +98,8 @@ def table(cls: type, *, skip: tuple[str, ...] = (), required: str = "required") 
 
 
 def first_line(cls: type) -> str:
-    """First paragraph of a docstring on one line, or nothing where it only refers to another class."""
-    text = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-    return "" if text.startswith("See `") else text
+    """First paragraph of a docstring on one line."""
+    return inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
 def section(cls: type, key: str) -> list[str]:

@@ -11,7 +11,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import torch
 import typer
@@ -32,13 +32,13 @@ console = Console(highlight=False)
 
 
 def demo(
-    corpus: Annotated[Optional[list[Path]], typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,
+    corpus: Annotated[list[Path] | None, typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,
     work: Annotated[Path, typer.Option(help="Folder for everything the demo makes; emptied first.")] = Path(
         "work/demo"
     ),
     config: Annotated[Path, typer.Option(help="The run.")] = Path("yamls/smoke.yaml"),
     documents: Annotated[int, typer.Option(help="Synthetic documents to make.")] = 20_000,
-    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to the run: key=value.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to the run: key=value.")] = None,
 ) -> None:
     """Runs all steps and says what each one made."""
     shutil.rmtree(work, ignore_errors=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detour.config.check import phase_schedule, wsd
 from detour.config.load import load
 from detour.config.schema import RunConfig
 from detour.phases import Freeze
@@ -40,7 +39,7 @@ def run_of(name: str) -> RunConfig:
 
 
 def total(run: RunConfig) -> int:
-    return phase_schedule(run).total_tokens
+    return run.phase_schedule.total_tokens
 
 
 def spent_on(run: RunConfig, objective: str) -> int:
@@ -79,7 +78,7 @@ def test_it_says_nothing_that_its_base_says_already(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_its_learning_rate_peaks_and_ends_where_it_says(path):
     run = load(path)
-    schedule, rate = phase_schedule(run), wsd(run)
+    schedule, rate = run.phase_schedule, run.schedule
     assert run.schedule.decay_phase == run.phases[-1].name
     assert rate.lr_at(run.schedule.warmup_tokens, schedule) == run.schedule.peak_lr
     assert rate.lr_at(schedule.total_tokens, schedule) == pytest.approx(run.schedule.final_lr)
@@ -121,7 +120,7 @@ def test_the_main_recipe_holds_every_hyperparameter_of_the_paper():
 def test_the_learning_rate_halfway_through_the_decay_is_the_papers():
     run = run_of("base_clm_detour")
     expected = 2e-4 * (0.1 + 0.9 * (1 - 0.5**0.5))  # alpha + (1 - alpha)(1 - sqrt(x)) of the peak
-    assert wsd(run).lr_at(10_500_000_000, phase_schedule(run)) == pytest.approx(expected)
+    assert run.lr_at(10_500_000_000) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", BUDGETS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,14 +19,14 @@ Models = Annotated[
     list[str], typer.Argument(help="Hugging Face folders or hub names; name=FOLDER names one.", metavar="MODEL...")
 ]
 SuiteName = Annotated[
-    Optional[str], typer.Option(help="english, french, all, or another of `detour tasks`; or a YAML file.")
+    str | None, typer.Option(help="english, french, all, or another of `detour tasks`; or a YAML file.")
 ]
 TaskNames = Annotated[
-    Optional[list[str]], typer.Option("--task", help="Single tasks: names or YAML files; may be repeated.")
+    list[str] | None, typer.Option("--task", help="Single tasks: names or YAML files; may be repeated.")
 ]
 DataRoot = Annotated[Path, typer.Option("--data", help="The folder that the tasks' local paths begin in.")]
 Changes = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--set", help="Change every task: training.epochs=1, limit.train=200; may be repeated; is recorded."),
 ]
 
@@ -41,7 +41,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 5,
     first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 42,
     changes: Changes = None,
-    baseline: Annotated[Optional[str], typer.Option(help="The model that the others are compared with.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="The model that the others are compared with.")] = None,
 ) -> None:
     """Fine-tune encoders on labeled tasks, several seeds each; what is done already is not done again."""
     from transformers.utils import logging as transformers_logging
@@ -75,7 +75,7 @@ def evaluate(
 @app.command()
 def scores(
     out: Annotated[Path, typer.Argument(help="A folder that `detour eval` wrote.", metavar="DIR")],
-    baseline: Annotated[Optional[str], typer.Option(help="The model that the others are compared with.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="The model that the others are compared with.")] = None,
 ) -> None:
     """Tables (Markdown, CSV, LaTeX), comparisons and the forest plot, from the records in a folder."""
     from detour.evaluation.results.summary import write_summary

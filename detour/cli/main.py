@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -29,7 +29,7 @@ app.add_typer(data_commands)
 app.add_typer(probe_commands)
 app.registered_commands += evaluation_commands.registered_commands
 Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
-Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]
 
 
 @app.command()
@@ -48,7 +48,7 @@ def plan(
     config: Config,
     overrides: Overrides = None,
     document_tokens: Annotated[
-        Optional[float],
+        float | None,
         typer.Option(help="Mean tokens of a document; left out, a whole row.", min=1),
     ] = None,
     peak_tflops: Annotated[float, typer.Option(help="Matrix-product rate of a GPU.")] = 790.0,
@@ -74,7 +74,7 @@ def tune(
     config: Config,
     overrides: Overrides = None,
     memory_gigabytes: Annotated[
-        Optional[float],
+        float | None,
         typer.Option(help="Stop before more is needed; left out, what the device has.", min=0.1),
     ] = None,
     document_tokens: Annotated[float, typer.Option(help="Mean tokens of a document.", min=8)] = 500.0,
@@ -89,7 +89,7 @@ def tune(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
-    out: Annotated[Optional[Path], typer.Option(help="Folder for the report; left out, RUN/report.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; left out, RUN/report.")] = None,
 ) -> None:
     """Draw a run's losses, learning rate and throughput as one HTML page, PNG and SVG."""
     from detour.report.write import write_report
@@ -125,7 +125,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     tokens: Annotated[
-        Optional[int],
+        int | None,
         typer.Option(help="Export the checkpoint at this token count; left out, the newest."),
     ] = None,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from detour.evaluation.probes.task_probes import Probed
 
 app = typer.Typer(name="probe", help="Look into frozen encoders, without fine-tuning.", no_args_is_help=True)
-Out = Annotated[Optional[Path], typer.Option(help="CSV file to write.")]
+Out = Annotated[Path | None, typer.Option(help="CSV file to write.")]
 
 
 class Row(NamedTuple):
@@ -54,7 +54,7 @@ def retrieval(
 def needle(
     models: Models,
     language: Annotated[str, typer.Option(help="Of the templates: en or fr.")] = "en",
-    tokens: Annotated[Optional[list[int]], typer.Option(help="Lengths of the texts; may be repeated.")] = None,
+    tokens: Annotated[list[int] | None, typer.Option(help="Lengths of the texts; may be repeated.")] = None,
     distractors: Annotated[int, typer.Option(help="Facts of other rooms in each text.", min=0, max=7)] = 3,
     out: Out = None,
 ) -> None:

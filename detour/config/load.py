@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from detour.config.check import check
 from detour.config.lines import lines_of
-from detour.config.schema import EvaluationConfig, RunConfig
+from detour.config.schema import RunConfig
 from detour.errors import ConfigError
+from detour.options import listing, parse
 from detour.redact import hide, redacted
-from detour.registry import suggestion
 
 C = TypeVar("C")
 
@@ -58,27 +58,22 @@ def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str, lines: 
         source: What an error names.
         lines: Full key to where it stands in the source, as far as known.
     """
-    values = _checked(cls, raw, source, lines or {})
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
+    return parse(cls, _resolved(raw, source), source=source, lines=lines)
 
 
 def from_mapping(
     raw: DictConfig | dict[str, Any], *, source: str = "config", lines: Mapping[str, str] | None = None
 ) -> RunConfig:
     """The checks of `load` on values that are already in memory; arguments as those of `into`. Raises ConfigError."""
-    values = _checked(RunConfig, raw, source, lines or {})
-    defaults = RunConfig()
-    if "objectives" in values.get("evaluation", {}):  # those that are named, not those beside the default ones
-        defaults = RunConfig(evaluation=EvaluationConfig(objectives={}))
-    run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(defaults), values))  # type: ignore[assignment]
+    run = into(RunConfig, raw, source=source, lines=lines)
     if problems := check(run):
-        raise ConfigError(_listing(source, problems, lines or {}))
+        raise ConfigError(listing(source, problems, lines))
     return run
 
 
 def to_yaml(run: RunConfig) -> str:
     """The whole configuration, defaults included, as YAML that `load` takes back; without secrets."""
-    return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(OmegaConf.structured(run)))))
+    return OmegaConf.to_yaml(OmegaConf.create(redacted(asdict(run))))
 
 
 def from_environment(text: str) -> str:
@@ -126,17 +121,12 @@ def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
     return raw, lines  # type: ignore[return-value]
 
 
-def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Mapping[str, str]) -> dict[str, Any]:
-    """The values, resolved, once their keys and types are those of the dataclass. Raises ConfigError."""
+def _resolved(raw: DictConfig | dict[str, Any], source: str) -> dict[str, Any]:
+    """Plain values, with every interpolation replaced. Raises ConfigError."""
     try:
-        values = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type]
+        return OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type, return-value]
     except OmegaConfBaseException as error:
         raise ConfigError(f"{source}: {_first_line(error)}") from error
-    problems: list[str] = []
-    _check_shape(cls, values, "", problems)
-    if problems:
-        raise ConfigError(_listing(source, problems, lines))
-    return values  # type: ignore[return-value]
 
 
 def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
@@ -152,73 +142,5 @@ def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
     return loaded, lines
 
 
-def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> None:
-    """Collects unknown keys, wrong types and missing values of a dataclass and of those inside it."""
-    if not isinstance(values, dict):
-        problems.append(f"{prefix or 'the file'}: {values!r}, expected a mapping")
-        return
-    hints = get_type_hints(cls)
-    defaults = {f.name: f.default for f in fields(cls)}
-    leaves = {}
-    for key in values:
-        if key not in hints:
-            problems.append(f"{_join(prefix, key)}: unknown key{suggestion(str(key), hints)}")
-    for key, hint in hints.items():
-        full = _join(prefix, key)
-        value = values.get(key, MISSING)
-        if value == MISSING:  # absent, or written as ???
-            if is_dataclass(hint):
-                _check_shape(hint, {}, full, problems)  # type: ignore[arg-type]
-            elif key in values or defaults[key] == MISSING:
-                problems.append(f"{full}: missing" + (", and it has no default" if defaults[key] == MISSING else ""))
-        elif is_dataclass(hint):
-            _check_shape(hint, value, full, problems)  # type: ignore[arg-type]
-        elif get_origin(hint) is list and is_dataclass(get_args(hint)[0]):
-            if not isinstance(value, list):
-                problems.append(f"{full}: {value!r}, expected a list")
-                continue
-            for index, item in enumerate(value):
-                _check_shape(get_args(hint)[0], item, f"{full}[{index}]", problems)
-        else:
-            leaves[key] = value
-    problems += _misfits(cls, leaves, prefix)
-
-
-def _misfits(cls: type, leaves: dict[str, Any], prefix: str) -> Iterator[str]:
-    """A line for each value that does not have its field's type."""
-    schema = OmegaConf.structured(cls)
-
-    def misfit(part: dict[str, Any]) -> str | None:
-        try:
-            OmegaConf.merge(schema, part)
-        except OmegaConfBaseException as error:
-            return _first_line(error)
-        except TypeError:  # a list where a mapping belongs, or the reverse
-            return f"{next(iter(part.values()))!r} is of the wrong kind"
-        return None
-
-    if leaves and misfit(leaves):  # one by one only if there is something to find: each merge takes a millisecond
-        for key, value in leaves.items():
-            if line := misfit({key: value}):
-                yield f"{_join(prefix, key)}: {line}"
-
-
-def _join(prefix: str, key: object) -> str:
-    return f"{prefix}.{key}" if prefix else str(key)
-
-
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _listing(source: str, problems: list[str], lines: Mapping[str, str]) -> str:
-    problems = [_with_line(problem, lines) for problem in problems]
-    if len(problems) == 1:
-        return f"{source}: {problems[0]}"
-    return f"{source}: {len(problems)} problems\n" + "\n".join(f"  - {problem}" for problem in problems)
-
-
-def _with_line(problem: str, lines: Mapping[str, str]) -> str:
-    """A problem, which begins with its key, and where that stands."""
-    where = lines.get(problem.split(":", 1)[0])
-    return f"{problem} ({where})" if where else problem

@@ -6,10 +6,14 @@ Field names carry their units. Lengths of training are in tokens that are not pa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from functools import cached_property
+from typing import Any, Literal
 
 # omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
-from omegaconf import MISSING
+from detour.data.stream_spec import StreamSpec
+from detour.models.modernbert.architecture import Architecture, architecture
+from detour.phases import Phase, PhaseSchedule
+from detour.schedule import WSD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,28 +30,13 @@ class ModelConfig:
         compile: torch.compile the regions around attention.
     """
 
-    init: Optional[str] = None
-    size: str = MISSING
+    init: str | None = None
+    size: str
     architecture: dict[str, Any] = field(default_factory=dict)
-    tokenizer: Optional[str] = None
-    attention_backend: str = "auto"
+    tokenizer: str | None = None
+    attention_backend: Literal["auto", "sdpa", "flash", "varlen", "flex"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamConfig:
-    """One folder of prepared rows.
-
-    Attributes:
-        path: The folder that `data_prep` wrote; with `remote`, where its shards are cached.
-        proportion: Share of the training rows drawn from it; give it for all streams or for none.
-        remote: Where the folder really lies: s3://, gs://, hf://datasets/, http(s):// or another path.
-    """
-
-    path: str = MISSING
-    proportion: Optional[float] = None
-    remote: Optional[str] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,51 +58,18 @@ class DataConfig:
         cache_gigabytes: Most that the cached shards of remote training folders may take on a machine; null for no limit.
     """
 
-    train: list[StreamConfig] = field(default_factory=list)
-    validation: list[StreamConfig] = field(default_factory=list)
-    seq_len: int = MISSING
-    global_batch_size: int = MISSING
-    micro_batch_size: int = MISSING
+    train: list[StreamSpec] = field(default_factory=list)
+    validation: list[StreamSpec] = field(default_factory=list)
+    seq_len: int
+    global_batch_size: int
+    micro_batch_size: int
     shuffle: bool = True
     shuffle_seed: int = 42
     workers: int = 2
     canonical_nodes: int = 1
     verify_hashes: bool = True
     timeout_seconds: int = 600
-    cache_gigabytes: Optional[float] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FreezeConfig:
-    """See `detour.phases.Freeze`."""
-
-    layers: str = ""
-    embeddings: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhaseConfig:
-    """See `detour.phases.Phase`."""
-
-    name: str = MISSING
-    objective: str = MISSING
-    tokens: int = MISSING
-    options: dict[str, Any] = field(default_factory=dict)
-    freeze: FreezeConfig = field(default_factory=FreezeConfig)
-    lr_factor: float = 1.0
-    rewarm_tokens: int = 0
-    optimizer_state: str = "keep"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
-    """See `detour.schedule.WSD`."""
-
-    peak_lr: float = MISSING
-    final_lr: float = 0.0
-    warmup_tokens: int = 0
-    decay_phase: Optional[str] = None
-    shape: str = "one_minus_sqrt"
+    cache_gigabytes: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +85,11 @@ class OptimizerConfig:
         clip_norm: Largest norm of the gradient; null does not clip.
     """
 
-    name: str = "adamw"
+    name: Literal["adamw", "stableadamw"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 1e-5
-    clip_norm: Optional[float] = None
+    clip_norm: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +106,12 @@ class SystemConfig:
             command continues it; null for none.
     """
 
-    device: str = "auto"
-    precision: str = "fp32"
-    parallelism: str = "ddp"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
     deterministic: bool = False
     timeout_seconds: int = 600
-    max_minutes: Optional[float] = None
+    max_minutes: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +126,7 @@ class GuardConfig:
     """
 
     max_skips: int = 0
-    spike_factor: Optional[float] = None
+    spike_factor: float | None = None
     spike_window: int = 32
 
 
@@ -184,7 +140,7 @@ class CheckpointConfig:
         resume: Continue from the newest valid checkpoint of the run folder, if there is one.
     """
 
-    interval_tokens: int = MISSING
+    interval_tokens: int
     keep: int = 2
     resume: bool = True
 
@@ -199,7 +155,7 @@ class EvaluationConfig:
         objectives: Objective name to its options.
     """
 
-    interval_tokens: int = MISSING
+    interval_tokens: int
     rows: int = 256
     objectives: dict[str, Any] = field(default_factory=lambda: {"mlm": {"rate": 0.15}, "clm": {}})
 
@@ -214,8 +170,8 @@ class LoggingConfig:
         progress_bar: Draw a progress bar on the terminal.
     """
 
-    wandb_project: Optional[str] = None
-    wandb_entity: Optional[str] = None
+    wandb_project: str | None = None
+    wandb_entity: str | None = None
     progress_bar: bool = True
 
 
@@ -230,10 +186,10 @@ class MatchConfig:
         document_tokens: With a YAML: mean tokens of a document; null takes a whole row.
     """
 
-    run: Optional[str] = None
-    by: str = "flops"
-    phase: Optional[str] = None
-    document_tokens: Optional[float] = None
+    run: str | None = None
+    by: Literal["tokens", "flops", "device_seconds"] = "flops"
+    phase: str | None = None
+    document_tokens: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,17 +202,31 @@ class RunConfig:
         seed: Seed of weights, masks and dropout.
     """
 
-    name: str = MISSING
+    name: str
     folder: str = "runs"
     seed: int = 17
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    phases: list[PhaseConfig] = field(default_factory=list)
+    model: ModelConfig
+    data: DataConfig
+    phases: list[Phase] = field(default_factory=list)
     match: MatchConfig = field(default_factory=MatchConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    schedule: WSD
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     system: SystemConfig = field(default_factory=SystemConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig
+    evaluation: EvaluationConfig
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The model's architecture. Raises ConfigError: unknown size or field."""
+        return architecture(self.model.size, self.model.architecture)
+
+    @cached_property
+    def phase_schedule(self) -> PhaseSchedule:
+        """The phases on the token clock."""
+        return PhaseSchedule(self.phases)
+
+    def lr_at(self, tokens: int) -> float:
+        """Learning rate of the batch before which ``tokens`` tokens were seen."""
+        return self.schedule.lr_at(tokens, self.phase_schedule)

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from detour.config.load import read_into
-from detour.config.schema import MISSING
 from detour.corpus import readers, steps
 from detour.errors import ConfigError
 
@@ -34,7 +33,7 @@ class ColumnsConfig:
     more_text: list[str] = field(default_factory=list)
     id: str = "id"
     language: str = "language"
-    license: Optional[str] = None
+    license: str | None = None
     metadata: list[str] = field(default_factory=list)
 
 
@@ -54,14 +53,14 @@ class SourceConfig:
         options: The kind's own.
     """
 
-    name: str = MISSING
-    kind: str = MISSING
-    paths: list[str] = MISSING
+    name: str
+    kind: str
+    paths: list[str]
     validation_paths: list[str] = field(default_factory=list)
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    language: Optional[str] = None
-    license: Optional[str] = None
-    proportion: Optional[float] = None
+    language: str | None = None
+    license: str | None = None
+    proportion: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,7 +74,7 @@ class StepConfig:
         options: The step's own.
     """
 
-    kind: str = MISSING
+    kind: str
     sources: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -97,9 +96,9 @@ class PrepareConfig:
         steps: What happens to the documents, in this order.
     """
 
-    out: str = MISSING
-    tokenizer: str = MISSING
-    seq_len: int = MISSING
+    out: str
+    tokenizer: str
+    seq_len: int
     seed: int = 0
     processes: int = 1
     strict: bool = False

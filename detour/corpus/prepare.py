@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -232,7 +232,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 def main(
     config: Annotated[Path, typer.Argument(help="A preparation's YAML.", metavar="CONFIG")],
-    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to it: key=value.")] = None,
     strict: Annotated[bool, typer.Option(help="Stop at the first line, row or file that cannot be used.")] = False,
 ) -> None:
     """Clean, deduplicate, split, tokenize and pack corpora into shards of fixed-length rows."""

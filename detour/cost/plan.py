@@ -9,7 +9,6 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from detour import objectives
-from detour.config.check import arch, phase_schedule, wsd
 from detour.config.schema import RunConfig
 from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
@@ -51,7 +50,7 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
         document_tokens: Mean tokens of a document; attention's cost grows with it. None takes a whole row.
     """
     length = min(document_tokens or run.data.seq_len, run.data.seq_len)
-    schedule, rate, model = phase_schedule(run), wsd(run), arch(run)
+    schedule, rate, model = run.phase_schedule, run.schedule, run.architecture
     step_tokens = run.data.global_batch_size * run.data.seq_len
     lines = []
     for index, phase in enumerate(schedule.phases):
@@ -87,7 +86,7 @@ def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
     for phase in run.phases:
         objective = objectives.build(phase.objective, phase.options)
         needs[phase.name] = step_memory(
-            arch(run),
+            run.architecture,
             tokens=tokens,
             supervised=objective.target_fraction(run.data.seq_len) * tokens,
             attention=objective.attention,

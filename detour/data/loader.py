@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,25 +24,11 @@ from detour.data.manifest import ShardManifest
 from detour.data.remote import RemoteStream, fetch_metadata
 from detour.data.shards import verify_rows
 from detour.data.stream import RowDataset
+from detour.data.stream_spec import StreamSpec
 from detour.errors import DataError
 
 ATTEMPTS = 10
 LOCK_SECONDS = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamSpec:
-    """One folder of packed rows and its share of the mix.
-
-    Attributes:
-        path: Local folder, as `RowWriter` left it; with ``remote``, where its shards are cached.
-        proportion: Share of an epoch's rows, relative to the other folders'; None for all folders or for none.
-        remote: Where the folder really lies: s3://, gs://, hf://datasets/, http(s)://, or another path.
-    """
-
-    path: str
-    proportion: float | None = None
-    remote: str | None = None
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> Batch:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
 
 from detour.batch import Batch
-from detour.errors import ConfigError
 from detour.objectives.random import RowRandom
-from detour.registry import Registry, suggestion
+from detour.options import parse
+from detour.registry import Registry
 from detour.vocab import Vocab
 
 Attention = Literal["bidirectional", "causal"]
@@ -71,22 +71,7 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
     Raises:
         ConfigError: The name is unknown, or an option is unknown, of the wrong type, or out of range.
     """
-    cls, options = registry.get(name), dict(options or {})
+    cls = registry.get(name)
     if "name" not in vars(cls):  # found through an entry point, without the decorator
         cls.name = name
-    hints = get_type_hints(cls)
-    known = {f.name: hints[f.name] for f in fields(cls)}
-    problems = []
-    for key, value in options.items():
-        if key not in known:
-            problems.append(f"unknown option '{key}'{suggestion(key, known)}; known: {', '.join(known) or 'none'}")
-        elif known[key] is float and type(value) is int:
-            options[key] = float(value)
-        elif isinstance(known[key], type) and type(value) is not known[key]:
-            problems.append(f"option '{key}' is {value!r}, expected {known[key].__name__}")
-    if problems:
-        raise ConfigError(f"objective '{name}': " + "; ".join(problems))
-    try:
-        return cls(**options)
-    except (ValueError, TypeError) as error:  # raised by __post_init__ checks and by missing required options
-        raise ConfigError(f"objective '{name}': {error}") from error
+    return parse(cls, options or {}, source=f"objective '{name}'")

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from detour.plotting import (
+from detour.report.metrics_log import smooth, thin
+from detour.report.plotting import (
     INK,
     MUTED,
     PAPER,
@@ -31,7 +32,6 @@ from detour.plotting import (
     scientific,
     short,
 )
-from detour.report.metrics_log import smooth, thin
 from detour.report.run_history import PhaseAccount, RunRecord
 
 _RAW_POINTS = 3000  # of a line in a figure; more only make the file heavy

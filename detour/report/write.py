@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 
 from detour.errors import DataError
-from detour.plotting import OBJECTIVE_COLORS, amount, color_of, scientific
 from detour.report.figures import save_figures, smoothing_span
 from detour.report.page import bullets, inline_svg, page, pairs, text
+from detour.report.plotting import OBJECTIVE_COLORS, amount, color_of, scientific
 from detour.report.run_history import HeldOut, PhaseAccount, RunRecord, read_run
 
 _NONE = '<span class="none">–</span>'

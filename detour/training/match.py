@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detour import objectives
-from detour.config.check import arch, check
+from detour.config.check import check
 from detour.config.load import from_mapping, load
-from detour.config.schema import PhaseConfig, RunConfig
+from detour.config.schema import RunConfig
 from detour.cost.flops import head_flops
 from detour.cost.plan import plan
 from detour.errors import ConfigError
+from detour.phases import Phase
 from detour.training.checkpoints.files import newest_valid
 
 
@@ -30,7 +31,7 @@ class Spent:
         device_seconds: None if it is only planned.
     """
 
-    phase: PhaseConfig
+    phase: Phase
     attention: str
     tokens: float
     supervised: float
@@ -76,10 +77,10 @@ def fitted(run: RunConfig) -> RunConfig:
     return result
 
 
-def _cost_of_a_token(run: RunConfig, phase: PhaseConfig, spent: Sequence[Spent]) -> float:
+def _cost_of_a_token(run: RunConfig, phase: Phase, spent: Sequence[Spent]) -> float:
     if run.match.by == "tokens":
         return 1.0
-    objective, head = objectives.build(phase.objective, phase.options), head_flops(arch(run))
+    objective, head = objectives.build(phase.objective, phase.options), head_flops(run.architecture)
     alike = [each for each in spent if each.attention == objective.attention and each.tokens]
     if not alike:
         raise ConfigError(
@@ -138,7 +139,7 @@ def _spent(run: RunConfig, source: Path) -> list[Spent]:
 
 
 def _same_model(run: RunConfig, other: RunConfig, source: Path) -> None:
-    if arch(run) != arch(other):
+    if run.architecture != other.architecture:
         raise ConfigError(f"match.run: {source} is of another architecture; its costs say nothing about this run's")
 
 

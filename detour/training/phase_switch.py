@@ -1,67 +1,40 @@
-"""The switch: the one place where the objective, the learning rate and freezing follow the token clock."""
+"""The phase switch: the Composer algorithm that trains each batch as the phase clock says."""
 
 from __future__ import annotations
 
 import logging
-from functools import cached_property
 from typing import Any
 
-import torch
 from composer.core import Algorithm, Event, State
 from composer.loggers import Logger
-from torch import Tensor, nn
+from torch import Tensor
 
-from detour import objectives
-from detour.models.modernbert.encoder import Encoder
-from detour.objectives import Objective, RowRandom
-from detour.phases import Phase, PhaseSchedule, PhaseSpan
-from detour.schedule import WSD
+from detour.phase_clock import PhaseClock, StepSettings
 from detour.training.callbacks.step_guard import StepGuard
-from detour.vocab import Vocab
+from detour.training.gradient_gate import GradientGate
 
 log = logging.getLogger(__name__)
 
 
 class PhaseSwitch(Algorithm):
-    """Carries out the phases of a run: a function of the tokens seen, but for one number, the phase of the last batch.
+    """Carries out the phases of a run. Its only state is the phase index of the last batch.
 
-    - After the loader: the phase's objective turns the clean batch into a supervised one. Prefetched batches are
-      clean, so the flip falls exactly on the first batch whose first token lies past the boundary.
-    - Before the step: sets the learning rate of that batch.
-    - After the backward pass: drops the gradients of frozen parameters, or all of them if the guard finds the batch
-      bad; clips, and logs the norm. A parameter without a gradient takes no part in the step.
+    - `AFTER_DATALOADER`: corrupts the clean batch by the phase's objective. Prefetched batches are clean, so the flip
+      falls exactly on the first batch whose first token lies past the boundary.
+    - `BATCH_START`: sets the learning rate, and resets the optimizer state if the phase asks for it.
+    - `AFTER_TRAIN_BATCH`: passes the gradients through the gate, which drops them all if the guard rejects the batch.
 
-    A frozen parameter keeps its weights and its optimizer state untouched. Dropping gradients works alike alone, with
-    DDP and with FSDP, where turning `requires_grad` off in mid-run does not; the price is that the backward pass
-    still visits frozen layers.
+    Gradients are handled here and not in an algorithm of their own because Composer runs algorithms in reverse
+    order after an event.
 
     Args:
-        encoder: The model, before it is wrapped.
-        schedule: The phases.
-        wsd: The learning rate.
-        vocab: The tokenizer's ids.
-        seed: Seed of the corruption.
-        guard: Judges each batch before it may change the weights.
-        clip_norm: Largest norm of the gradient, or None.
-        gradient_scale: Factor on the gradients before anything else, for `gloo_sums_gradients`. It is here and not in
-            an algorithm of its own because Composer runs algorithms in reverse order after an event.
+        clock: What each batch is trained with.
+        gate: What happens to gradients before the step.
+        guard: Checks each batch before it may change the weights.
     """
 
-    def __init__(
-        self,
-        *,
-        encoder: Encoder,
-        schedule: PhaseSchedule,
-        wsd: WSD,
-        vocab: Vocab,
-        seed: int,
-        guard: StepGuard,
-        clip_norm: float | None,
-        gradient_scale: float = 1.0,
-    ) -> None:
-        self.encoder, self.schedule, self.wsd, self.vocab, self.seed = encoder, schedule, wsd, vocab, seed
-        self.guard, self.clip_norm, self.gradient_scale = guard, clip_norm, gradient_scale
-        self.objectives: list[Objective] = [objectives.build(p.objective, p.options) for p in schedule.phases]
+    def __init__(self, *, clock: PhaseClock, gate: GradientGate, guard: StepGuard) -> None:
+        self.clock, self.gate, self.guard = clock, gate, guard
         self._phase_of_last_batch: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,72 +47,28 @@ class PhaseSwitch(Algorithm):
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)
 
     def apply(self, event: Event, state: State, logger: Logger) -> None:
-        place = self.schedule.at(state.timestamp.token.value)
+        settings = self.clock.at(state.timestamp.token.value, previous=self._phase_of_last_batch)
         if event == Event.AFTER_DATALOADER:
-            self._corrupt(state, place)
+            state.batch = self.clock.corrupt(state.batch, settings, step=state.timestamp.batch.value)
         elif event == Event.BATCH_START:
-            self._begin_batch(state, place, logger)
+            self._begin_batch(state, settings, logger)
         else:
-            self._finish_gradients(state, place, logger)
+            self._finish_gradients(state, settings, logger)
 
-    def _corrupt(self, state: State, place: PhaseSpan) -> None:
-        rng = RowRandom(seed=self.seed, step=state.timestamp.batch.value, sample_id_B=state.batch["sample_id"])
-        state.batch = self.objectives[place.index](state.batch, self.vocab, rng)
-
-    def _begin_batch(self, state: State, place: PhaseSpan, logger: Logger) -> None:
-        tokens = state.timestamp.token.value
-        rate = self.wsd.lr_at(tokens, self.schedule)
-        last = self._phase_of_last_batch
-        entered = [] if last is None else self.schedule.phases[last + 1 : place.index + 1]  # a short one may be skipped
-        if last is None or entered:
-            log.info(
-                "phase %d '%s': %s from token %s", place.index, place.phase.name, place.phase.objective, f"{tokens:,}"
-            )
+    def _begin_batch(self, state: State, settings: StepSettings, logger: Logger) -> None:
+        span = settings.span
+        if settings.new_phase:
+            tokens = f"{state.timestamp.token.value:,}"
+            log.info("phase %d '%s': %s from token %s", span.index, span.phase.name, span.phase.objective, tokens)
         for optimizer in state.optimizers:
-            if any(phase.optimizer_state == "reset" for phase in entered):
-                optimizer.state.clear()
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-        self._phase_of_last_batch = place.index
-        logger.log_metrics({"phase/index": place.index, "lr": rate})
+            settings.apply(optimizer)
+        self._phase_of_last_batch = span.index
+        logger.log_metrics({"phase/index": span.index, "lr": settings.lr})
 
-    def _finish_gradients(self, state: State, place: PhaseSpan, logger: Logger) -> None:
-        for parameter in self._frozen_parameters(place.phase):
-            parameter.grad = None
-        parameters = [p for p in self.encoder.parameters() if p.grad is not None]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if self.gradient_scale != 1:
-            for gradient in gradients:
-                gradient.mul_(self.gradient_scale)
-        norm = nn.utils.get_total_norm(gradients)
-        check = self.guard.check(state, _whole(norm), phase=place.index)
-        if check.problem is not None:
-            for parameter in parameters:
-                parameter.grad = None
-        elif self.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
-        logger.log_metrics({"grad_norm": check.norm})
+    def _finish_gradients(self, state: State, settings: StepSettings, logger: Logger) -> None:
+        def accept(norm: Tensor) -> bool:
+            check = self.guard.check(state, norm, phase=settings.span.index)
+            logger.log_metrics({"grad_norm": check.norm})
+            return check.problem is None
 
-    def _frozen_parameters(self, phase: Phase) -> list[nn.Parameter]:
-        modules: list[nn.Module] = [self._layers[index] for index in phase.freeze.layer_indices(len(self._layers))]
-        if phase.freeze.embeddings:
-            modules.append(self.encoder.model.embeddings)
-        return [parameter for module in modules for parameter in module.parameters()]
-
-    @cached_property
-    def _layers(self) -> list[nn.Module]:
-        return list(self.encoder.model.layers)
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """A sharded tensor (DTensor) gathered; any other as it is."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor.detach()  # type: ignore[operator]
-
-
-def gloo_sums_gradients(*, sharded: bool) -> bool:
-    """Whether FSDP2 here sums gradients over the processes instead of averaging them: torch 2.7 on gloo does.
-
-    Adam hides the fault, plain comparisons with one process do not.
-    """
-    old = tuple(int(x) for x in torch.__version__.split("+")[0].split(".")[:2]) < (2, 8)
-    return sharded and old and torch.distributed.get_backend() == "gloo"
+        self.gate(settings.freeze, accept=accept)

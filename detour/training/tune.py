@@ -19,7 +19,6 @@ from rich.table import Table
 
 from detour import objectives
 from detour.batch import IGNORE, Batch
-from detour.config.check import arch
 from detour.config.schema import RunConfig
 from detour.cost.plan import memory
 from detour.data.packing import pack_rows, split_document
@@ -63,7 +62,9 @@ def trials(run: RunConfig, *, memory_bytes: float | None, document_tokens: float
     limit = memory_bytes or (0.75 * _free_bytes() if device == "cpu" else float("inf"))
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
     backend = select(run.model.attention_backend, device=device, dtype=dtype)
-    encoder = Encoder(arch(run), backend=backend, gradient_checkpointing=run.model.gradient_checkpointing).to(device)
+    encoder = Encoder(run.architecture, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing).to(
+        device
+    )
     if run.model.compile:
         encoder.compile_regions()
     optimizer = build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr)
@@ -122,7 +123,7 @@ def _trial(
 def _batch(run: RunConfig, rows: int, document_tokens: float, *, share: float) -> Batch:
     """Random tokens in packed documents, a share of them supervised."""
     rng, T = np.random.default_rng(1), run.data.seq_len
-    ids = torch.from_numpy(rng.integers(0, arch(run).vocab_size, (rows, T)))
+    ids = torch.from_numpy(rng.integers(0, run.architecture.vocab_size, (rows, T)))
     return {
         "input_ids": ids,
         "doc_lengths": packed_lengths(rows, T, document_tokens),

@@ -88,9 +88,9 @@ def test_an_unknown_key_is_named_in_full_with_the_nearest_known_one(path, key, m
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("phases__1__options__rat", "phases[1]: objective 'mlm': unknown option 'rat'; did you mean 'rate'?"),
-        ("evaluation__objectives", "evaluation.objectives.mlm: objective 'mlm': unknown option 'rat'"),
-        ("model__architecture", "model.architecture: unknown key 'rat'"),
+        ("phases__1__options__rat", "phases[1]: objective 'mlm': rat: unknown key; did you mean 'rate'?"),
+        ("evaluation__objectives", "evaluation.objectives.mlm: objective 'mlm': rat: unknown key"),
+        ("model__architecture", "model.architecture.rat: unknown key"),
     ],
 )
 def test_an_unknown_key_inside_free_options_is_refused_too(path, message):
@@ -133,9 +133,9 @@ def test_the_walk_over_the_schema_reaches_its_leaves():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("seed", "seventeen", "seed: Value 'seventeen'"),
-        ("seed", 1.5, "seed: Value '1.5'"),
-        ("seed", True, "seed: Value 'True'"),
+        ("seed", "seventeen", "seed: 'seventeen', expected int"),
+        ("seed", 1.5, "seed: 1.5, expected int"),
+        ("seed", True, "seed: True, expected int"),
         ("seed", None, "seed: "),
         ("name", None, "name: "),
         ("schedule__peak_lr", "fast", "schedule.peak_lr: "),
@@ -153,7 +153,7 @@ def test_the_walk_over_the_schema_reaches_its_leaves():
         ("optimizer__betas", [0.9, 0.98, 0.99], "optimizer.betas: "),
         ("optimizer__betas", 0.9, "optimizer.betas: "),
         ("model__architecture", {"hidden_size": "wide"}, "model.architecture.hidden_size: 'wide', expected int"),
-        ("evaluation__objectives", {"mlm": [1]}, "evaluation.objectives: "),
+        ("evaluation__objectives", {"mlm": [1]}, "evaluation.objectives.mlm: [1], expected a mapping"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_its_key(path, value, message):
@@ -192,7 +192,7 @@ def test_every_problem_is_in_the_one_message():
 
 
 def test_every_contradiction_is_in_the_one_message():
-    message = problems(values(system__device="tpu", phases__0__tokens=0, optimizer__eps=-1.0))
+    message = problems(values(checkpoint__keep=0, phases__0__tokens=0, optimizer__eps=-1.0))
     assert message.startswith("config: 3 problems\n")
 
 
@@ -224,9 +224,9 @@ NAN, INF = float("nan"), float("inf")
             {"data__validation__0__proportion": 2.0},
             "data.validation: proportions would draw other rows at each evaluation",
         ),
-        ({"data__row_tokens": 7}, "data.seq_len: 7, expected at least 8"),
-        ({"data__global_batch_rows": 0}, "data.global_batch_size: 0, expected at least 1"),
-        ({"data__micro_batch_rows": 0}, "data.micro_batch_size: 0, expected at least 1"),
+        ({"data__seq_len": 7}, "data.seq_len: 7, expected at least 8"),
+        ({"data__global_batch_size": 0}, "data.global_batch_size: 0, expected at least 1"),
+        ({"data__micro_batch_size": 0}, "data.micro_batch_size: 0, expected at least 1"),
         ({"data__canonical_nodes": 0}, "data.canonical_nodes: 0, expected at least 1"),
         ({"data__timeout_seconds": 0}, "data.timeout_seconds: 0, expected at least 1"),
         ({"data__workers": -1}, "data.workers: -1, expected at least 0"),
@@ -288,7 +288,7 @@ def test_a_contradiction_is_refused(changes, message):
     [
         {"model__init": "folder", "model__tokenizer": None},
         {"data__train": [{"path": "a", "proportion": 0.3}, {"path": "b", "proportion": 0.7}]},
-        {"data__row_tokens": 8},
+        {"data__seq_len": 8},
         {"phases__1__rewarm_tokens": 100},
         {"phases__0__lr_factor": 0.0},
         {"schedule__warmup_tokens": 1100},
@@ -429,7 +429,7 @@ def test_a_malformed_override_is_quoted_back(write, override):
     [
         ("sede=3", "sede: unknown key; did you mean 'seed'?"),
         ("phases.0.tokns=3", "phases[0].tokns: unknown key"),
-        ("seed=abc", "seed: Value 'abc'"),
+        ("seed=abc", "seed: 'abc', expected int"),
         ("schedule=5", "schedule: 5, expected a mapping"),
         ("extends=other.yaml", "extends: unknown key"),
     ],

@@ -14,7 +14,7 @@ from detour.corpus.steps import StepReport
 from detour.corpus.text import Document
 from detour.data.loader import StreamSpec, build_loader
 
-FOLDER = Path(__file__).parents[2] / "yamls" / "data"
+FOLDER = Path(__file__).parents[2] / "data_prep"
 SHARES = {
     "french_70_20_6_4": {"literature": 0.70, "coding_qa": 0.20, "emea": 0.06, "e3c": 0.04},
     "english_50b_60_20_20": {"biomed_enriched": 0.60, "instructions": 0.20, "mimic_iii": 0.20},
@@ -85,7 +85,7 @@ def test_the_50b_mixture_keeps_text_with_a_score_of_three_and_more(score, kept):
 
 
 def test_the_documentations_example_is_a_valid_preparation(tmp_path):
-    page = (FOLDER.parents[1] / "docs" / "data_prepare.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "data_prepare.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
     for block in blocks:
         (tmp_path / "example.yaml").write_text(block, encoding="utf-8")
@@ -94,7 +94,7 @@ def test_the_documentations_example_is_a_valid_preparation(tmp_path):
 
 
 def test_the_documentation_names_every_source_step_and_option():
-    page = (FOLDER.parents[1] / "docs" / "data_prepare.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "data_prepare.md").read_text(encoding="utf-8")
     for kinds in (readers.base.kinds, steps.base.kinds):
         for kind in kinds.registry.names():
             assert f"| `{kind}` |" in page

@@ -302,7 +302,7 @@ def test_paths_without_a_file_of_the_kind_are_refused(tmp_path):
 def test_a_wrong_kind_or_option_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'jsonl'"):
         readers.build("json")
-    with pytest.raises(ConfigError, match=r"source 'csv': unknown option 'delimeter'; did you mean 'delimiter'"):
+    with pytest.raises(ConfigError, match=r"source 'csv': delimeter: unknown key; did you mean 'delimiter'"):
         readers.build("csv", {"delimeter": ","})
     with pytest.raises(ConfigError, match="expected one character"):
         readers.build("csv", {"delimiter": "||"})

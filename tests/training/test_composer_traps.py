@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 import detour
 from detour.build import build_trainer
-from detour.config.check import phase_schedule, wsd
 from detour.training.phase_switch import gloo_sums_gradients
 
 
@@ -127,7 +126,7 @@ def test_trap_6_no_scheduler_of_composers_sets_the_rate(tiny_run):
         trainer.state.timestamp = trainer.state.timestamp.copy(token=tokens)
         trainer.state.batch = {"sample_id": torch.tensor([0])}
         switch.apply(Event.BATCH_START, trainer.state, trainer.logger)
-        expected = wsd(run).lr_at(tokens, phase_schedule(run))
+        expected = run.lr_at(tokens)
         assert [group["lr"] for group in trainer.state.optimizers[0].param_groups] == [expected] * 2
     trainer.close()
     assert all(type(s).__name__ == "LambdaLR" and s.last_epoch <= 0 for s in trainer.state.schedulers)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 import pytest
 
 from detour.build import train
-from detour.config.check import arch
 from detour.config.load import load, to_yaml
 from detour.cost.flops import training_flops
 from detour.cost.plan import plan
@@ -77,7 +76,7 @@ def test_the_price_of_a_token_is_the_formula_for_its_documents(tiny_run, tmp_pat
     alone = {"phases": TWIN[:1], "schedule": {"peak_lr": 1e-3, "decay_phase": None}}
     twin = fitted(tiny_run("twin", **alone, match={"run": str(tmp_path / "detour.yaml")}))
     total = sum(line.flops for line in plan(detour))
-    token = training_flops(arch(twin), [64], attention="bidirectional", supervised=0.3 * 64) / 64
+    token = training_flops(twin.architecture, [64], attention="bidirectional", supervised=0.3 * 64) / 64
     assert twin.phases[0].tokens == pytest.approx(total / token, rel=1e-3)
 
 

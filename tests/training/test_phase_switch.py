@@ -10,7 +10,6 @@ from composer.core import Callback, Event
 
 from detour.batch import IGNORE
 from detour.build import build_trainer, train
-from detour.config.check import phase_schedule, wsd
 from detour.training.checkpoints import files as checkpoints
 from detour.training.checkpoints.state import capture
 from detour.training.run_folder import RunFolder
@@ -48,7 +47,7 @@ def watch(run) -> list[dict]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_objective_flips_at_the_first_batch_past_the_boundary(tiny_run, workers):
     run = tiny_run(data={"workers": workers})
-    schedule = phase_schedule(run)
+    schedule = run.phase_schedule
     batches = watch(run)
     assert {batch["objective"] for batch in batches} == {"mlm", "clm"}
     for batch in batches:
@@ -61,7 +60,7 @@ def test_the_objective_flips_at_the_first_batch_past_the_boundary(tiny_run, work
 def test_the_learning_rate_of_every_batch_is_that_of_its_first_token(tiny_run):
     run = tiny_run()
     for batch in watch(run):
-        assert batch["lr"] == [wsd(run).lr_at(batch["token"], phase_schedule(run))] * 2
+        assert batch["lr"] == [run.lr_at(batch["token"])] * 2
 
 
 def test_twins_see_the_same_rows_in_the_same_order(tiny_run):

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from detour.config.load import read_into
-from detour.config.schema import MISSING
 from detour.errors import ConfigError
 from detour.evaluation.data import readers
 from detour.evaluation.metrics import MEASURES
 from detour.registry import suggestion
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 HEADS = ("linear", "bilstm_crf", "bilstm_crf_biaffine")
 
 
@@ -27,7 +26,7 @@ class SourceConfig:
         options: The kind's own.
     """
 
-    kind: str = MISSING
+    kind: str
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,7 +78,7 @@ class TrainingConfig:
     """
 
     learning_rate: float = 5e-5
-    head_learning_rate: Optional[float] = None
+    head_learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup_fraction: float = 0.0
     batch_size: int = 16
@@ -112,17 +111,17 @@ class Task:
         training: Hyperparameters.
     """
 
-    name: str = MISSING
-    language: str = MISSING
-    kind: str = MISSING
-    source: SourceConfig = field(default_factory=SourceConfig)
-    metric: str = MISSING
+    name: str
+    language: str
+    kind: str
+    source: SourceConfig
+    metric: str
     labels: list[str] = field(default_factory=list)
-    negative_label: Optional[str] = None
+    negative_label: str | None = None
     max_length: int = 512
-    license: str = MISSING
-    credentials: Optional[str] = None
-    note: Optional[str] = None
+    license: str
+    credentials: str | None = None
+    note: str | None = None
     split: SplitConfig = field(default_factory=SplitConfig)
     limit: LimitConfig = field(default_factory=LimitConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

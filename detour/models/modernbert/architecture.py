@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from detour.errors import ConfigError
+from detour.options import parse
 from detour.registry import suggestion
 
 
@@ -114,14 +115,5 @@ def architecture(size: str, overrides: dict[str, Any] | None = None) -> Architec
     """
     if size not in SIZES:
         raise ConfigError(f"model.size: no '{size}'{suggestion(size, SIZES)}; known: {', '.join(SIZES)}")
-    known = {f.name: type(getattr(SIZES[size], f.name)) for f in fields(Architecture)}
-    known["causal_left_window"] = int
-    for key, value in (overrides or {}).items():
-        if key not in known:
-            raise ConfigError(f"model.architecture: unknown key '{key}'{suggestion(key, known)}")
-        if key == "causal_left_window" and value is None:
-            continue
-        fits = isinstance(value, (int, float) if known[key] is float else known[key])
-        if not fits or isinstance(value, bool) != (known[key] is bool):  # True is an int to Python
-            raise ConfigError(f"model.architecture.{key}: {value!r}, expected {known[key].__name__}")
-    return replace(SIZES[size], **(overrides or {}))
+    values = {**asdict(SIZES[size]), **(overrides or {})}
+    return parse(Architecture, values, prefix="model.architecture")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from detour.config.check import phase_schedule, wsd
 from detour.config.schema import RunConfig
 from detour.phases import Freeze, Phase, PhaseSchedule
 from detour.schedule import WSD
@@ -41,7 +40,7 @@ def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any]
         if before != after:
             lines.append(f"{key.removeprefix('config.')}: was {before!r}, now {after!r}")
     old_wsd, old_phases = _schedule_of(saved["config"])
-    new_wsd, new_phases = wsd(run), phase_schedule(run)
+    new_wsd, new_phases = run.schedule, run.phase_schedule
     tokens = min(tokens, old_phases.total_tokens)  # a run's last batch may reach past its end, and none begins there
     lines += new_phases.past_differs(saved["config"]["phases"], tokens)
     for at in _grid(tokens, {*_knots(old_wsd, old_phases), *_knots(new_wsd, new_phases)}):

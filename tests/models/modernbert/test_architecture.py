@@ -46,7 +46,7 @@ def test_overrides_replace_fields_of_a_named_size():
             {},
             "model.size: no 'modernbert-bse'; did you mean 'modernbert-base'\\?; known: tiny, ettin-17m",
         ),
-        ("tiny", {"hiden_size": 64}, "unknown key 'hiden_size'; did you mean 'hidden_size'\\?"),
+        ("tiny", {"hiden_size": 64}, "hiden_size: unknown key; did you mean 'hidden_size'\\?"),
         ("tiny", {"hidden_size": 64.0}, "model.architecture.hidden_size: 64.0, expected int"),
         ("tiny", {"norm_eps": "1e-5"}, "model.architecture.norm_eps: '1e-5', expected float"),
         ("tiny", {"causal_left_window": "all"}, "model.architecture.causal_left_window: 'all', expected int"),

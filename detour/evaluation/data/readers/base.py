@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detour.config.load import into
 from detour.corpus.text import ReadReport, UnusableRecordError, decoded, parsed, read_chunks
 from detour.errors import ConfigError, DataError
 from detour.evaluation.data.examples import Example, Span, Splits, fault_of, tag_text
+from detour.options import parse
 from detour.registry import Registry, suggestion
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ registry: Registry[type[Source]] = Registry("task_sources")
 
 def build(kind: str, options: Mapping[str, Any]) -> Source:
     """The source registered as ``kind``. Raises ConfigError for an unknown kind, and options unknown or of a wrong type."""
-    return into(registry.get(kind), dict(options), source=f"'{kind}'")
+    return parse(registry.get(kind), options, source=f"'{kind}'")
 
 
 def check_keys(option: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detour.config.schema import MISSING
 from detour.corpus.text import format_of
 from detour.errors import DataError
 from detour.evaluation.data.examples import Span, Splits
@@ -43,7 +42,7 @@ class BioC(Source):
         types: Entity types to keep; empty keeps all.
     """
 
-    path: str = MISSING
+    path: str
     files: dict[str, str] = field(default_factory=dict)
     type_key: str = "type"
     types: list[str] = field(default_factory=list)

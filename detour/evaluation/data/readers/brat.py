@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detour.config.schema import MISSING
 from detour.errors import DataError
 from detour.evaluation.data.examples import Span, Splits
 from detour.evaluation.data.readers.base import (
@@ -40,7 +39,7 @@ class Brat(Source):
         types: Entity types to keep; empty keeps all.
     """
 
-    path: str = MISSING
+    path: str
     folders: dict[str, str] = field(default_factory=dict)
     types: list[str] = field(default_factory=list)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
 
-from detour.config.schema import MISSING
 from detour.errors import ConfigError, DataError
 from detour.evaluation.data.examples import SCHEMES, Example, Splits, to_iob2
 from detour.evaluation.data.readers.base import (
@@ -39,12 +37,12 @@ class Conll(Source):
         separator: Between columns; null is any white space.
     """
 
-    path: str = MISSING
+    path: str
     files: dict[str, str] = field(default_factory=dict)
     word_column: int = 0
     tag_column: int = -1
     scheme: str = "iob2"
-    separator: Optional[str] = None
+    separator: str | None = None
 
     def __post_init__(self) -> None:
         check_keys("files", self.files, SPLITS)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from detour.config.schema import MISSING
 from detour.errors import DataError
 from detour.evaluation.data.examples import Splits
 from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Source, check_keys, examples_of, registry
@@ -28,9 +27,9 @@ class Hub(Source):
         columns: As for a local folder.
     """
 
-    name: str = MISSING
-    subset: Optional[str] = None
-    revision: Optional[str] = None
+    name: str
+    subset: str | None = None
+    revision: str | None = None
     splits: dict[str, str] = field(default_factory=lambda: {"dev": "validation"})
     columns: dict[str, str] = field(default_factory=dict)
 

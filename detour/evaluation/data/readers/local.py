@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detour.config.schema import MISSING
 from detour.corpus.text import ReadReport, raw_records
 from detour.errors import DataError
 from detour.evaluation.data.examples import Splits
@@ -38,7 +37,7 @@ class Local(Source):
         files: Other names of files, without their suffixes, as ``{train: silver}``.
     """
 
-    path: str = MISSING
+    path: str
     columns: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
