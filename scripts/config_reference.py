@@ -52,9 +52,6 @@ def attributes(cls: type) -> dict[str, str]:
         else:
             key, _, rest = text.partition(": ")
             found[key] = rest
-    for name, hint in get_type_hints(cls).items():
-        if get_origin(hint) is Literal:
-            found[name] = f"{found.get(name, '')} One of {', '.join(f'`{value}`' for value in get_args(hint))}.".strip()
     return {name: re.sub(r"\bNone\b", "null", text).replace("|", "\\|") for name, text in found.items()}
 
 
@@ -63,6 +60,8 @@ def type_name(hint: Any) -> str:
     args = get_args(hint)
     if type(None) in args:
         return " or ".join([*(type_name(arg) for arg in args if arg is not type(None)), "null"])
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in args)
     if get_origin(hint) in (list, tuple):
         return f"list of {type_name(args[0])}s"
     if get_origin(hint) is dict or is_dataclass(hint):

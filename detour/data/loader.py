@@ -50,7 +50,7 @@ def build_loader(
     device_batch_size: int,
     shuffle: bool,
     shuffle_seed: int,
-    canonical_nodes: int,
+    canonical_nodes: int = 1,
     workers: int = 2,
     prefetch_batches: int = 4,
     timeout_s: float = 300.0,

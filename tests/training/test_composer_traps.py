@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 import detour
 from detour.build import build_trainer
-from detour.training.phase_switch import gloo_sums_gradients
+from detour.training.gradient_gate import gloo_sums_gradients
 
 
 class Noise(ComposerModel):

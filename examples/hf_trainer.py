@@ -1,0 +1,103 @@
+"""The phases of a run under Hugging Face's Trainer: ``python examples/hf_trainer.py RUN.yaml [key=value ...]``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from detour.batch import count_tokens
+from detour.config.load import load
+from detour.config.schema import RunConfig
+from detour.data.loader import build_loader
+from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
+from detour.models.modernbert.encoder import Encoder
+from detour.phase_clock import PhaseClock
+from detour.training.gradient_gate import GradientGate
+from detour.training.optim import build_optimizer
+
+
+class PhaseTrainer(Trainer):
+    """A Trainer whose objective, learning rate and frozen parameters follow a phase clock."""
+
+    def __init__(self, *, clock: PhaseClock, rows, **options) -> None:
+        super().__init__(**options)
+        self.clock, self.rows = clock, rows
+        self.tokens, self.losses, self.settings = 0, [], None
+
+    def get_train_dataloader(self):
+        return self.rows
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        self.settings = self.clock.at(self.tokens, previous=self.settings)
+        batch = self.clock.corrupt(inputs, self.settings, step=len(self.losses))
+        self.settings.apply(self.optimizer)
+        out = model(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
+        loss = out.total / out.supervised
+        self.losses.append(loss.item())
+        self.tokens += count_tokens(inputs)["total"]
+        return loss
+
+
+class Gate(TrainerCallback):
+    """Freezes and clips before each step, and ends the run at its last token."""
+
+    def __init__(self, gate: GradientGate) -> None:
+        self.gate = gate
+        self.trainer: PhaseTrainer | None = None
+
+    def on_pre_optimizer_step(self, args, state, control, **unused):
+        assert self.trainer is not None and self.trainer.settings is not None
+        self.gate(self.trainer.settings.freeze)
+
+    def on_step_end(self, args, state, control, **unused):
+        assert self.trainer is not None
+        control.should_training_stop = self.trainer.tokens >= self.trainer.clock.total_tokens
+
+
+def train(run: RunConfig) -> list[float]:
+    """Trains a model from random weights in one process, in fp32; returns the loss of every step."""
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            max_steps=10**9,  # the callback stops at the last token
+            max_grad_norm=0.0,  # the gate clips
+            lr_scheduler_type="constant",
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+            remove_unused_columns=False,
+        )
+        tokenizer = load_tokenizer(run.model.tokenizer or "")
+        torch.manual_seed(run.seed)
+        encoder = Encoder(run.architecture)
+        rows = build_loader(
+            streams=run.data.train,
+            device_batch_size=run.data.global_batch_size,
+            shuffle=run.data.shuffle,
+            shuffle_seed=run.data.shuffle_seed,
+            workers=0,
+            seq_len=run.data.seq_len,
+            vocab_fingerprint=fingerprint(tokenizer),
+        )
+        vocab = vocab_of(tokenizer, size=run.architecture.vocab_size)
+        callback = Gate(GradientGate(encoder, clip_norm=run.optimizer.clip_norm))
+        trainer = PhaseTrainer(
+            clock=PhaseClock(phases=run.phase_schedule, wsd=run.schedule, vocab=vocab, seed=run.seed),
+            rows=rows,
+            model=encoder,
+            args=arguments,
+            optimizers=(build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr), None),
+            callbacks=[callback],
+        )
+        callback.trainer = trainer
+        trainer.train()
+    return trainer.losses
+
+
+if __name__ == "__main__":
+    for step, loss in enumerate(train(load(sys.argv[1], sys.argv[2:]))):
+        print(f"step {step}: loss {loss:.4f}")

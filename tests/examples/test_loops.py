@@ -1,0 +1,45 @@
+"""The phases outside Composer: a plain torch loop and Hugging Face's Trainer reach the losses of a Composer run."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from detour.build import train
+from detour.training.run_folder import RunFolder
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PHASES = [
+    {"name": "before", "objective": "mlm", "tokens": 1000},
+    {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}},
+    {"name": "decay", "objective": "mlm", "tokens": 1000, "options": {"rate": 0.15}, "optimizer_state": "reset"},
+]
+
+
+def example(name: str):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["plain_loop", "hf_trainer"])
+def test_a_loop_without_composer_reaches_the_losses_of_the_composer_run(tiny_run, name, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # accelerate warns where it is unset in a process that streaming has touched
+    run = tiny_run(phases=PHASES, optimizer={"clip_norm": 0.5})
+    losses = example(name).train(run)
+    train(run)
+    lines = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    expected = [line["loss/train/total"] for line in lines if "loss/train/total" in line]
+    assert len(losses) == len(expected) >= 12
+    assert losses == pytest.approx(expected, abs=1e-6 * max(expected))
+
+
+def test_the_plain_loop_has_at_most_forty_lines():
+    source = inspect.getsource(example("plain_loop").train)
+    assert len(source.splitlines()) <= 40
