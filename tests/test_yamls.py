@@ -11,7 +11,8 @@ from detour.config.schema import RunConfig
 from detour.phases import Freeze
 
 FOLDER = Path(__file__).parents[1] / "yamls"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(FOLDER.rglob("*.yaml"))
+PATH_OF = {path.stem: path for path in FILES}
 ORDERS = ["order_mlm_clm_mlm", "order_clm_mlm_mlm", "order_clm_last", "order_alternating"]
 SHARES = [0, 25, 50, 75, 100]
 FREEZES = {"low_clm": ("detour", "0-7"), "mid_clm": ("detour", "8-14"), "low_decay": ("decay", "0-7")}
@@ -35,7 +36,7 @@ BUDGETS = {
 
 
 def run_of(name: str) -> RunConfig:
-    return load(FOLDER / f"{name}.yaml")
+    return load(PATH_OF[name])
 
 
 def total(run: RunConfig) -> int:
