@@ -63,7 +63,7 @@ def test_it_says_nothing_that_its_base_says_already(path):
     own = yaml.safe_load(path.read_text())
     if "extends" not in own:
         return
-    base = yaml.safe_load((FOLDER / own.pop("extends")).read_text())
+    base = yaml.safe_load((path.parent / own.pop("extends")).read_text())
 
     def repeated(part, under, where=""):
         for key, value in part.items():
