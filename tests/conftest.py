@@ -13,12 +13,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 import zstandard
+from hypothesis import HealthCheck, settings
 
 from data_prep.synthetic import generate
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
 from detour.corpus.pack import pack_corpus
 from detour.data.tokenizer import train_bpe
+
+
+# how long an example takes says something about the machine, not about the code
+settings.register_profile("detour", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("detour")
 
 
 @pytest.fixture(autouse=True)
