@@ -8,20 +8,18 @@ import os
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
-from composer import DataSpec, Evaluator, Trainer
+from composer import DataSpec, Trainer
 from composer.core import Callback, Engine
 from composer.loggers import LoggerDestination, WandBLogger
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
-from detour import objectives
-from detour.batch import Batch, count_tokens, micro_batches
+from detour.batch import count_tokens, micro_batches
 from detour.config.check import arch, phase_schedule, wsd
-from detour.config.schema import RunConfig, StreamConfig
+from detour.config.schema import RunConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
@@ -30,7 +28,6 @@ from detour.export import hf
 from detour.match import fitted
 from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
-from detour.objectives import Objective, RowRandom
 from detour.record import RunFolder, run_record, write_run_files
 from detour.redact import redacted
 from detour.training.callbacks.checkpointer import Checkpointer
@@ -39,16 +36,15 @@ from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
 from detour.training.checkpoint import Checkpoint
-from detour.training.choice import checkpoint_to_resume
+from detour.training.choice import checkpoint_to_resume, measurement_changes
 from detour.training.composer_model import DetourModel
 from detour.training.failures import FailureWatch
 from detour.training.guard import StepGuard
-from detour.training.intervals import EveryTokens
+from detour.training.held_out import HeldOut
 from detour.training.optim import build_optimizer
 from detour.training.phase import PhaseSwitch, gloo_sums_gradients
 from detour.training.resume import RestoreRng, restore
 from detour.training.stop import StopRequest
-from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +69,16 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
     resumed = checkpoint_to_resume(run, record)
+    changes = measurement_changes(run, record, resumed)
     schedule, folder = phase_schedule(run), RunFolder.of(run)
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device)
-    rows = _loader(run, run.data.train, device_rows, identity, training=True)
     boundaries = schedule.boundaries[1:]
-    evaluators = _evaluators(run, vocab, identity, boundaries)
+    held_out = HeldOut(run, identity)
+    rows = _loader(run, device_rows, identity, held_out)
+    held_out.check_shared()
+    evaluators = held_out.evaluators(vocab, boundaries, _data_spec)
     metrics = JsonlLogger(folder.metrics, batches_trained=_batches_of(resumed))
     guard = StepGuard(
         max_skips=run.guard.max_skips,
@@ -111,13 +110,18 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
         stateful=stateful,
         stop=stop,
     )
-    callbacks: list[Callback] = [guard, ledger, EvalLoss(), checkpointer]
+    callbacks: list[Callback] = [guard, ledger, EvalLoss([folder.name for folder in held_out.folders]), checkpointer]
     if resumed:
         callbacks.append(RestoreRng(resumed))
     if run.logging.progress_bar and dist.get_global_rank() == 0:
         callbacks.append(ProgressBar(schedule))
 
-    model = DetourModel(encoder, bf16=run.system.precision == "bf16")
+    model = DetourModel(
+        encoder,
+        bf16=run.system.precision == "bf16",
+        mask_draws=run.evaluation.mask_draws,
+        folders=max(1, len(held_out.folders)),
+    )
     trainer = Trainer(
         model=model,
         optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
@@ -145,6 +149,8 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_rows: {run.data.global_batch_rows})")
     if resumed:
         restore(trainer.state, resumed, stateful)
+        if changes:
+            metrics.write_event(trainer.state, {"measurement": changes})
         log.warning(
             "resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}"
         )
@@ -263,20 +269,20 @@ def _device_rows(run: RunConfig) -> int:
     return rows // world
 
 
-def _loader(run: RunConfig, streams: list[StreamConfig], device_rows: int, identity: str, *, training: bool) -> Any:
+def _loader(run: RunConfig, device_rows: int, identity: str, held_out: HeldOut) -> Any:
     return build_loader(
-        streams=[StreamSpec(path=s.path, proportion=s.proportion, remote=s.remote) for s in streams],
+        streams=[StreamSpec(path=s.path, proportion=s.proportion, remote=s.remote) for s in run.data.train],
         device_batch_rows=device_rows,
-        shuffle=run.data.shuffle and training,
+        shuffle=run.data.shuffle,
         shuffle_seed=run.data.shuffle_seed,
         canonical_nodes=run.data.canonical_nodes,
-        workers=run.data.workers if training else 0,
+        workers=run.data.workers,
         timeout_s=run.data.timeout_seconds,
-        drop_last=training,
         verify_hashes=run.data.verify_hashes,
         vocab_fingerprint=identity,
         row_tokens=run.data.row_tokens,
-        cache_bytes=round(limit * 1e9) if training and (limit := run.data.cache_gigabytes) else None,
+        cache_bytes=round(limit * 1e9) if (limit := run.data.cache_gigabytes) else None,
+        verified=held_out.shared.add_training,
     )
 
 
@@ -288,33 +294,6 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
         get_num_tokens_in_batch=count_tokens,
         split_batch=micro_batches,
     )
-
-
-def _corrupt_for_evaluation(batch: Batch, *, objective: Objective, vocab: Vocab, seed: int) -> Batch:
-    # step 0 every time: the same masks at each evaluation, so that the curve moves with the model alone
-    return objective(batch, vocab, RowRandom(seed=seed, step=0, sample_id_B=batch["sample_id"]))
-
-
-def _evaluators(run: RunConfig, vocab: Vocab, identity: str, boundaries: list[int]) -> list[Evaluator]:
-    """One for each objective, all over the same held-out rows."""
-    if not run.data.validation:
-        return []
-    rows = max(1, min(run.data.micro_batch_rows, run.evaluation.rows // dist.get_world_size()))
-    batches = max(1, run.evaluation.rows // (rows * dist.get_world_size()))
-    loader = _loader(run, run.data.validation, rows, identity, training=False)
-    return [
-        Evaluator(
-            label=name,
-            dataloader=_data_spec(
-                loader,
-                partial(_corrupt_for_evaluation, objective=objectives.build(name, options), vocab=vocab, seed=run.seed),
-            ),
-            metric_names=["loss"],
-            subset_num_batches=batches,
-            eval_interval=EveryTokens(run.evaluation.interval_tokens, boundaries),
-        )
-        for name, options in run.evaluation.objectives.items()
-    ]
 
 
 def _wandb(run: RunConfig, folder: RunFolder) -> list[LoggerDestination]:

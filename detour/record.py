@@ -8,7 +8,7 @@ import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -18,13 +18,16 @@ from typing import Any
 import torch
 
 import detour
+from detour import objectives
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
+from detour.data.validation import HeldOutFolder, draw
 from detour.errors import CheckpointError, TrainingError
 from detour.redact import redacted
 
 METRICS = "metrics.jsonl"
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,47 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
         "config": redacted(json.loads(json.dumps(asdict(run)))),
         "tokenizer": tokenizer,
         "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
+        "evaluation": measurement(run, manifests),
         "sources": [redacted(asdict(source)) for s in run.data.train for source in manifests[s.path].sources],
         "environment": environment(),
     }
+
+
+def held_out_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[HeldOutFolder]:
+    """The rows that the run is evaluated on; empty where it has no validation folder. Raises DataError.
+
+    Args:
+        run: The configuration.
+        manifests: Those of the validation folders, by path.
+    """
+    paths = [stream.path for stream in run.data.validation]
+    return draw(
+        paths,
+        [manifests[path].rows_sha256 for path in paths],
+        [manifests[path].counts.rows for path in paths],
+        rows=run.evaluation.rows,
+        seed=run.evaluation.seed,
+    )
+
+
+def measurement(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> dict[str, Any] | None:
+    """All that a held-out loss depends on besides the weights, or None where none is measured; arguments as above."""
+    folders = held_out_rows(run, manifests)
+    if not folders or not run.evaluation.objectives:
+        return None
+    return {
+        "folders": [folder.describe() for folder in folders],
+        "seed": run.evaluation.seed,
+        "mask_draws": run.evaluation.mask_draws,
+        "objectives": {name: _options(name, options) for name, options in run.evaluation.objectives.items()},
+        "precision": run.system.precision,
+        "attention_backend": run.model.attention_backend,
+    }
+
+
+def _options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An objective's options, those left at their defaults too, as they come back from JSON."""
+    return json.loads(json.dumps(asdict(objectives.build(name, options)), default=str))
 
 
 def environment() -> dict[str, Any]:
@@ -117,10 +158,22 @@ def environment() -> dict[str, Any]:
 
 
 def write_run_files(run: RunConfig) -> None:
-    """``config.yaml`` and ``environment.json`` in the run folder."""
+    """``config.yaml``, ``environment.json`` and ``evaluation.json`` in the run folder.
+
+    The last says what each phase trains under and how held-out losses are measured, with all options and the rows drawn.
+    """
     folder = RunFolder.of(run).path
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"config.yaml": to_yaml(run), "environment.json": json.dumps(environment(), indent=1) + "\n"}
+    manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in run.data.validation}
+    losses = {
+        "training": {phase.name: _options(phase.objective, phase.options) for phase in run.phases},
+        "held_out": measurement(run, manifests),
+    }
+    texts = {
+        "config.yaml": to_yaml(run),
+        "environment.json": json.dumps(environment(), indent=1) + "\n",
+        EVALUATION: json.dumps(redacted(losses), indent=1) + "\n",
+    }
     for name, text in texts.items():
         aside = folder / f".{name}.tmp"
         try:

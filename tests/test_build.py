@@ -63,7 +63,7 @@ def test_clipping_bounds_the_norm_and_the_logged_norm_is_the_unclipped_one(tiny_
 
 def test_proportions_decide_the_mix(tiny_run, corpus):
     streams = [{"path": str(corpus.train), "proportion": 0.75}, {"path": str(corpus.validation), "proportion": 0.25}]
-    trainer = build_trainer(tiny_run(data={"train": streams, "global_batch_rows": 15}))
+    trainer = build_trainer(tiny_run(data={"train": streams, "validation": [], "global_batch_rows": 15}))
     first = trainer.state.train_dataloader.dataset.samples_per_stream[0]
     ids = torch.cat([batch["sample_id"] for batch in trainer.state.train_dataloader])
     trainer.close()
@@ -121,8 +121,8 @@ def test_fewer_rows_than_a_batch_are_refused(tiny_run):
 def test_a_row_that_returns_is_masked_differently(tiny_run, corpus):
     # two folders in equal shares, one of them small: its rows come several times an epoch
     streams = [{"path": str(corpus.train), "proportion": 0.5}, {"path": str(corpus.validation), "proportion": 0.5}]
-    trainer = build_trainer(tiny_run(data={"train": streams}, phases=[{"name": "m", "objective": "mlm", "tokens": 20_000}],
-                                     schedule={"decay_phase": None}))  # fmt: skip
+    trainer = build_trainer(tiny_run(data={"train": streams, "validation": []}, schedule={"decay_phase": None},
+                                     phases=[{"name": "m", "objective": "mlm", "tokens": 20_000}]))  # fmt: skip
     seen: dict[int, list[torch.Tensor]] = {}
 
     class Watch(Callback):

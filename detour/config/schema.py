@@ -196,12 +196,20 @@ class EvaluationConfig:
 
     Attributes:
         interval_tokens: Evaluate each time so many tokens were seen, at each phase boundary, and at the end.
-        rows: Held-out rows used each time.
+        rows: Held-out rows used each time, drawn over all folders in proportion to their size, at least one from each.
         objectives: Objective name to its options.
+        seed: Seed of the rows drawn and of their masks; `seed` has no part in them, so that runs are comparable.
+        mask_draws: How many times the rows are masked anew in each evaluation. The loss is that of all draws together, and
+            its standard deviation over them is logged. Objectives without randomness are evaluated once.
+        change_on_resume: Let a resume measure otherwise than before (folders, rows, seed, draws, options): said in the log
+            and marked in the report. Without it that is refused.
     """
 
     interval_tokens: int = MISSING
     rows: int = 256
+    seed: int = 17
+    mask_draws: int = 1
+    change_on_resume: bool = False
     objectives: dict[str, Any] = field(default_factory=lambda: {"mlm": {"rate": 0.15}, "clm": {}})
 
 

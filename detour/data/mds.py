@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -159,6 +159,7 @@ def verify_rows(
     row_tokens: int | None = None,
     vocab_fingerprint: str | None = None,
     is_cache: bool = False,
+    verified: Callable[[Path], None] | None = None,
 ) -> ShardManifest:
     """Checks a folder of packed rows against its manifest and against what the run expects.
 
@@ -169,6 +170,7 @@ def verify_rows(
         vocab_fingerprint: `fingerprint` of the run's tokenizer, if it must fit.
         is_cache: Shards may be absent, and a copy that is damaged is deleted, to be fetched again; the rest is no
             different.
+        verified: Called with the path of each shard whose hash was compared.
 
     Raises:
         DataError: Something is missing, damaged, of another layout, made with another tokenizer, or points out of the
@@ -190,6 +192,8 @@ def verify_rows(
             continue
         try:
             check_shard(folder, shard, samples, hashes=hashes)
+            if hashes and verified is not None:
+                verified(folder / shard.file)
         except (DataError, FileNotFoundError) as problem:  # gone: another process has just deleted it
             if not is_cache:
                 raise

@@ -15,7 +15,7 @@ from detour.errors import CheckpointError
 from detour.record import METRICS, RunFolder
 from detour.training import checkpoint as checkpoints
 from detour.training.checkpoint import Checkpoint
-from detour.training.past import differences
+from detour.training.past import differences, measured_otherwise
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,33 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
             f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)
         )
     return newest
+
+
+def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpoint | None) -> list[str]:
+    """Lines for what held-out losses are measured otherwise by from here on; logged here, and empty for a run that begins.
+
+    Args:
+        run: The configuration.
+        record: What the run is now.
+        resumed: The checkpoint that it continues from.
+
+    Raises:
+        CheckpointError: Curves would jump though the weights do not, and `evaluation.change_on_resume` does not allow it.
+    """
+    if resumed is None:
+        return []
+    with resumed.understood():
+        breaks, told = measured_otherwise(resumed.state()["run"], record)
+    if breaks and not run.evaluation.change_on_resume:
+        raise CheckpointError(
+            f"{resumed.path}: this configuration would measure held-out losses otherwise than before:\n  "
+            + "\n  ".join(breaks)
+            + "\nevaluation.change_on_resume: true allows it, and marks the place in the report"
+        )
+    changes = [*breaks, *told]
+    for line in changes:
+        log.warning("from token %s on held-out losses are measured otherwise: %s", f"{resumed.tokens:,}", line)
+    return changes
 
 
 def _newest(folder: Path) -> Checkpoint | None:

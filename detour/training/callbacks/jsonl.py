@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ from composer.utils import dist
 
 from detour.errors import TrainingError
 
+EVENTS = ("bad_batch", "measurement")
+
 
 class JsonlLogger(LoggerDestination):
     """A line for each batch (its loss and rate, and the totals after it), each evaluation and each bad batch.
 
     Every line has ``batch`` and ``token``: what had been trained when it was written. A line is on disk before a
-    checkpoint of that moment is begun; on a resume the lines past the checkpoint are dropped, for they come again.
+    checkpoint of that moment is begun; on a resume the lines past the checkpoint are dropped, for they come again. So do
+    the events (`write_event`) of the batch that was under way at the checkpoint. The file of a run that starts over is
+    kept as ``metrics.before-1.jsonl``, ``metrics.before-2.jsonl`` and so on.
 
     Args:
         path: The file; process 0 writes it.
@@ -37,27 +43,44 @@ class JsonlLogger(LoggerDestination):
 
     def _drop_after(self, batch: int) -> None:
         kept = []
-        if self.path.exists():
+        if batch and self.path.exists():
             with self.path.open(errors="replace") as file:
                 for line in file:
                     try:
-                        behind = json.loads(line)["batch"] <= batch
+                        values = json.loads(line)
+                        # an event belongs to the batch that comes next
+                        behind = values["batch"] + any(event in values for event in EVENTS) <= batch
                     except (ValueError, LookupError, TypeError):  # of a process that was killed while writing
                         continue
-                    if behind and batch:
+                    if behind:
                         kept.append(line.rstrip("\n") + "\n")  # the last one may lack its end
         aside = self.path.with_suffix(".tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not batch and self.path.exists() and self.path.stat().st_size:
-                os.replace(self.path, self.path.with_name("metrics.before.jsonl"))  # of a run that starts over
+                os.replace(self.path, self._free_name())
             aside.write_text("".join(kept))
             os.replace(aside, self.path)
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be written: {error}") from error
 
+    def _free_name(self) -> Path:
+        """The first name for an earlier file that no other file has; it is taken at once."""
+        for number in count(1):
+            name = self.path.with_name(f"{self.path.stem}.before-{number}{self.path.suffix}")
+            with suppress(FileExistsError):
+                name.touch(exist_ok=False)
+                return name
+        raise AssertionError("unreachable")
+
     def write_event(self, state: State, event: dict[str, Any]) -> None:
-        """Writes a line of its own at once: the run may end before the batch does."""
+        """Writes a line of its own at once: the run may end before the batch does.
+
+        Args:
+            state: Composer's.
+            event: One of `EVENTS` to what is to be known of it.
+        """
+        assert event.keys() <= set(EVENTS)
         if self._is_writer:
             self._append(state, event)
 
