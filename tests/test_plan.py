@@ -6,7 +6,7 @@ import pytest
 
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
-from detour.plan import gpu_hours, plan, show, caveats
+from detour.plan import caveats, gpu_hours, plan, show
 
 
 def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
