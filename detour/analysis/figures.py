@@ -33,7 +33,7 @@ from detour.analysis.figure_parts import (
     scientific,
     short,
 )
-from detour.analysis.metrics import smooth, thin
+from detour.analysis.metrics import Points, smooth, thin
 from detour.analysis.run_record import PhaseAccount, RunRecord
 
 CHANGED = (0, (1, 1.5))  # the line where held-out losses begin to be measured otherwise
@@ -222,6 +222,13 @@ def _mark_changes(axes: Axes, run: RunRecord) -> None:
         axes.axvline(at, color=INK, lw=1.2, ls=CHANGED, zorder=2)
 
 
+def _broken(points: Points, at: Iterable[int]) -> tuple[list[float], list[float]]:
+    """A line through the points, with a gap after each of these tokens."""
+    gaps = [(token + 0.5, math.nan) for token in at]
+    x, y = zip(*sorted([*points.items(), *gaps]), strict=True)
+    return list(x), list(y)
+
+
 def _by_folder(figure: Figure, run: RunRecord) -> None:
     """A panel an objective: the loss on each validation folder, thin, and on all of them together."""
     names = [name for name, folders in run.metrics.by_folder.items() if folders]
@@ -236,11 +243,9 @@ def _by_folder(figure: Figure, run: RunRecord) -> None:
         prepare(panel, run, "nats a supervised token")
         panel.set_title(f"Held-out, {short(run.held_out_label(name), 40)}")
         for folder, points in run.metrics.by_folder[name].items():
-            panel.plot(
-                list(points), list(points.values()), color=colours[folder], lw=1.2, ls=styles[folder], marker=".", ms=4
-            )
-        together = run.metrics.evaluations[name]
-        panel.plot(list(together), list(together.values()), color=INK, lw=2)
+            line = _broken(points, run.metrics.changes)
+            panel.plot(*line, color=colours[folder], lw=1.2, ls=styles[folder], marker=".", ms=4)
+        panel.plot(*_broken(run.metrics.evaluations[name], run.metrics.changes), color=INK, lw=2)
         _mark_changes(panel, run)
     handles = [Line2D([], [], color=INK, lw=2, label="all together")]
     handles += [

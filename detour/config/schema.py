@@ -65,7 +65,8 @@ class DataConfig:
         shuffle_seed: Seed of that order, shared by the arms of a comparison.
         workers: Loader processes a device; 0 loads in the training process.
         canonical_nodes: streaming's num_canonical_nodes: fixes the order of rows whatever the number of machines.
-        verify_hashes: Hash every shard before training. Off, only sizes and formats are checked.
+        verify_hashes: Hash every shard before training, and look for held-out rows among the training rows. Off, only sizes
+            and formats are checked, and of held-out rows whole shards.
         timeout_seconds: How long a batch may take to arrive before the loader is declared dead.
         cache_gigabytes: Most that the cached shards of remote training folders may take on a machine; null for no limit.
     """

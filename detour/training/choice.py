@@ -72,7 +72,7 @@ def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpo
             + "\nevaluation.change_on_resume: true allows it, and marks the place in the report"
         )
     changes = [*breaks, *told]
-    for line in changes:
+    for line in changes if dist.get_global_rank() == 0 else []:
         log.warning("from token %s on held-out losses are measured otherwise: %s", f"{resumed.tokens:,}", line)
     return changes
 

@@ -68,7 +68,8 @@ class HeldOut:
             row_tokens=run.data.row_tokens,
             verified=self.shared.add_validation,
         ).dataset  # type: ignore[assignment]
-        if run.evaluation.rows > (there := sum(folder.of for folder in self.folders)):
+        there = sum(folder.of for folder in self.folders)
+        if run.evaluation.rows > there and dist.get_global_rank() == 0:
             log.warning(
                 "evaluation.rows: %d, and data.validation holds %d rows: all are used", run.evaluation.rows, there
             )

@@ -197,6 +197,9 @@ def test_a_measure_that_changed_is_marked_and_no_line_crosses_it(tmp_path):
     }
     assert {(0, 500), (500, 1000), (2000, 2500)} <= joined
     assert (1000, 2000) not in joined
+    curves = [line.get_ydata() for line in drawn(folder, figures._by_folder).axes[0].get_lines()]
+    gaps = [np.isnan(curve).tolist() for curve in curves if len(curve) > 2]
+    assert gaps == [[False, False, False, True, False, False]] * 3, "after token 1000"
     assert any(line.get_color() == INK and list(line.get_xdata()) == [1000, 1000] for line in axes.get_lines())
 
 

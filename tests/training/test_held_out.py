@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +183,20 @@ def test_several_mask_draws_give_their_mean_and_spread(run_of):
     assert found["loss/eval_sd/mlm"] == pytest.approx(statistics.stdev(means), rel=1e-6)
     assert found["loss/eval/mlm"] == pytest.approx(sum(loss for loss, _ in draws) / sum(count for _, count in draws))
     assert "loss/eval_sd/clm" not in found
+
+
+def test_weights_and_biases_gets_the_loss_of_each_folder(run_of, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = run_of("run", logging={"wandb_project": "test"}, evaluation={"mask_draws": 2})
+    train(run)
+    (written,) = (RunFolder.of(run).path / "wandb").rglob("*.wandb")
+    names = [b"loss/eval/clm", b"loss/eval_folder/mlm/english", b"loss/eval_folder/clm/french", b"loss/eval_sd/mlm"]
+    deadline = time.monotonic() + 20
+    while not all(name in written.read_bytes() for name in names) and time.monotonic() < deadline:
+        time.sleep(0.1)  # its own process writes what it holds a moment after it said that it had finished
+    assert not [name for name in names if name not in written.read_bytes()]
 
 
 def test_a_folder_without_a_supervised_token_has_no_loss_and_spoils_none():
