@@ -51,7 +51,8 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
 
 
 def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpoint | None) -> list[str]:
-    """Lines for what held-out losses are measured otherwise by from here on; logged here, and empty for a run that begins.
+    """Lines for what held-out losses are measured otherwise by from here on; logged here. Empty for a run that begins, and for
+    one that is complete.
 
     Args:
         run: The configuration.
@@ -61,7 +62,7 @@ def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpo
     Raises:
         CheckpointError: Curves would jump though the weights do not, and `evaluation.change_on_resume` does not allow it.
     """
-    if resumed is None:
+    if resumed is None or resumed.tokens >= sum(phase.tokens for phase in run.phases):
         return []
     with resumed.understood():
         breaks, told = measured_otherwise(resumed.state()["run"], record)

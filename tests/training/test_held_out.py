@@ -307,6 +307,13 @@ def test_what_a_user_may_want_is_told_and_marked(run_of, section, change, line, 
     assert line in caplog.text
 
 
+def test_a_complete_run_is_not_marked(run_of):
+    train(run := run_of("run"))
+    before = RunFolder.of(run).metrics.read_bytes()
+    train(replace(run, system=replace(run.system, precision="bf16")))
+    assert RunFolder.of(run).metrics.read_bytes() == before
+
+
 def test_a_mark_is_written_once_however_often_the_run_resumes(run_of):
     run = stopped(run_of("run"))
     other = replace(run, system=replace(run.system, precision="bf16"))
