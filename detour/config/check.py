@@ -183,7 +183,7 @@ def _rest(run: RunConfig) -> Iterator[str]:
             objectives.build(name, options)
         except ConfigError as error:
             yield f"evaluation.objectives.{name}: {error}"
-    if run.evaluation.rows < len(run.data.validation):
+    if 0 < run.evaluation.rows < len(run.data.validation):
         yield (
             f"evaluation.rows: {run.evaluation.rows}, expected at least one for each of the {len(run.data.validation)} "
             "folders of data.validation"

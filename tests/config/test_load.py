@@ -222,7 +222,7 @@ NAN, INF = float("nan"), float("inf")
         ({"data__train__0__proportion": 0.9}, "data.train: proportions sum to 0.9, expected 1"),
         (
             {"data__validation__0__proportion": 2.0},
-            "data.validation: proportions would draw other rows at each evaluation",
+            "data.validation: rows are drawn in proportion to the folders' sizes",
         ),
         ({"data__row_tokens": 7}, "data.row_tokens: 7, expected at least 8"),
         ({"data__global_batch_rows": 0}, "data.global_batch_rows: 0, expected at least 1"),
