@@ -16,7 +16,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import TokenizerInfo
+from detour.data.tokenizer_folder import build, needs_build
 from detour.errors import DataError
 from detour.vocab import Vocab
 
@@ -129,9 +131,16 @@ SLICE_CHARACTERS = 1 << 20  # of one text, tokenised at once: the library takes 
 
 
 def encoder_of(
-    tokenizer: PreTrainedTokenizerFast, *, dtype: str, slice_characters: int = SLICE_CHARACTERS
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    dtype: str,
+    slice_characters: int = SLICE_CHARACTERS,
+    literal_specials: bool = False,
 ) -> Callable[[list[str]], list[np.ndarray]]:
     """A function from texts to their ids, ``dtype`` [n] each, with the tokenizer's own template and never truncated.
+
+    Special tokens that a text spells out, such as "[MASK]", are encoded as text; with ``literal_specials`` they become
+    the special ids.
 
     Texts of more than ``slice_characters`` go through in slices that begin with white space, where pre-tokenizers part
     words anyway; the ids are the same, and the memory is a slice's.
@@ -141,6 +150,8 @@ def encoder_of(
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.no_truncation()
     backend.no_padding()
+    if not literal_specials:
+        encode_specials_as_text(backend, tokenizer)
 
     def encode_long(text: str) -> np.ndarray:
         (start, end), *rest = _slices(text, slice_characters)
@@ -226,11 +237,14 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
             clean_up_tokenization_spaces=False,
             add_prefix_space=splitter.get("add_prefix_space", False),
         )
-    for key, value in get_tokenizer_config(name, local_files_only=name_or_folder.is_dir()).items():
+    config = get_tokenizer_config(name, local_files_only=name_or_folder.is_dir())
+    for key, value in config.items():
         if key.endswith(("_file", "_files")):
             for file in value if isinstance(value, list) else [value]:
                 if isinstance(file, str) and Path(file).name != file:
                     raise DataError(f"tokenizer_config.json: {key} {file!r} leads out of the folder")
+    if needs_build(config):
+        return build(name, config)
     return AutoTokenizer.from_pretrained(name, local_files_only=name_or_folder.is_dir(), trust_remote_code=False)
 
 
