@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from composer import DataSpec, Evaluator, Trainer
 from composer.core import Callback, Engine
@@ -281,9 +282,19 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
         loader,
         batch_transforms=batch_transforms,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),
-        get_num_tokens_in_batch=count_tokens,
+        get_num_tokens_in_batch=_tokens_for_composer,
         split_batch=micro_batches,
     )
+
+
+def _tokens_for_composer(batch: Batch) -> dict[str, Any]:
+    """`count_tokens`, for a trainer that divides by the supervised tokens of a batch over all processes.
+
+    Where there are none that would be a division by zero. Too small to change any sum, this makes their loss 0; the
+    guard then leaves the update out. The same type whatever the count, since it is summed over the processes.
+    """
+    counts = count_tokens(batch)
+    return {**counts, "loss_generating": np.float64(counts["loss_generating"] or 1e-30)}
 
 
 def _corrupt_for_evaluation(batch: Batch, *, objective: Objective, vocab: Vocab, seed: int) -> Batch:

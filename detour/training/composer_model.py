@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from detour.batch import Batch
+from detour.errors import DataError
 from detour.model.encoder import Encoder, Layer, LossSum
 
 
@@ -30,6 +31,10 @@ class TokenLoss(Metric):
         self.count += outputs.supervised
 
     def compute(self) -> Tensor:
+        if not self.count:
+            raise DataError(
+                "held-out loss: none of the held-out tokens is supervised; data.validation seems to hold special tokens only"
+            )
         return self.total / self.count
 
 
