@@ -11,7 +11,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from composer import DataSpec, Evaluator, Trainer
 from composer.core import Callback, Engine
@@ -20,14 +19,14 @@ from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
 from detour import objectives
-from detour.batch import Batch, count_tokens, micro_batches
+from detour.batch import Batch, micro_batches
 from detour.config.check import arch, phase_schedule, wsd
 from detour.config.schema import RunConfig, StreamConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import ConfigError, DataError, StoppedError
-from detour.export.start import Start, check_tokenizer, read_start
+from detour.export.start import Start, check_tokenizer, read_start, start_record
 from detour.match import fitted
 from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
@@ -41,7 +40,7 @@ from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
 from detour.training.checkpoint import Checkpoint
 from detour.training.choice import checkpoint_to_resume
-from detour.training.composer_model import DetourModel
+from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.failures import FailureWatch
 from detour.training.guard import StepGuard
 from detour.training.intervals import EveryTokens
@@ -75,7 +74,7 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     record = run_record(run, tokenizer=identity)
     resumed = checkpoint_to_resume(run, record)
     start = None if resumed else read_start(run)
-    record["start"] = _start_record(resumed, start)
+    record["start"] = start_record(resumed, start)
     if not resumed:
         check_tokenizer(run, tokenizer)
     schedule, folder = phase_schedule(run), RunFolder.of(run)
@@ -232,14 +231,6 @@ def build_encoder(
     return encoder
 
 
-def _start_record(resumed: Checkpoint | None, start: Start | None) -> Any:
-    """What the run remembers of the model it started from; its folder may change or go away meanwhile."""
-    if resumed is None:
-        return start.record() if start else None
-    with resumed.understood():
-        return resumed.state()["run"].get("start")
-
-
 def _batches_of(resumed: Checkpoint | None) -> int:
     if resumed is None:
         return 0
@@ -282,19 +273,9 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
         loader,
         batch_transforms=batch_transforms,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),
-        get_num_tokens_in_batch=_tokens_for_composer,
+        get_num_tokens_in_batch=tokens_for_trainer,
         split_batch=micro_batches,
     )
-
-
-def _tokens_for_composer(batch: Batch) -> dict[str, Any]:
-    """`count_tokens`, for a trainer that divides by the supervised tokens of a batch over all processes.
-
-    Where there are none that would be a division by zero. Too small to change any sum, this makes their loss 0; the
-    guard then leaves the update out. The same type whatever the count, since it is summed over the processes.
-    """
-    counts = count_tokens(batch)
-    return {**counts, "loss_generating": np.float64(counts["loss_generating"] or 1e-30)}
 
 
 def _corrupt_for_evaluation(batch: Batch, *, objective: Objective, vocab: Vocab, seed: int) -> Batch:

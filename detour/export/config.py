@@ -53,7 +53,10 @@ _NO_EFFECT = {  # on the encoder and its language-modelling head: the modelling 
     "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id",
     "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
 }  # fmt: skip
-_NEVER_CARRIED = ("auto_map", "quantization_config")  # point to files, or to a form of the weights, that an export has not
+_NEVER_CARRIED = (
+    "auto_map",
+    "quantization_config",
+)  # point to files, or to a form of the weights, that an export has not
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -134,7 +137,9 @@ def _set_window(values: dict[str, Any], config: dict[str, Any], *, decoder: bool
         if values.setdefault("local_attention", 2 * half) // 2 != half:
             raise ValueError(f"sliding_window is {half}, expected half of local_attention, {values['local_attention']}")
     elif half is not None:
-        raise ValueError(f"sliding_window is {half} and local_attention is missing; versions of transformers differ here")
+        raise ValueError(
+            f"sliding_window is {half} and local_attention is missing; versions of transformers differ here"
+        )
     if decoder:
         values["causal_left_window"] = values.get("local_attention", 128) // 2 - 1
 
@@ -158,15 +163,15 @@ def _thetas(config: dict[str, Any], *, decoder: bool) -> tuple[float, float]:
         ValueError: The embeddings are scaled (YaRN, linear, ...), or two places state different bases.
     """
     if config.get("rope_scaling") is not None:
-        _refuse_scaling(config["rope_scaling"], "rope_scaling")
+        _plain_rope(config["rope_scaling"], "rope_scaling")
     if "rope_parameters" in config:  # transformers >= 5: one record a layer type
         thetas = []
         for kind, old in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
             record = (config["rope_parameters"] or {}).get(kind)
-            _refuse_scaling(record, f"rope_parameters.{kind}")
-            theta = _number(record.get("rope_theta"), f"rope_parameters.{kind}.rope_theta")
+            where = f"rope_parameters.{kind}"
+            theta = _number(_plain_rope(record, where).get("rope_theta"), f"{where}.rope_theta")
             if config.get(old) not in (None, theta):
-                raise ValueError(f"{old} is {config[old]}, and rope_parameters.{kind}.rope_theta is {theta}")
+                raise ValueError(f"{old} is {config[old]}, and {where}.rope_theta is {theta}")
             thetas.append(theta)
         return thetas[0], thetas[1]
     global_theta = _number(config.get("global_rope_theta", 160_000.0), "global_rope_theta")
@@ -176,8 +181,8 @@ def _thetas(config: dict[str, Any], *, decoder: bool) -> tuple[float, float]:
     return global_theta, _number(local_theta, "local_rope_theta")
 
 
-def _refuse_scaling(record: Any, where: str) -> None:
-    """Raises ValueError unless the record describes the original rotary embedding and nothing more."""
+def _plain_rope(record: Any, where: str) -> dict[str, Any]:
+    """The record, if it describes the original rotary embedding and nothing more; else raises ValueError."""
     if not isinstance(record, dict):
         raise ValueError(f"{where} is {record!r}, expected a mapping with rope_type and rope_theta")
     for key in ("rope_type", "type"):  # "type" in older files
@@ -189,6 +194,7 @@ def _refuse_scaling(record: Any, where: str) -> None:
             raise ValueError(f"{where}: {key} is {value!r}, which the default rope_type does not have")
     if where == "rope_scaling" and record.get("rope_theta") is not None:
         raise ValueError(f"{where}: rope_theta is {record['rope_theta']!r}; only global_rope_theta is read")
+    return record
 
 
 def _number(value: Any, where: str) -> float:

@@ -17,6 +17,7 @@ from detour.data.tokenizer_differences import other_rules, vocabulary_difference
 from detour.errors import DataError, ModelError
 from detour.export import hf
 from detour.model.encoder import TIED, Encoder
+from detour.training.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 _FREE = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
@@ -104,6 +105,14 @@ def check_tokenizer(run: RunConfig, tokenizer: PreTrainedTokenizerFast) -> None:
     if not run.model.allow_tokenizer_mismatch:
         raise DataError(f"{text}. If this is meant, set model.allow_tokenizer_mismatch: true")
     log.warning("%s (model.allow_tokenizer_mismatch)", text)
+
+
+def start_record(resumed: Checkpoint | None, start: Start | None) -> dict[str, Any] | None:
+    """What the run remembers of the model it started from, whose folder may change or go away meanwhile."""
+    if resumed is None:
+        return start.record() if start else None
+    with resumed.understood():
+        return resumed.state()["run"].get("start")
 
 
 def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ def test_the_check_fails_where_another_tokenizer_lies_in_the_folder(out, tokeniz
 
 def test_the_check_fails_where_a_weight_differs(out, tokenizer):
     changed = torch.randn(96, 32, generator=torch.Generator().manual_seed(1))
-    with pytest.raises(ModelError, match="AutoModel of transformers .*hidden states are not the encoder's"):
+    with pytest.raises(ModelError, match=r"AutoModel of transformers .*hidden states are not the encoder's"):
         check(out, tokenizer, **{"model.layers.2.attn.Wqkv.weight": changed})
 
 

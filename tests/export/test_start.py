@@ -85,7 +85,9 @@ def test_the_head_of_a_trunk_is_drawn_from_the_seed_with_modernbert_s_spread(tru
 
     assert torch.equal(head(1), head(1))
     assert not torch.equal(head(1), head(2))
-    assert "has no language-modelling head (it is a ModernBertModel); one is drawn at random from seed 17" in caplog.text
+    assert (
+        "has no language-modelling head (it is a ModernBertModel); one is drawn at random from seed 17" in caplog.text
+    )
     # Hugging Face's _init_weights: 0.02 / sqrt(2 layers), cut at two standard deviations, which leaves 0.88 of it
     drawn = torch.cat([head(seed).flatten() for seed in range(4)])
     assert drawn.std().item() == pytest.approx(0.88 * 0.02 / 6**0.5, rel=0.05)

@@ -72,9 +72,7 @@ def test_an_empty_batch_changes_no_weight_and_moves_the_clock(tiny_run, rows, st
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_two_processes_agree_with_one_where_one_of_them_has_nothing_to_learn(
-    tiny_run, rows, start, left, parallelism
-):
+def test_two_processes_agree_with_one_where_one_of_them_has_nothing_to_learn(tiny_run, rows, start, left, parallelism):
     folder = rows("rows", 20, EMPTY | {16, 18})  # whichever way the rows of a batch are shared out
     alone = run_on(tiny_run, folder, "alone")
     both = run_on(tiny_run, folder, parallelism, system={"parallelism": parallelism})
@@ -84,11 +82,11 @@ def test_two_processes_agree_with_one_where_one_of_them_has_nothing_to_learn(
         assert first.tokens == second.tokens
         one, two = first.tensors("model"), second.tensors("model")
         assert max((tensor - two[name]).abs().max().item() for name, tensor in one.items()) < 1e-5
-    entries = [left(run).last.state()["callbacks"]["Ledger"]["entries"][0] for run in (alone, both)]
-    assert [(entry["steps"], entry["skipped"], entry["supervised"]) for entry in entries][0] == (
-        entries[1]["steps"], entries[1]["skipped"], entries[1]["supervised"],
-    )  # fmt: skip
-    assert entries[1]["skipped"] == 1
+    one, two = (left(run).last.state()["callbacks"]["Ledger"]["entries"][0] for run in (alone, both))
+    assert [one[key] for key in ("steps", "skipped", "supervised")] == [
+        two[key] for key in ("steps", "skipped", "supervised")
+    ]
+    assert two["skipped"] == 1
 
 
 def test_a_resume_behind_an_empty_batch_is_bitwise_the_unbroken_run(tiny_run, rows, start, left, assert_same_end):
