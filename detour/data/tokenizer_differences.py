@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerFast
 
-from detour.data.tokenizer import ROLES, fingerprint
+from detour.data.tokenizer import fingerprint
 
 SHOWN = 3
 
@@ -12,8 +12,8 @@ SHOWN = 3
 def vocabulary_differences(start: PreTrainedTokenizerFast, given: PreTrainedTokenizerFast) -> list[str]:
     """What keeps ``given`` from giving the ids of ``start`` the same meaning, a line each; empty if nothing does.
 
-    Compared are the tokens of all ids and the ids of the mask, padding and other roles. Rules that split text are not
-    (see `other_rules`): under another rule an id still means its token.
+    Compared are the tokens of all ids, and which of them is the mask. Rules that split text and the template around it are
+    not (see `other_rules`): under another rule an id still means its token.
     """
     before = {id: token for token, id in start.get_vocab().items()}
     after = {id: token for token, id in given.get_vocab().items()}
@@ -27,13 +27,11 @@ def vocabulary_differences(start: PreTrainedTokenizerFast, given: PreTrainedToke
         if ids:
             shown = ", ".join(f"{id} {tokens[id]!r}" for id in sorted(ids)[:SHOWN])
             lines.append(f"{len(ids):,} ids {what} ({shown})")
-    for role in ROLES:
-        there, here = (getattr(tokenizer, f"{role}_id") for tokenizer in (start, given))
-        if there != here and there is not None:
-            lines.append(f"{role} is id {there} there and {here} here")
+    if start.mask_token_id != given.mask_token_id:
+        lines.append(f"mask_token is id {start.mask_token_id} there and {given.mask_token_id} here")
     return lines
 
 
 def other_rules(start: PreTrainedTokenizerFast, given: PreTrainedTokenizerFast) -> bool:
-    """Whether tokenizers of one vocabulary still split some text differently: by merges, normalization or template."""
+    """Whether tokenizers of one vocabulary still encode some text differently: by merges, normalization or template."""
     return fingerprint(start) != fingerprint(given)
