@@ -95,7 +95,7 @@ def check_tokenizer(run: RunConfig, tokenizer: PreTrainedTokenizerFast) -> None:
         lines = vocabulary_differences(start, tokenizer)
         if not lines and other_rules(start, tokenizer):
             log.warning(
-                "model.tokenizer: %s has the vocabulary of the one in %s, and splits text by other rules", given, init
+                "model.tokenizer: %s has the vocabulary of the one in %s, and encodes text by other rules", given, init
             )
     except DataError as error:
         lines = [f"the one in {init} cannot be read to compare ({error})"]

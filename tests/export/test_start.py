@@ -206,7 +206,7 @@ def test_other_rules_over_the_same_vocabulary_are_said(trunk, run_from, corpus, 
     spec["normalizer"] = {"type": "Lowercase"}
     path.write_text(json.dumps(spec))
     check_tokenizer(run_from(trunk, tokenizer=str(corpus.tokenizer)), load_tokenizer(corpus.tokenizer))
-    assert "splits text by other rules" in caplog.text
+    assert "encodes text by other rules" in caplog.text
 
 
 def test_a_start_folder_without_a_tokenizer_cannot_be_compared_and_says_so(tmp_path, run_from, corpus, caplog):
