@@ -13,6 +13,7 @@ from typing import Any, Optional
 from data_prep import sources, steps
 from detour.config.load import read_into
 from detour.config.schema import MISSING
+from detour.data.manifest import SPECIAL_TOKENS_IN_TEXT
 from detour.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -91,6 +92,8 @@ class PrepareConfig:
         row_tokens: Length of a row.
         seed: Of the split and of the order of documents and rows.
         processes: Worker processes; the result does not depend on it.
+        special_tokens_in_text: What a special token that a text spells out ("[MASK]") becomes: "text", so that only the
+            template sets special ids, or "special".
         strict: Stop at the first line, row or file that cannot be used, in place of counting it.
         validation_share: Share of the documents held out of each source that names no validation_paths.
         part_megabytes: Text that a worker takes on at a time. Part of the result's bookkeeping, not of its rows.
@@ -103,6 +106,7 @@ class PrepareConfig:
     row_tokens: int = MISSING
     seed: int = 0
     processes: int = 1
+    special_tokens_in_text: str = "text"
     strict: bool = False
     validation_share: float = 0.0
     part_megabytes: int = 16
@@ -126,6 +130,9 @@ def _problems(config: PrepareConfig) -> Iterator[str]:
     for key, low in {"row_tokens": 8, "processes": 1, "part_megabytes": 1}.items():
         if getattr(config, key) < low:
             yield f"{key}: {getattr(config, key)}, expected at least {low}"
+    if config.special_tokens_in_text not in SPECIAL_TOKENS_IN_TEXT:
+        expected = " or ".join(SPECIAL_TOKENS_IN_TEXT)
+        yield f"special_tokens_in_text: {config.special_tokens_in_text!r}, expected {expected}"
     if not 0 <= config.validation_share < 1:
         yield f"validation_share: {config.validation_share}, expected a share in [0, 1)"
     if not config.sources:

@@ -33,6 +33,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.without_tokens = 0
+        self.literal_specials = 0
         self.lengths: Counter[int] = Counter()
         self.per_file: dict[Path, int] = {}
         self.licences: dict[Path, set[str]] = {}
@@ -65,6 +66,7 @@ def pack_corpus(
     seed: int = 0,
     strict: bool = False,
     overwrite: bool = False,
+    special_tokens_in_text: str = "text",
     on_read: Callable[[int], None] = lambda bytes_read: None,
 ) -> tuple[ShardManifest, ReadReport]:
     """Reads, tokenises, packs and writes a corpus.
@@ -78,6 +80,7 @@ def pack_corpus(
         seed: Seeds the order of the rows.
         strict: Stop at the first unusable line.
         overwrite: Replace a dataset in ``out``.
+        special_tokens_in_text: See `Tokeniser`.
         on_read: Told the bytes read so far.
 
     Returns:
@@ -90,7 +93,8 @@ def pack_corpus(
     """
     if row_tokens < 8:
         raise DataError(f"--row-tokens is {row_tokens}, expected 8 or more")
-    files, tokeniser, report, tally = find_files(inputs), Tokeniser(tokenizer), ReadReport(), _Tally()
+    files, tokeniser = find_files(inputs), Tokeniser(tokenizer, special_tokens_in_text)
+    report, tally = ReadReport(), _Tally()
 
     def documents() -> Iterator[Document]:
         for document in read_documents(files, text_column=text_column, strict=strict, report=report):
@@ -99,7 +103,8 @@ def pack_corpus(
             yield document
 
     def pieces() -> Iterator[np.ndarray]:
-        for _, ids in tokeniser(documents()):
+        for document, ids in tokeniser(documents()):
+            tally.literal_specials += tokeniser.literal_specials(document.text)
             if ids is None:
                 tally.without_tokens += 1
                 continue
@@ -115,6 +120,7 @@ def pack_corpus(
             empty_skipped=report.skipped["empty text"] + tally.without_tokens,
             documents_split=sum(n for length, n in tally.lengths.items() if length > row_tokens),
             document_lengths=tally.lengths,
+            literal_special_tokens=tally.literal_specials,
         )
     on_read(report.bytes_read)
     return manifest, report
@@ -129,6 +135,9 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of the order of rows.")] = 0,
     strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be used.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a dataset that is already in --out.")] = False,
+    special_tokens_in_text: Annotated[
+        str, typer.Option(help='What a special token spelled out in a text, "[MASK]", becomes: "text" or "special".')
+    ] = "text",
 ) -> None:
     """Tokenise and pack text into shards of fixed-length rows."""
     console = Console(stderr=True)
@@ -146,15 +155,16 @@ def main(
                 seed=seed,
                 strict=strict,
                 overwrite=overwrite,
+                special_tokens_in_text=special_tokens_in_text,
                 on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
             )
     except DetourError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    _print_report(manifest, report, out)
+    _print_report(manifest, report, out, special_tokens_in_text)
 
 
-def _print_report(manifest: ShardManifest, report: ReadReport, out: Path) -> None:
+def _print_report(manifest: ShardManifest, report: ReadReport, out: Path, special_tokens_in_text: str) -> None:
     console, counts = Console(), manifest.counts
     table = Table("", "", title=str(out), show_header=False)
     for name, value in (
@@ -168,6 +178,9 @@ def _print_report(manifest: ShardManifest, report: ReadReport, out: Path) -> Non
         table.add_row(name, f"{value:,}")
     table.add_row("utilisation", f"{manifest.utilisation:.2%}")
     console.print(table)
+    if counts.literal_special_tokens:
+        became = "encoded as text" if special_tokens_in_text == "text" else "encoded as special tokens"
+        console.print(f"special tokens spelled out in the text: {counts.literal_special_tokens:,}, {became}")
     for reason, n in report.skipped.items():
         if reason != "empty text":
             places = ", ".join(report.examples[reason])

@@ -195,7 +195,8 @@ def _sign(job: Job, pass_index: int, part: Part, documents: Iterator[Document], 
 
 
 def _tokenise(job: Job, pass_index: int, part: Part, documents: Iterator[Document]) -> dict[str, Any]:
-    tokeniser = tokeniser_of(job.config.tokenizer)
+    tokeniser = tokeniser_of(job.config.tokenizer, job.config.special_tokens_in_text)
+    literal = {"train": 0, "validation": 0}
     lengths, repeats, keys, held_out, empty = [], [], [], [], 0
     seen: dict[str, dict[str, set[str]]] = {
         side: {"licence": set(), "language": set()} for side in ("train", "validation")
@@ -210,6 +211,7 @@ def _tokenise(job: Job, pass_index: int, part: Part, documents: Iterator[Documen
             repeats.append(document.repeats)
             keys.append(xxhash.xxh64_intdigest(document.id, seed=job.config.seed))
             held_out.append(_is_held_out(job, part, document))
+            literal["validation" if held_out[-1] else "train"] += tokeniser.literal_specials(document.text)
             for what in ("licence", "language"):
                 if value := getattr(document, what):
                     seen["validation" if held_out[-1] else "train"][what].add(value)
@@ -221,7 +223,7 @@ def _tokenise(job: Job, pass_index: int, part: Part, documents: Iterator[Documen
         held_out=np.array(held_out, bool),
     )
     said = {side: {what: sorted(values) for what, values in found.items()} for side, found in seen.items()}
-    return {"documents": len(lengths), "without_tokens": empty, "seen": said}
+    return {"documents": len(lengths), "without_tokens": empty, "literal_specials": literal, "seen": said}
 
 
 def _is_held_out(job: Job, part: Part, document: Document) -> bool:

@@ -292,6 +292,8 @@ def show(record: dict[str, Any], out: str) -> None:
             column = step["options"]["column"]
             console.print(f"upsample: no document's '{column}' fits; nothing is repeated", style="yellow", markup=False)
     for name, source in record["sources"].items():
+        if literal := sum(folder.get("literal_special_tokens", 0) for folder in source["folders"].values()):
+            console.print(f"{name}: special tokens spelled out in the text: {literal:,}", style="yellow", markup=False)
         if "train" not in source["folders"]:
             console.print(f"{name}: nothing to train on, no part of the mixture", style="yellow", markup=False)
         for reason, n in source["skipped"].items():

@@ -17,14 +17,14 @@ from composer.loggers import LoggerDestination, WandBLogger
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
-from detour.batch import count_tokens, micro_batches
+from detour.batch import micro_batches
 from detour.config.check import arch, phase_schedule, wsd
 from detour.config.schema import RunConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
-from detour.errors import ConfigError, DataError, ModelError, StoppedError
-from detour.export import hf
+from detour.errors import ConfigError, DataError, StoppedError
+from detour.export.start import Start, check_tokenizer, read_start, start_record
 from detour.match import fitted
 from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
@@ -37,7 +37,7 @@ from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
 from detour.training.checkpoint import Checkpoint
 from detour.training.choice import checkpoint_to_resume, measurement_changes
-from detour.training.composer_model import DetourModel
+from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.failures import FailureWatch
 from detour.training.guard import StepGuard
 from detour.training.held_out import HeldOut
@@ -70,10 +70,14 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     record = run_record(run, tokenizer=identity)
     resumed = checkpoint_to_resume(run, record)
     changes = measurement_changes(run, record, resumed)
+    start = None if resumed else read_start(run)
+    record["start"] = start_record(resumed, start)
+    if not resumed:
+        check_tokenizer(run, tokenizer)
     schedule, folder = phase_schedule(run), RunFolder.of(run)
 
     reproducibility.seed_all(run.seed)
-    encoder = build_encoder(run, resumed, device=device)
+    encoder = build_encoder(run, resumed, device=device, start=start)
     boundaries = schedule.boundaries[1:]
     held_out = HeldOut(run, identity)
     rows = _loader(run, device_rows, identity, held_out)
@@ -205,48 +209,32 @@ def _train(run: RunConfig) -> None:
             )
 
 
-def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu") -> Encoder:
+def build_encoder(
+    run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu", start: Start | None = None
+) -> Encoder:
     """The model with its weights: a checkpoint's, a Hugging Face folder's, or fresh ones from the current seed.
+
+    Args:
+        run: The configuration.
+        resumed: The checkpoint to continue from.
+        device: "cpu" or "gpu".
+        start: What `read_start` gave; left out, it is read here.
 
     Raises:
         ModelError: The folder's architecture is not the configured one, or its weights do not fit.
     """
-    wanted = arch(run)
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
     backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=dtype)
-    encoder = Encoder(wanted, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
-    weights = None
+    encoder = Encoder(arch(run), backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
     if resumed is not None:
         weights = resumed.tensors("model")
-    elif run.model.init is not None:
-        source = hf.fetch(run.model.init)
-        found = hf.read_architecture(source)
-        _check_architecture(run.model.init, asdict(found), asdict(wanted))
-        if found.causal_left != wanted.causal_left:
-            log.warning(
-                "%s: causal layers saw %d keys to the left, this run sees %d (model.architecture.causal_left_window)",
-                run.model.init, found.causal_left, wanted.causal_left,
-            )  # fmt: skip
-        weights = hf.read_weights(source, wanted)
-    if weights is not None:
-        with resumed.understood() if resumed is not None else nullcontext():
+        with resumed.understood():
             encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
+    elif start := start or read_start(run):
+        start.load_into(encoder)
     if run.model.compile:
         encoder.compile_regions()
     return encoder
-
-
-def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """All that decides what the weights mean must agree; dropout, initialisation and length limits are free."""
-    free = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
-            "max_position_embeddings", "causal_left_window")  # fmt: skip
-    lines = [
-        f"{key} is {found[key]}, configured {wanted[key]}"
-        for key in found
-        if key not in free and found[key] != wanted[key]
-    ]
-    if lines:
-        raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))
 
 
 def _batches_of(resumed: Checkpoint | None) -> int:
@@ -291,7 +279,7 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
         loader,
         batch_transforms=batch_transforms,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),
-        get_num_tokens_in_batch=count_tokens,
+        get_num_tokens_in_batch=tokens_for_trainer,
         split_batch=micro_batches,
     )
 

@@ -109,6 +109,7 @@ class RowWriter:
         empty_skipped: int,
         documents_split: int,
         document_lengths: Mapping[int, int] | None = None,
+        literal_special_tokens: int = 0,
     ) -> ShardManifest:
         """Writes index and manifest and moves the folder into place.
 
@@ -118,6 +119,7 @@ class RowWriter:
             empty_skipped: As above.
             documents_split: As above.
             document_lengths: Documents by their number of tokens, before they were cut; goes into ``lengths.npy``.
+            literal_special_tokens: For the manifest, see `Counts`.
 
         Raises:
             DataError: No row was written.
@@ -139,6 +141,7 @@ class RowWriter:
                 pieces=self.pieces,
                 tokens=self.tokens,
                 rows=self.rows,
+                literal_special_tokens=literal_special_tokens,
             ),
             sources=tuple(sources),
             shards=tuple(_shard_file(shard["raw_data"]) for shard in self._mds.shards),

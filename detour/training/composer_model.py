@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from composer.models import ComposerModel
 from torch import Tensor
 from torchmetrics import Metric
 
-from detour.batch import Batch
+from detour.batch import Batch, count_tokens
+from detour.errors import DataError
 from detour.model.encoder import Encoder, Layer, LossSum
+
+
+def tokens_for_trainer(batch: Batch) -> dict[str, Any]:
+    """`count_tokens`, for a trainer that divides by the supervised tokens of a batch over all processes.
+
+    Where there are none that would be a division by zero. Too small to change any sum, 1e-30 makes their loss 0; the guard
+    then leaves the update out. The type is the same whatever the count, since it is summed over the processes.
+    """
+    counts = count_tokens(batch)
+    return {**counts, "loss_generating": np.float64(counts["loss_generating"] or 1e-30)}
 
 
 class TokenLoss(Metric):
@@ -38,6 +50,10 @@ class TokenLoss(Metric):
 
     def compute(self) -> Tensor:
         """The loss over all of them. Afterwards ``sums`` holds losses and tokens of all processes, [draws, folders] each."""
+        if not self.count.sum():
+            raise DataError(
+                "held-out loss: none of the held-out tokens is supervised; data.validation seems to hold special tokens only"
+            )
         self.sums = (self.total.clone(), self.count.clone())
         return self.total.sum() / self.count.sum()
 

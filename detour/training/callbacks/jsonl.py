@@ -37,6 +37,7 @@ class JsonlLogger(LoggerDestination):
     def __init__(self, path: Path, *, batches_trained: int) -> None:
         self.path = path
         self._line: dict[str, float] = {}
+        self._without_loss = False
         self._is_writer = dist.get_global_rank() == 0
         if self._is_writer:
             self._drop_after(batches_trained)
@@ -84,9 +85,14 @@ class JsonlLogger(LoggerDestination):
         if self._is_writer:
             self._append(state, event)
 
+    def leave_out_loss(self) -> None:
+        """For a batch in which nothing carried loss: its line will have no training loss, where there would be a 0."""
+        self._without_loss = True
+
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         if self._is_writer:
-            wanted = {k: v for k, v in metrics.items() if not k.startswith(("time/", "metrics/", "trainer/"))}
+            unwanted = ("time/", "metrics/", "trainer/", *(["loss/train/"] if self._without_loss else []))
+            wanted = {k: v for k, v in metrics.items() if not k.startswith(unwanted)}
             self._line.update({k: v.item() if hasattr(v, "item") else v for k, v in wanted.items()})
 
     def batch_end(self, state: State, logger: Logger) -> None:
@@ -98,7 +104,7 @@ class JsonlLogger(LoggerDestination):
     def _write(self, state: State) -> None:
         if self._line:
             self._append(state, self._line)
-        self._line = {}
+        self._line, self._without_loss = {}, False
 
     def _append(self, state: State, values: dict[str, Any]) -> None:
         line = {"batch": state.timestamp.batch.value, "token": state.timestamp.token.value, **values}
