@@ -15,8 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import detour
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
@@ -94,6 +92,8 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Versions, machine and commit. Nothing personal, no paths, no environment variables."""
+    import torch
+
     packages = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
     try:
         commit = subprocess.run(
