@@ -28,10 +28,10 @@ from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import ConfigError, DataError, ModelError, StoppedError
 from detour.export import hf
 from detour.match import fitted
-from detour.model.backends import select
+from detour.model.backends import BACKENDS, select
 from detour.model.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
-from detour.record import RunFolder, run_record, write_run_files
+from detour.record import RunFolder, run_record, weights_sha256, write_run_files
 from detour.redact import redacted
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
@@ -77,6 +77,7 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device)
+    record |= _beginning(resumed, encoder, device)
     rows = _loader(run, run.data.train, device_rows, identity, training=True)
     boundaries = schedule.boundaries[1:]
     evaluators = _evaluators(run, vocab, identity, boundaries)
@@ -185,7 +186,8 @@ def _train(run: RunConfig) -> None:
         log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
     else:
         if dist.get_global_rank() == 0:
-            write_run_files(run)
+            (checkpointer,) = (each for each in trainer.state.callbacks if isinstance(each, Checkpointer))
+            write_run_files(run, checkpointer.record)
         with stop.listening(), watch.watching():
             if done == 0 and trainer.state.evaluators:
                 trainer.eval()
@@ -241,6 +243,18 @@ def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, An
     ]
     if lines:
         raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))
+
+
+def _beginning(resumed: Checkpoint | None, encoder: Encoder, device: str) -> dict[str, Any]:
+    """What else the run's record says: the weights at token 0, by their hash, and what "auto" stood for."""
+    backend = next(name for name, function in BACKENDS.items() if function is encoder.backend)
+    if resumed is None:
+        weights = {name: tensor for name, tensor in encoder.state_dict().items() if name != TIED}
+        start = weights_sha256(weights)
+    else:
+        with resumed.understood():
+            start = resumed.state()["run"].get("start_weights")  # None in runs of before it was recorded
+    return {"start_weights": start, "resolved": {"system.device": device, "model.attention_backend": backend}}
 
 
 def _batches_of(resumed: Checkpoint | None) -> int:

@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(data_commands)
 app.add_typer(probe_commands)
 app.registered_commands += evaluation_commands.registered_commands
+NOT_THE_SAME = 3  # exit code of `detour compare`; 1 is an error, and 2 a command line that cannot be read
 Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
 Overrides = Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]  # noqa: UP045
 
@@ -99,25 +100,32 @@ def report(
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run's folder.", metavar="A")],
-    second: Annotated[Path, typer.Argument(help="Another one's.", metavar="B")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of two or more runs.", metavar="RUN...")],
+    differ: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="A key that is meant to differ, and all below it: phases, schedule.peak_lr; may be repeated."
+        ),
+    ] = None,
+    json_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--json", help="Also write it all to this file.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Say whether two runs consumed the same rows in the same order, and what each cost; exit code 2 if they did not."""
-    from detour.data.fingerprint import compare as compare_rows
-    from detour.export.run import choose_checkpoint
-    from detour.match import side_by_side
+    """Compare runs: start weights, tokenizer, data, rows, every setting, costs, final losses.
 
-    states = []
-    for run in (first, second):
-        checkpoint = choose_checkpoint(run / "checkpoints")
-        with checkpoint.understood():
-            ledger = checkpoint.state()["callbacks"]["Ledger"]
-            states.append((ledger["fingerprint"], ledger["entries"]))
-    result = compare_rows(*(fingerprint for fingerprint, _ in states))
-    print(result.text)
-    print(side_by_side(*(entries for _, entries in states)))
-    if not result.same:
-        raise typer.Exit(2)
+    Exit code 0 if everything that was not declared by --differ is known and equal, 3 if not.
+    """
+    from detour.analysis.compare import compare_runs
+    from detour.analysis.compare_tables import tables, write_json
+    from detour.console import show
+
+    found = compare_runs(runs, differ=differ or [])
+    show(*tables(found))
+    if json_file is not None:
+        write_json(found, json_file)
+    if not found.same:
+        raise typer.Exit(NOT_THE_SAME)
 
 
 @app.command()
