@@ -25,8 +25,8 @@ from detour.config.schema import RunConfig, StreamConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
-from detour.errors import ConfigError, DataError, ModelError, StoppedError
-from detour.export import hf
+from detour.errors import ConfigError, DataError, StoppedError
+from detour.export.start import Start, check_tokenizer, read_start
 from detour.match import fitted
 from detour.model.backends import BACKENDS, select
 from detour.model.encoder import TIED, Encoder
@@ -73,10 +73,14 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
     resumed = checkpoint_to_resume(run, record)
+    start = None if resumed else read_start(run)
+    record["start"] = _start_record(resumed, start)
+    if not resumed:
+        check_tokenizer(run, tokenizer)
     schedule, folder = phase_schedule(run), RunFolder.of(run)
 
     reproducibility.seed_all(run.seed)
-    encoder = build_encoder(run, resumed, device=device)
+    encoder = build_encoder(run, resumed, device=device, start=start)
     record |= _beginning(resumed, encoder, device)
     rows = _loader(run, run.data.train, device_rows, identity, training=True)
     boundaries = schedule.boundaries[1:]
@@ -201,48 +205,40 @@ def _train(run: RunConfig) -> None:
             )
 
 
-def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu") -> Encoder:
+def build_encoder(
+    run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu", start: Start | None = None
+) -> Encoder:
     """The model with its weights: a checkpoint's, a Hugging Face folder's, or fresh ones from the current seed.
+
+    Args:
+        run: The configuration.
+        resumed: The checkpoint to continue from.
+        device: "cpu" or "gpu".
+        start: What `read_start` gave; left out, it is read here.
 
     Raises:
         ModelError: The folder's architecture is not the configured one, or its weights do not fit.
     """
-    wanted = arch(run)
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
     backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=dtype)
-    encoder = Encoder(wanted, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
-    weights = None
+    encoder = Encoder(arch(run), backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
     if resumed is not None:
         weights = resumed.tensors("model")
-    elif run.model.init is not None:
-        source = hf.fetch(run.model.init)
-        found = hf.read_architecture(source)
-        _check_architecture(run.model.init, asdict(found), asdict(wanted))
-        if found.causal_left != wanted.causal_left:
-            log.warning(
-                "%s: causal layers saw %d keys to the left, this run sees %d (model.architecture.causal_left_window)",
-                run.model.init, found.causal_left, wanted.causal_left,
-            )  # fmt: skip
-        weights = hf.read_weights(source, wanted)
-    if weights is not None:
-        with resumed.understood() if resumed is not None else nullcontext():
+        with resumed.understood():
             encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
+    elif start := start or read_start(run):
+        start.load_into(encoder)
     if run.model.compile:
         encoder.compile_regions()
     return encoder
 
 
-def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """All that decides what the weights mean must agree; dropout, initialisation and length limits are free."""
-    free = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
-            "max_position_embeddings", "causal_left_window")  # fmt: skip
-    lines = [
-        f"{key} is {found[key]}, configured {wanted[key]}"
-        for key in found
-        if key not in free and found[key] != wanted[key]
-    ]
-    if lines:
-        raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))
+def _start_record(resumed: Checkpoint | None, start: Start | None) -> Any:
+    """What the run remembers of the model it started from; its folder may change or go away meanwhile."""
+    if resumed is None:
+        return start.record() if start else None
+    with resumed.understood():
+        return resumed.state()["run"].get("start")
 
 
 def _beginning(resumed: Checkpoint | None, encoder: Encoder, device: str) -> dict[str, Any]:

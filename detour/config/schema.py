@@ -21,7 +21,11 @@ class ModelConfig:
         init: Hugging Face folder or hub name to start from; null draws random weights.
         size: A name in `detour.model.architecture.SIZES`. Checked against `init`, and all that `detour plan` needs.
         architecture: Fields of `Architecture` that differ from the size's.
-        tokenizer: Hugging Face folder or hub name; null takes that of `init`.
+        tokenizer: Hugging Face folder or hub name; null takes that of `init`, with which any other is compared.
+        allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary than the one of `init`: an extended
+            vocabulary, or one whose embeddings are to be learned anew.
+        ignore_config_keys: Keys of the config.json of `init` that are unknown here and that you know to leave what the
+            model computes unchanged; any other unknown key is refused.
         attention_backend: "auto", "sdpa", "flash", "varlen" or "flex".
         gradient_checkpointing: Recompute layers in the backward pass to save memory.
         compile: torch.compile the regions around attention.
@@ -31,6 +35,8 @@ class ModelConfig:
     size: str = MISSING
     architecture: dict[str, Any] = field(default_factory=dict)
     tokenizer: Optional[str] = None
+    allow_tokenizer_mismatch: bool = False
+    ignore_config_keys: list[str] = field(default_factory=list)
     attention_backend: str = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False

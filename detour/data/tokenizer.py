@@ -21,6 +21,7 @@ from detour.errors import DataError
 from detour.vocab import Vocab
 
 ROLES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+MODEL_INPUTS = ["input_ids", "attention_mask"]  # of ModernBERT; the library's default adds token_type_ids
 REQUIRED = ("pad_token", "mask_token")
 RESERVED = re.compile(r"[\[<]\|?(unused|reserved|extra_id)_?\d+\|?[\]>]", re.IGNORECASE)
 WORD_STARTS = ("Ġ", "Ċ", "ĉ", "č", " ", "\n", "\t", "\r")  # byte-level forms; added tokens are stored as they are
@@ -208,7 +209,9 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 2) 
         pair="[CLS] $A [SEP] $B [SEP]",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **ROLES)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, model_input_names=MODEL_INPUTS, **ROLES
+    )
 
 
 def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
