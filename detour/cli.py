@@ -56,13 +56,19 @@ def plan(
     utilisation: Annotated[float, typer.Option(help="Share of it that training reaches.", min=0.01, max=1)] = 0.4,
     memory_gigabytes: Annotated[float, typer.Option(help="Memory of a device.", min=1)] = 80.0,
 ) -> None:
-    """Show a run's phases, steps, learning rates, tokens, FLOPs, GPU-hours and memory; needs no data, GPU or network."""
+    """Show a run's phases, steps, learning rates, tokens, FLOPs, GPU-hours and memory; needs no data, GPU or network.
+
+    A local folder of model.init is checked as at the start of training.
+    """
     from detour.config.load import load
+    from detour.export.start_check import check_start
     from detour.match import fitted
     from detour.plan import show
 
+    run = fitted(load(config, overrides or []))
+    check_start(run)
     show(
-        fitted(load(config, overrides or [])),
+        run,
         document_tokens=document_tokens,
         peak_tflops=peak_tflops,
         utilisation=utilisation,

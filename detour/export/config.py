@@ -53,7 +53,10 @@ _NO_EFFECT = {  # on the encoder and its language-modelling head: the modelling 
     "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id",
     "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
 }  # fmt: skip
-_NEVER_CARRIED = ("auto_map", "quantization_config")  # point to files, or to a form of the weights, that an export has not
+_NEVER_CARRIED = (
+    "auto_map",
+    "quantization_config",
+)  # point to files, or to a form of the weights, that an export has not
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -134,7 +137,9 @@ def _set_window(values: dict[str, Any], config: dict[str, Any], *, decoder: bool
         if values.setdefault("local_attention", 2 * half) // 2 != half:
             raise ValueError(f"sliding_window is {half}, expected half of local_attention, {values['local_attention']}")
     elif half is not None:
-        raise ValueError(f"sliding_window is {half} and local_attention is missing; versions of transformers differ here")
+        raise ValueError(
+            f"sliding_window is {half} and local_attention is missing; versions of transformers differ here"
+        )
     if decoder:
         values["causal_left_window"] = values.get("local_attention", 128) // 2 - 1
 
