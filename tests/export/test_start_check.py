@@ -109,8 +109,7 @@ def test_a_folder_without_a_head_is_told_as_training_tells_it(start, caplog):
 
 
 def test_a_decoder_plans(start):
-    names = {key: value for key, value in SMALL.items() if key != "local_attention"}
-    model = ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**names, sliding_window=8))
+    model = ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**SMALL))
     _, run = start(model)
     theta = {"local_rope_theta": 160_000.0}  # of all layers, in transformers 4
     fits = from_mapping(
