@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -18,6 +18,7 @@ from detour.evaluation.cli import app as evaluation_commands
 from detour.evaluation.probe_cli import app as probe_commands
 from detour.redact import RedactingFormatter, redacted
 
+log = logging.getLogger(__name__)
 app = typer.Typer(
     name="detour",
     help="Continued pretraining of encoders by a causal detour.",
@@ -158,14 +159,24 @@ def tokenizer(
     text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
 ) -> None:
     """Train a byte-level BPE tokenizer on a corpus, for models from scratch."""
+    from detour.console import Heartbeat
     from detour.data.text import find_files, read_documents
     from detour.data.tokenizer import train_bpe
     from detour.errors import DataError
 
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: exists and is not empty")
-    documents = read_documents(find_files(corpus), text_column=text_column)
-    trained = train_bpe((document.text for document in documents), vocab_size=vocab_size)
+    files, alive, count, characters = find_files(corpus), Heartbeat(log), 0, 0
+
+    def texts() -> Iterator[str]:
+        nonlocal count, characters
+        for document in read_documents(files, text_column=text_column):
+            alive.beat("reading: %s documents, %.1f million characters so far", f"{count:,}", characters / 1e6)
+            count, characters = count + 1, characters + len(document.text)
+            yield document.text
+        log.info("%s documents, %.1f million characters read; now merging", f"{count:,}", characters / 1e6)
+
+    trained = train_bpe(texts(), vocab_size=vocab_size)
     trained.save_pretrained(out)
     print(f"{out} ({len(trained):,} tokens)")
 
