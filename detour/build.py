@@ -28,11 +28,12 @@ from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import ConfigError, DataError, StoppedError
 from detour.export.start import Start, check_tokenizer, read_start
 from detour.match import fitted
-from detour.model.backends import BACKENDS, select
+from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
 from detour.objectives import Objective, RowRandom
-from detour.record import RunFolder, run_record, weights_sha256, write_run_files
+from detour.record import RunFolder, run_record, write_run_files
 from detour.redact import redacted
+from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.callbacks.jsonl import JsonlLogger
@@ -81,7 +82,7 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device, start=start)
-    record |= _beginning(resumed, encoder, device)
+    record |= beginning(encoder, resumed, device=device)
     rows = _loader(run, run.data.train, device_rows, identity, training=True)
     boundaries = schedule.boundaries[1:]
     evaluators = _evaluators(run, vocab, identity, boundaries)
@@ -239,18 +240,6 @@ def _start_record(resumed: Checkpoint | None, start: Start | None) -> Any:
         return start.record() if start else None
     with resumed.understood():
         return resumed.state()["run"].get("start")
-
-
-def _beginning(resumed: Checkpoint | None, encoder: Encoder, device: str) -> dict[str, Any]:
-    """What else the run's record says: the weights at token 0, by their hash, and what "auto" stood for."""
-    backend = next(name for name, function in BACKENDS.items() if function is encoder.backend)
-    if resumed is None:
-        weights = {name: tensor for name, tensor in encoder.state_dict().items() if name != TIED}
-        start = weights_sha256(weights)
-    else:
-        with resumed.understood():
-            start = resumed.state()["run"].get("start_weights")  # None in runs of before it was recorded
-    return {"start_weights": start, "resolved": {"system.device": device, "model.attention_backend": backend}}
 
 
 def _batches_of(resumed: Checkpoint | None) -> int:
