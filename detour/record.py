@@ -107,7 +107,7 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(json.dumps([name, str(values.dtype), list(values.shape)]).encode())
-        digest.update(values.flatten().view(torch.uint8).numpy())
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

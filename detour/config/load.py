@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -133,7 +133,7 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
             raise ConfigError(f"{path}: extends itself: {spelt}")
         base, base_lines = _read(base_path)
         try:
-            raw = OmegaConf.merge(base, raw)  # type: ignore[assignment]
+            raw = cast(DictConfig, OmegaConf.merge(base, raw))
         except (OmegaConfBaseException, TypeError) as error:  # a list over a mapping is a TypeError
             raise ConfigError(f"{chain[-1]}: extends {base_path}: {_first_line(error)}") from error
         lines = {**{key: f"{line} of {base_path}" for key, line in base_lines.items()}, **lines}
