@@ -30,6 +30,7 @@ from detour.model.backends import select
 from detour.model.encoder import TIED, Encoder
 from detour.record import RunFolder, run_record, write_run_files
 from detour.redact import redacted
+from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.callbacks.jsonl import JsonlLogger
@@ -78,6 +79,7 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device, start=start)
+    record |= beginning(encoder, resumed, device=device)
     boundaries = schedule.boundaries[1:]
     held_out = HeldOut(run, identity)
     rows = _loader(run, device_rows, identity, held_out)
@@ -195,7 +197,8 @@ def _train(run: RunConfig) -> None:
         log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
     else:
         if dist.get_global_rank() == 0:
-            write_run_files(run)
+            (checkpointer,) = (each for each in trainer.state.callbacks if isinstance(each, Checkpointer))
+            write_run_files(run, checkpointer.record)
         with stop.listening(), watch.watching():
             if done == 0 and trainer.state.evaluators:
                 trainer.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detour.model.architecture import Architecture
-from detour.model.loss import CHUNK_ELEMENTS
+from detour.model.constants import CHUNK_ELEMENTS
 
 # Bytes that autograd keeps a token and layer, as [precision]: of each hidden unit in a global layer, and of each unit of the
 # gated MLP. Counted on the tensors that a step really saves, see tests/test_memory.py.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -13,9 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import detour
 from detour import objectives
@@ -26,8 +25,12 @@ from detour.data.validation import HeldOutFolder, draw
 from detour.errors import CheckpointError, TrainingError
 from detour.redact import redacted
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 METRICS = "metrics.jsonl"
 EVALUATION = "evaluation.json"
+RECORD = "run.json"
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
         "tokenizer": tokenizer,
         "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
         "evaluation": measurement(run, manifests),
+        "validation": [manifests[s.path].rows_sha256 for s in run.data.validation],
         "sources": [redacted(asdict(source)) for s in run.data.train for source in manifests[s.path].sources],
         "environment": environment(),
     }
@@ -133,8 +137,25 @@ def _options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(objectives.build(name, options)), default=str))
 
 
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Identity of named weights: of their names, types, shapes and values, whatever file or device holds them.
+
+    Cost: about 1 GB/s, on the host.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(values.dtype), list(values.shape)]).encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine and commit. Nothing personal, no paths, no environment variables."""
+    import torch
+
     packages = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
     try:
         commit = subprocess.run(
@@ -157,22 +178,23 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_run_files(run: RunConfig) -> None:
-    """``config.yaml``, ``environment.json`` and ``evaluation.json`` in the run folder.
+def write_run_files(run: RunConfig, record: Mapping[str, Any]) -> None:
+    """``config.yaml``, ``environment.json``, ``evaluation.json`` and ``run.json`` in the run folder.
 
-    The last says what each phase trains under and how held-out losses are measured, with all options and the rows drawn.
+    evaluation.json says what each phase trains under and how held-out losses are measured, with all options and the rows
+    drawn; run.json is what identifies the run (`run_record`).
     """
     folder = RunFolder.of(run).path
     folder.mkdir(parents=True, exist_ok=True)
-    manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in run.data.validation}
     losses = {
         "training": {phase.name: _options(phase.objective, phase.options) for phase in run.phases},
-        "held_out": measurement(run, manifests),
+        "held_out": record.get("evaluation"),
     }
     texts = {
         "config.yaml": to_yaml(run),
         "environment.json": json.dumps(environment(), indent=1) + "\n",
         EVALUATION: json.dumps(redacted(losses), indent=1) + "\n",
+        RECORD: json.dumps(record, indent=1) + "\n",
     }
     for name, text in texts.items():
         aside = folder / f".{name}.tmp"

@@ -201,7 +201,7 @@ def test_a_closed_trainer_lets_go_of_its_model(tiny_run):
 
 def test_a_disk_that_is_full_at_the_start_is_one_error_and_leaves_the_old_configuration(tiny_run, monkeypatch):
     run = tiny_run()
-    write_run_files(run)
+    write_run_files(run, {})
     before = (RunFolder.of(run).path / "config.yaml").read_text()
     write = Path.write_text
 
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_at_the_start_is_one_error_and_leaves_the_old_config
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(TrainingError, match=r"config\.yaml: cannot be written: .*No space left"):
-        write_run_files(run)
+        write_run_files(run, {})
     assert (RunFolder.of(run).path / "config.yaml").read_text() == before
 
 

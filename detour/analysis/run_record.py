@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import yaml
 from detour.analysis.measurement import EVALUATION, HeldOut, labelled, read_evaluation, with_options
 from detour.analysis.metrics import Metrics, read_metrics
 from detour.errors import DataError
-from detour.training.checkpoint import Checkpoint, listing
+from detour.training.checkpoint import MANIFEST, STATE, Checkpoint, listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +197,18 @@ def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes:
         _observed(replace(phase, start=int(start)), index, metrics)
         for index, (phase, start) in enumerate(zip(counted, starts, strict=False))
     ]
+
+
+def intact_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint's plain values, if they hash to what its manifest says; no weights are read.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError, CheckpointError: They are damaged, or cannot be read.
+    """
+    expected = json.loads((checkpoint.path / MANIFEST).read_text())["files"][STATE]["sha256"]
+    if hashlib.sha256((checkpoint.path / STATE).read_bytes()).hexdigest() != expected:
+        raise ValueError(f"{checkpoint.path / STATE}: differs from its SHA-256")
+    return checkpoint.state()
 
 
 def _ledger(checkpoint: Checkpoint) -> tuple[int, list[dict[str, Any]]]:

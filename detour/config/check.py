@@ -12,7 +12,7 @@ from detour import objectives
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.model.architecture import Architecture, architecture
-from detour.model.backends import BACKENDS
+from detour.model.constants import ATTENTION_BACKENDS
 from detour.phases import Freeze, Phase, PhaseSchedule
 from detour.registry import suggestion
 from detour.schedule import WSD, Shape
@@ -70,7 +70,7 @@ def _model(run: RunConfig) -> Iterator[str]:
             yield f"data.row_tokens: {run.data.row_tokens}, expected at most the model's max_position_embeddings, {limit}"
     except ConfigError as error:
         yield str(error)
-    yield from _one_of("model.attention_backend", run.model.attention_backend, ["auto", *BACKENDS])
+    yield from _one_of("model.attention_backend", run.model.attention_backend, ["auto", *ATTENTION_BACKENDS])
     if run.model.init is None and run.model.tokenizer is None:
         yield "model.tokenizer: missing; a model with random weights (model.init: null) needs one"
 

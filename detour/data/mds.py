@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from streaming import MDSWriter
 
 import detour
 from detour.data.manifest import FORMAT, MANIFEST, Counts, ShardFile, ShardManifest, Source, TokenizerInfo, read_json
@@ -73,6 +72,8 @@ class RowWriter:
         overwrite: bool = False,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
+        from streaming import MDSWriter  # takes seconds, and checking rows needs none of it
+
         self.out, self.row_tokens, self.tokenizer, self.seed = Path(out), row_tokens, tokenizer, seed
         self.dtype = ids_dtype(tokenizer.vocab_size)
         self.rows = self.pieces = self.tokens = 0

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.dataset import Dataset, load_dataset
-from detour.evaluation.models import Model
 from detour.evaluation.task import Task
 from detour.record import environment
+
+if TYPE_CHECKING:
+    from detour.evaluation.models import Model
 
 FORMAT = 1
 RECORD = ("model", "task", "data", "seed", "outcome", "environment")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,18 @@ def fetch(name_or_folder: str) -> Path:
         ) from error
 
 
-def read_weights(folder: Path, arch: Architecture) -> dict[str, Tensor]:
+def read_weights(
+    folder: Path, arch: Architecture, *, load: Callable[[Path], dict[str, Tensor]] = load_file
+) -> dict[str, Tensor]:
     """The folder's weights under the encoder's names, on the CPU in fp32; the tied projection is left out.
 
     A folder of the trunk alone (`ModernBertModel`, as sentence-embedding models are), with names that begin with
     ``model.`` or without that prefix, gives the trunk's weights only. Only safetensors are read; nothing is unpickled.
+
+    Args:
+        folder: The folder.
+        arch: The architecture that they must fit.
+        load: Reads one safetensors file.
 
     Raises:
         ModelError: A weight is missing, unknown, stored twice or of another shape, or the projection is not tied.
@@ -52,7 +59,7 @@ def read_weights(folder: Path, arch: Architecture) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in files:
         try:
-            stored = load_file(file)
+            stored = load(file)
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file}: cannot be read ({error})") from error
         if twice := weights.keys() & stored.keys():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -51,8 +53,12 @@ class Start:
         encoder.load_state_dict({**(own if self.drawn else {}), **self.weights, TIED: embedding})
 
 
-def read_start(run: RunConfig) -> Start | None:
+def read_start(run: RunConfig, *, load: Callable[[Path], dict[str, Tensor]] = load_file) -> Start | None:
     """The model of `model.init`, or None if the run starts from random weights.
+
+    Args:
+        run: The configuration.
+        load: Reads one safetensors file.
 
     Raises:
         ModelError: It cannot be read, its architecture is not the configured one, or its weights do not fit.
@@ -67,7 +73,7 @@ def read_start(run: RunConfig) -> Start | None:
             "%s: causal layers saw %d keys to the left, this run sees %d (model.architecture.causal_left_window)",
             run.model.init, found.causal_left, wanted.causal_left,
         )  # fmt: skip
-    weights = hf.read_weights(folder, wanted)
+    weights = hf.read_weights(folder, wanted, load=load)
     drawn = all(name.startswith("model.") for name in weights)
     if drawn:
         log.warning(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RowRandom:
@@ -36,10 +39,14 @@ class RowRandom:
 
     def uniform(self, n: int) -> Tensor:
         """float32 [B, n], uniform in [0, 1)."""
+        import torch
+
         self.drawn = True
         return torch.from_numpy(np.stack([row.random(n, dtype=np.float32) for row in self._rows]))
 
     def integers(self, high: int, n: int) -> Tensor:
         """int64 [B, n], uniform in [0, high)."""
+        import torch
+
         self.drawn = True
         return torch.from_numpy(np.stack([row.integers(high, size=n, dtype=np.int64) for row in self._rows]))
