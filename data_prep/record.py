@@ -40,7 +40,9 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
 
 
-def record_of(job: Job, identity: dict[str, Any], prepared: list[dict[str, Any]]) -> dict[str, Any]:
+def record_of(
+    job: Job, identity: dict[str, Any], prepared: list[dict[str, Any]], passed_over: dict[str, list[str]]
+) -> dict[str, Any]:
     """The whole record. Deterministic: no time, process or place is in it."""
     out, info = Path(job.config.out), tokeniser_of(job.config.tokenizer).info
     counted = _step_counts(job)
@@ -54,7 +56,12 @@ def record_of(job: Job, identity: dict[str, Any], prepared: list[dict[str, Any]]
     sources = {}
     for s, source in enumerate(job.config.sources):
         folders = {side: folder for side in SIDES if (folder := _folder(out / side / source.name))}
-        sources[source.name] = {"proportion": source.proportion, **_reading(job, s), "folders": folders}
+        sources[source.name] = {
+            "proportion": source.proportion,
+            "passed_over": passed_over[source.name],
+            **_reading(job, s),
+            "folders": folders,
+        }
     return {
         "format": 1,
         "created_by": f"detour {detour.__version__}",

@@ -39,6 +39,9 @@ class HuggingFace(Source):
             units += [Unit(path=Path(path), name=n, index=i) for i, n in enumerate(names)]
         return units
 
+    def passed_over(self, paths: Sequence[str]) -> list[str]:
+        return []  # a dataset is read as a whole
+
     def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
         try:
             dataset = self._open(unit.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from lxml import etree  # type: ignore[attr-defined]
@@ -17,14 +17,21 @@ APART = frozenset({"p", "title", "list", "list-item", "def-item", "def", "disp-q
 SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
 
-def records(unit: Unit, tag: str, report: ReadReport) -> Iterator[Element]:
+def records(unit: Unit, tag: str, report: ReadReport, *, also: Sequence[str] = ()) -> Iterator[Element]:
     """Every element of this tag, whole, in order; released once the next is asked for. Memory: one record.
+
+    Args:
+        unit: The file.
+        tag: Of the records; ``{*}`` before it for any namespace.
+        report: Told of a file without any.
+        also: Further tags whose elements come in their places.
 
     Raises:
         DataError: The file is damaged, not XML, or declares entities of its own (a "billion laughs" file does).
     """
-    parser = etree.XMLPullParser(events=("end",), tag=tag, **SAFE)
+    parser = etree.XMLPullParser(events=("end",), tag=[tag, *also], **SAFE)
     fed = since = found = 0
+    name = tag.removeprefix("{*}")
     try:
         for chunk in read_chunks(unit.path, report):
             fed, since = fed + len(chunk), since + len(chunk)
@@ -36,11 +43,11 @@ def records(unit: Unit, tag: str, report: ReadReport) -> Iterator[Element]:
                 yield element
                 _release(element)
             if since > 8 * MAX_RECORD_BYTES:
-                raise DataError(f"{unit.path}: {since:,} bytes without the end of a <{tag}>; is this another format?")
+                raise DataError(f"{unit.path}: {since:,} bytes without the end of a <{name}>; is this another format?")
         if fed:
-            parser.close()
+            root = parser.close()
             if not found:
-                report.skip(f"no <{tag.removeprefix('{*}')}> in this file", str(unit.path))
+                report.skip(f"no <{name}> in this file, whose root is <{local_name(root)}>", str(unit.path))
         else:
             report.skip("empty file", str(unit.path))
     except etree.XMLSyntaxError as error:
