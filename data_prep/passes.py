@@ -79,6 +79,14 @@ class Job:
         """What `read_unit` says it has read, once it is through."""
         return self.work / "0" / f"s{source:03}-u{unit:06}.json"
 
+    def revisions_file(self, source: int, unit: int) -> Path:
+        """What a unit's records replace or delete; only of kinds whose records are revised."""
+        return self.work / "0" / f"s{source:03}-u{unit:06}.revisions.npz"
+
+    def decision_file(self, pass_index: int, part: Part) -> Path:
+        """Which documents of a part go on to the next pass."""
+        return self.work / str(pass_index) / "decision" / f"{part.stem}.npy"
+
     def step_folder(self, step: int) -> Path:
         return self.work / f"step-{step:02}"
 
@@ -100,26 +108,37 @@ def read_unit(job: Job, source: int, unit: int) -> None:
     kind = sources.build(settings.kind, settings.options)
     report = ReadReport(strict=job.config.strict)
     documents = _complete(kind.read(this, _columns(job, source), report), settings, report)
-    number, damage = 0, None
+    sizes, damage = [], None
     held: list[Document] = []
     size = 0
+
+    def save() -> None:
+        save_documents(job.file(0, Part(source, unit, len(sizes)), "docs"), held)
+        sizes.append(len(held))
+        held.clear()
+
     try:
         for document in documents:
             held.append(document)
             size += len(document.text)
             if size >= job.config.part_megabytes << 20:
-                save_documents(job.file(0, Part(source, unit, number), "docs"), held)
-                number, held, size = number + 1, [], 0
+                save()
+                size = 0
     except DataError as error:
         if job.config.strict:
             raise
         damage = str(error).replace(str(this.path), this.name)
     if held:
-        save_documents(job.file(0, Part(source, unit, number), "docs"), held)
-        number += 1
+        save()
+    if report.revisions:
+        key, version, deleted, first = zip(*report.revisions, strict=True)
+        save_arrays(
+            job.revisions_file(source, unit), key=np.array(key, np.int64), version=np.array(version, np.int64),
+            deleted=np.array(deleted, bool), first=np.array([*first, report.documents], np.int64),
+        )  # fmt: skip
     is_file = this.path.is_file()
     save_json(job.unit_file(source, unit), {
-        "name": this.name, "parts": number, "damage": damage, "documents": report.documents,
+        "name": this.name, "parts": len(sizes), "part_documents": sizes, "damage": damage, "documents": report.documents,
         "bytes": this.path.stat().st_size if is_file else 0, "sha256": sha256_of(this.path) if is_file else "",
         "skipped": dict(report.skipped),
         "examples": {
@@ -148,10 +167,10 @@ def process_part(job: Job, pass_index: int, part: Part) -> None:
 
 
 def _kept(job: Job, pass_index: int, part: Part) -> Iterator[Document]:
-    """What the pass before left of the part, less what its corpus steps removed."""
+    """What the pass before left of the part, less what its corpus steps removed, or what was revised after reading."""
     documents = load_documents(job.file(pass_index - 1, part, "docs"))
-    decision = job.work / str(pass_index - 1) / "decision" / f"{part.stem}.npy"
-    if pass_index == 1:
+    decision = job.decision_file(pass_index - 1, part)
+    if pass_index == 1 and not decision.exists():
         yield from documents
     else:
         yield from (document for document, keep in zip(documents, np.load(decision), strict=True) if keep)

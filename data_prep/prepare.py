@@ -22,6 +22,7 @@ from data_prep.config import PrepareConfig, SourceConfig, load
 from data_prep.parts import load_json, save_json, whole_file
 from data_prep.passes import Job, parts_of, process_part, read_unit
 from data_prep.record import RECORD, SIDES, differences, identity_of, record_of, streams_yaml, write_lists
+from data_prep.revisions import apply_revisions
 from data_prep.rows import write_rows
 from data_prep.show import refuse_nothing_left, show
 from data_prep.sources import Unit
@@ -104,6 +105,7 @@ def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
         for s, u in ((s, u) for s, units in enumerate(job.units) for u in range(len(units))):
             read = load_json(job.unit_file(s, u))
             _refuse_faults(job.config.sources[s].name, [read], read["skipped"], read["examples"])
+    apply_revisions(job)
     parts = parts_of(job)
     for k in range(1, len(job.passes) + 1):
         todo = [part for part in parts if not job.file(k, part, "json").exists()]

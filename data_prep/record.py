@@ -14,6 +14,7 @@ import detour
 from data_prep.config import PrepareConfig
 from data_prep.parts import append_jsonl, load_json, whole_file
 from data_prep.passes import Job, parts_of
+from data_prep.revisions import revised
 from data_prep.tokenise import tokeniser_of
 from detour.data.manifest import MANIFEST, ShardManifest
 
@@ -139,6 +140,11 @@ def _reading(job: Job, source: int) -> dict[str, Any]:
     files, skipped, examples = [], Counter[str](), {}
     for unit in range(len(job.units[source])):
         read = load_json(job.unit_file(source, unit))
+        gone = revised(job, source, unit)
+        read["documents"] -= sum(gone.values())
+        for reason, n in gone.items():
+            read["skipped"][reason] = n
+            read["examples"][reason] = [read["name"]]
         told = ("name", "bytes", "sha256", "documents", *(["damage"] if read["damage"] else []))
         files.append({key: read[key] for key in told})
         skipped.update(read["skipped"])

@@ -47,6 +47,7 @@ class ReadReport:
         skipped: Lines not handed out, counted by reason.
         examples: ``file:line`` of the first few lines skipped, by reason.
         passed_over: Files that a folder holds and that are of no kind that is read.
+        revisions: Of records that later ones may replace: (key, version, whether it is deleted, documents before it).
         strict: Whether the first unusable line or file is an error.
     """
 
@@ -55,7 +56,12 @@ class ReadReport:
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)
+    revisions: list[tuple[int, int, bool, int]] = field(default_factory=list)
     strict: bool = False
+
+    def revise(self, key: int, version: int, *, deleted: bool = False) -> None:
+        """Notes that the documents from here to the next call are all that there is, or is not any more, of a record."""
+        self.revisions.append((key, version, deleted, self.documents))
 
     def skip(self, reason: str, where: str) -> None:
         """Counts a line that was not used, and keeps its place if it is among the first with this reason.
