@@ -28,6 +28,7 @@ from detour.data.mds import RowWriter
 from detour.data.packing import pack_rows
 from detour.data.text import COMPRESSED, Document, ReadReport, find_files, read_documents, sha256_of
 from detour.errors import DataError, DetourError
+from detour.redact import redacted
 
 
 class _Tally:
@@ -162,7 +163,7 @@ def main(
                 on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
             )
     except DetourError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     _print_report(manifest, report, out)
 

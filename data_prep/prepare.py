@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -31,6 +32,7 @@ from data_prep.workers import Workers
 from detour.data.files import told_of
 from detour.data.text import HARMLESS, sha256_of
 from detour.errors import ConfigError, DataError, DetourError
+from detour.redact import redacted
 
 WORK = ".work"
 SECONDS_BETWEEN_LINES = 20.0
@@ -53,6 +55,7 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
     Cost: memory of each process a part's documents and one batch of the tokenizer; of this one about 100 bytes a
     document where corpora are compared. Disk: besides the rows, the text compressed and the tokens, until the end.
     """
+    config = replace(config, sources=[replace(s, licence=redacted(s.licence)) for s in config.sources])  # it is written
     out = Path(config.out)
     units = tuple(_units_of(source) for source in config.sources)
     job = Job(config=config, units=units, work=out / WORK)
@@ -78,7 +81,7 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
         refuse_nothing_left(record, out)
         with whole_file(out / "streams.yaml") as file:
             file.write(streams_yaml(config, record).encode())
-        save_json(out / RECORD, record)  # last: its presence says that all is done
+        save_json(out / RECORD, redacted(record))  # last: its presence says that all is done
         shutil.rmtree(job.work)
     return record, True
 
@@ -247,11 +250,11 @@ def main(
         with _progress(console) as say:
             record, worked = prepare(settings, say)
     except DetourError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
     if not worked:
-        print(f"{settings.out}: prepared already, nothing to do")
-    show(record, settings.out)
+        print(redacted(f"{settings.out}: prepared already, nothing to do"))
+    show(record, redacted(settings.out))
 
 
 @contextmanager

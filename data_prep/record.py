@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from data_prep.passes import Job, parts_of
 from data_prep.revisions import revised
 from data_prep.tokenise import tokeniser_of
 from detour.data.manifest import MANIFEST, ShardManifest
+from detour.redact import redacted
 
 RECORD = "prepared.json"
 SIDES = ("train", "validation")
@@ -25,13 +27,19 @@ UNASKED = ("out", "processes", "strict", "part_megabytes")  # they decide how th
 
 
 def identity_of(config: PrepareConfig, inputs: dict[str, Path]) -> dict[str, Any]:
-    """All that decides the result, without a folder of this machine: config, and names and sizes of what is read."""
+    """All that decides the result, without a folder of this machine: config, and names and sizes of what is read.
+
+    Secrets, and what came from the environment, are hidden; a hash over all tells whether they are the same.
+    """
     asked = {key: value for key, value in asdict(config).items() if key not in UNASKED}
     asked["tokenizer"] = tokeniser_of(config.tokenizer).info.sha256
     for source in asked["sources"]:
         del source["paths"], source["validation_paths"]
     for step in asked["steps"]:
         step["options"] = {key: value for key, value in step["options"].items() if key != "paths"}
+    if (shown := redacted(asked)) != asked:
+        hidden = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+        asked = {**shown, "hidden_values": hidden}
     return {**asked, "inputs": {name: path.stat().st_size for name, path in inputs.items() if path.is_file()}}
 
 
@@ -109,7 +117,7 @@ def streams_yaml(config: PrepareConfig, record: dict[str, Any]) -> str:
             if side not in record["sources"][source.name]["folders"]:
                 continue
             share = f", proportion: {source.proportion / total!r}" if source.proportion and side == "train" else ""
-            path = f"{config.out}/{side}/{source.name}"
+            path = redacted(f"{config.out}/{side}/{source.name}")  # a run's YAML reads ${oc.env:NAME} as well
             lines.append(f"    - {{path: {path if PLAIN.fullmatch(path) else json.dumps(path)}{share}}}")
         if lines[-1].endswith(":"):
             lines[-1] += " []"
