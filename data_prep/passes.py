@@ -7,6 +7,7 @@ leaves is whole or absent, and is never looked at again once the pass after it i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from data_prep.parts import load_documents, load_json, save_arrays, save_documen
 from data_prep.sources import Unit
 from data_prep.steps import CorpusStep, DocumentStep, Step, StepReport
 from data_prep.tokenise import tokeniser_of
+from detour.data.files import files_under
 from detour.data.text import MAX_RECORD_BYTES, TOO_LONG, Columns, Document, ReadReport, sha256_of
 from detour.errors import DataError
 
@@ -109,8 +111,7 @@ def read_unit(job: Job, source: int, unit: int) -> None:
     report = ReadReport(strict=job.config.strict)
     documents = _complete(kind.read(this, _columns(job, source), report), settings, report)
     sizes, damage = [], None
-    held: list[Document] = []
-    size = 0
+    held, size = list[Document](), 0
 
     def save() -> None:
         save_documents(job.file(0, Part(source, unit, len(sizes)), "docs"), held)
@@ -136,16 +137,23 @@ def read_unit(job: Job, source: int, unit: int) -> None:
             job.revisions_file(source, unit), key=np.array(key, np.int64), version=np.array(version, np.int64),
             deleted=np.array(deleted, bool), first=np.array([*first, report.documents], np.int64),
         )  # fmt: skip
-    is_file = this.path.is_file()
     save_json(job.unit_file(source, unit), {
         "name": this.name, "parts": len(sizes), "part_documents": sizes, "damage": damage, "documents": report.documents,
-        "bytes": this.path.stat().st_size if is_file else 0, "sha256": sha256_of(this.path) if is_file else "",
+        "bytes": this.path.stat().st_size if this.path.is_file() else 0, "sha256": digest_of(this.path),
         "skipped": dict(report.skipped),
         "examples": {
             reason: [place.replace(str(this.path), this.name) for place in places]
             for reason, places in report.examples.items()
         },
     })  # fmt: skip
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file; of a folder, that of its files' names and hashes; empty for a name on the hub."""
+    if not path.is_dir():
+        return sha256_of(path) if path.is_file() else ""
+    files = [f"{file.relative_to(path).as_posix()} {sha256_of(file)}" for file in files_under(path) if file.is_file()]
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
 
 
 def process_part(job: Job, pass_index: int, part: Part) -> None:

@@ -21,7 +21,7 @@ from data_prep import sources
 from data_prep.barrier import decide
 from data_prep.config import PrepareConfig, SourceConfig, load
 from data_prep.parts import load_json, save_json, whole_file
-from data_prep.passes import Job, parts_of, process_part, read_unit
+from data_prep.passes import Job, digest_of, parts_of, process_part, read_unit
 from data_prep.record import RECORD, SIDES, differences, identity_of, record_of, streams_yaml, write_lists
 from data_prep.revisions import apply_revisions
 from data_prep.rows import write_rows
@@ -29,7 +29,7 @@ from data_prep.show import refuse_nothing_left, show
 from data_prep.sources import Unit
 from data_prep.tokenise import tokeniser_of
 from data_prep.workers import Workers
-from detour.data.files import told_of
+from detour.data.files import files_under, told_of
 from detour.data.text import HARMLESS, sha256_of
 from detour.errors import ConfigError, DataError, DetourError
 from detour.redact import redacted
@@ -165,6 +165,8 @@ def _inputs(job: Job) -> dict[str, Path]:
                     f"{unit.path}: source '{source.name}' has two files named {unit.name}; give their folder"
                 )
             inputs[name] = unit.path
+            if unit.path.is_dir():  # a saved dataset
+                inputs |= {f"{name}/{p.relative_to(unit.path).as_posix()}": p for p in files_under(unit.path)}
     for i, step in enumerate(job.steps):
         inputs |= {f"step {i}/{path.parent.parent.name}/{path.parent.name}/{path.name}": path for path in step.inputs()}
     return inputs
@@ -179,7 +181,8 @@ def _refuse_changed(job: Job, hashes: dict[str, str]) -> None:
     for s, units in enumerate(job.units):
         for u, (unit, held_out) in enumerate(units):
             read = load_json(job.unit_file(s, u))["sha256"]
-            if read and read != hashes[_name_of(job.config.sources[s], unit, held_out)]:
+            name = _name_of(job.config.sources[s], unit, held_out)
+            if read and read != (hashes.get(name) or digest_of(unit.path)):
                 raise DataError(
                     f"{unit.path}: has changed since it was read; delete {job.config.out} and prepare it again"
                 )

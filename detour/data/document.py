@@ -60,7 +60,9 @@ class Columns:
             raise UnusableRecordError(f"no '{self.text}' column", f"has {_names(record)}")
         text = record[self.text]
         if not isinstance(text, str):
-            raise UnusableRecordError(f"'{self.text}' is not a string")
+            raise UnusableRecordError(
+                f"'{self.text}' is not a string", "" if text is None else f"is a {type(text).__name__}"
+            )
         further = [record[key] for key in self.more_text if isinstance(record.get(key), str) and record[key].strip()]
         text = "\n\n".join([text, *further])
         given = record.get(self.id)

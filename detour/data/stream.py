@@ -72,7 +72,8 @@ class RowDataset(StreamingDataset):
         """The parent rounds each folder's rows of an epoch down, the same in every epoch: a small share is then none."""
         for stream, share in zip(self.streams, asked, strict=False):
             expected = share / sum(asked) * self.epoch_size
-            name = f"{stream.local}: its proportion, {share:g}, comes to {expected:.3g} rows of the {self.epoch_size:,} of an epoch"
+            name = f"{stream.local}: its proportion, {share:g}, comes to {expected:.3g} rows of the {self.epoch_size:,}"
+            name += " of an epoch"
             if expected < 1:
                 raise DataError(f"{name}, so that none would be read; give it more, or leave it out")
             if abs(stream.choose - expected) > 0.1 * expected:

@@ -8,26 +8,25 @@ used is counted and remembered by file and line, never silently dropped.
 from __future__ import annotations
 
 import codecs
-import hashlib
-import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from detour.data.compression import COMPRESSIONS, decompressed
 from detour.data.compression import ERRORS as COMPRESSION_ERRORS
+from detour.data.compression import decompressed
 from detour.data.document import Columns, Document, UnusableRecordError
 from detour.data.encoding import UTF_8, as_utf8
-from detour.data.files import counts_as_passed_over, files_under, told_of
+from detour.data.files import COMPRESSED as COMPRESSED
+from detour.data.files import FORMATS as FORMATS
+from detour.data.files import find_files as find_files
+from detour.data.files import format_of
+from detour.data.files import sha256_of as sha256_of
 from detour.data.json_values import HEAD_BYTES, RepeatedKeyError, is_one_a_line, load_json_value, spread_values
 from detour.errors import DataError, UnreachableError
 
-log = logging.getLogger(__name__)
-FORMATS = (".jsonl", ".ndjson", ".json", ".txt")
-COMPRESSED = f"also {', '.join(COMPRESSIONS)}"
 MAX_RECORD_BYTES = 1 << 25  # a longer line, file or field is no document of a healthy corpus, and costs 30x in memory
 EXAMPLES_KEPT = 5
 TOO_LONG = f"longer than {MAX_RECORD_BYTES >> 20} MiB"
@@ -74,43 +73,6 @@ class ReadReport:
         self.skipped[reason] += 1
         if self.skipped[reason] <= EXAMPLES_KEPT:
             self.examples.setdefault(reason, []).append(where)
-
-
-def find_files(inputs: Sequence[str | Path], report: ReadReport | None = None) -> list[Path]:
-    """The files named, in order, each folder replaced by the readable files under it, sorted.
-
-    Args:
-        inputs: Files and folders.
-        report: Told which files of the folders are passed over; without it the log is.
-
-    Raises:
-        DataError: A path does not exist, a file's format is unknown, a folder holds no readable file, or a file is
-            named twice; or the report is strict and a file is passed over.
-    """
-    files, passed_over = [], []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            all_files = files_under(path)
-            found = [p for p in all_files if p.is_file() and format_of(p) in FORMATS]
-            passed_over += [str(p) for p in all_files if p not in {*found} and counts_as_passed_over(p)]
-            if not found:
-                raise DataError(f"{path}: no {' or '.join(FORMATS)} file ({COMPRESSED}) in this folder")
-            files += found
-        elif not path.exists():
-            raise DataError(f"{path}: no such file or folder")
-        elif format_of(path) not in FORMATS:
-            raise DataError(f"{path}: unknown format, expected {' or '.join(FORMATS)}, {COMPRESSED}")
-        else:
-            files.append(path)
-    if twice := [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]:
-        raise DataError(f"{twice[0]}: named twice among the inputs")
-    if passed_over and report is None:
-        log.warning("%s", told_of(passed_over))
-    if report is not None:
-        report.passed_over = passed_over
-        if passed_over and report.strict:
-            raise DataError(f"{told_of(passed_over)}; name the files that are meant")
-    return files
 
 
 def read_documents(
@@ -229,13 +191,22 @@ def raw_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Iter
             yield where, line
 
 
-def numbered_lines(path: Path, report: ReadReport, encoding: str = "utf-8") -> Iterator[tuple[int, bytes | None]]:
-    """(number from 1, UTF-8) of each line, or of a whole ``.txt``; None for one of more than MAX_RECORD_BYTES.
+def numbered_lines(
+    path: Path, report: ReadReport, encoding: str = "utf-8", *, whole: bool | None = None
+) -> Iterator[tuple[int, bytes | None]]:
+    """(number from 1, UTF-8) of each line, or of a whole file; None for one of more than MAX_RECORD_BYTES.
 
     A byte order mark at the beginning is left out.
+
+    Args:
+        path: The file.
+        report: Told of an empty file.
+        encoding: Of the file.
+        whole: Whether it comes as a whole; left out, a ``.txt`` does.
     """
     chunks = as_utf8(read_chunks(path, report), encoding, path)
-    lines = _lines(chunks) if format_of(path) != ".txt" else _whole(chunks)
+    whole = format_of(path) == ".txt" if whole is None else whole
+    lines = _whole(chunks) if whole else _lines(chunks)
     number = 0
     for number, line in enumerate(lines, start=1):
         yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 and line else line
@@ -287,20 +258,3 @@ def _whole(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
         parts = [*parts, chunk] if size <= MAX_RECORD_BYTES else []
     if size:
         yield None if size > MAX_RECORD_BYTES else b"".join(parts)
-
-
-def sha256_of(path: Path) -> str:
-    """Of the file's bytes, as they are on the disk."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def format_of(path: Path) -> str:
-    """The last suffix but that of a compression, in small letters: ``.jsonl`` of ``a.JSONL.GZ``; may be empty."""
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""

@@ -12,7 +12,7 @@ from detour.errors import DataError
 pytestmark = pytest.mark.timeout(60)  # a hang is what some of these guard against
 
 
-def dataset_of(*folders, row_tokens=16, shuffle=True, proportions=None) -> RowDataset:
+def dataset_of(*folders, row_tokens=16, shuffle=True, proportions=None, seed=7) -> RowDataset:
     return RowDataset(
         vocab_size=1 << 16,
         streams=[
@@ -22,7 +22,7 @@ def dataset_of(*folders, row_tokens=16, shuffle=True, proportions=None) -> RowDa
         row_tokens=row_tokens,
         device_batch_rows=2,
         shuffle=shuffle,
-        shuffle_seed=7,
+        shuffle_seed=seed,
         canonical_nodes=1,
     )
 
@@ -115,10 +115,7 @@ def test_a_folder_of_a_small_proportion_is_read_evenly_over_many_epochs(write_ro
 def test_a_proportion_of_less_than_a_row_is_refused_whatever_the_seed(write_rows, seed):
     folders = [write_rows(name, rows=n) for name, n in (("a", 90), ("b", 10))]
     with pytest.raises(DataError, match=r"b: its proportion, 0\.005, comes to 0\.5 rows of the 100 of an epoch"):
-        RowDataset(
-            vocab_size=1 << 16, streams=[Stream(local=str(f), proportion=p) for f, p in zip(folders, (0.995, 0.005), strict=True)],
-            row_tokens=16, device_batch_rows=2, shuffle=True, shuffle_seed=seed, canonical_nodes=1,
-        )  # fmt: skip
+        dataset_of(*folders, proportions=[0.995, 0.005], seed=seed)
 
 
 def test_a_proportion_that_rounding_changes_is_told(write_rows, caplog):
