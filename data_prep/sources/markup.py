@@ -72,10 +72,11 @@ def without_citations(text: str) -> str:
 def formula(element: Any) -> str:
     """A formula of JATS on one line: its MathML, else its TeX, else its text; "[formula]" for a mere picture."""
     math = element if _name(element) == "math" else next(element.iter("{*}math"), None)
+    tex = next(element.iter("{*}tex-math"), None)
     found = _linear(math) if math is not None else ""
-    if not found and (tex := next(element.iter("{*}tex-math"), None)) is not None:
+    if not found and tex is not None:
         found = _tex("".join(tex.itertext()))
-    if not found and math is None and tex is None:
+    if math is None and tex is None:
         found = "".join(_plain(element))
     return " ".join(found.split()) or "[formula]"
 
