@@ -46,7 +46,8 @@ class SourceConfig:
 
     Attributes:
         name: The folder's name.
-        kind: A name in `data_prep.sources`: "jsonl", "csv", "parquet", "text", "brat", "pubmed", "jats", "huggingface".
+        kind: A name in `data_prep.sources`: "jsonl", "csv", "parquet", "text", "brat", "pubmed", "jats", "cord19",
+            "pubtator", "huggingface".
         paths: Files, folders, or patterns with "*"; dataset names for "huggingface".
         validation_paths: Held out as they are; the source is then not split.
         columns: Which column holds what.

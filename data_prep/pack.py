@@ -21,11 +21,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from data_prep.tokenise import Tokeniser, cut
+from detour.data.encoding import check_encoding
+from detour.data.files import told_of
 from detour.data.manifest import ShardManifest, Source
 from detour.data.mds import RowWriter
 from detour.data.packing import pack_rows
-from detour.data.text import Document, ReadReport, find_files, read_documents, sha256_of
+from detour.data.text import COMPRESSED, Document, ReadReport, find_files, read_documents, sha256_of
 from detour.errors import DataError, DetourError
+from detour.redact import redacted
 
 
 class _Tally:
@@ -63,6 +66,7 @@ def pack_corpus(
     out: Path,
     row_tokens: int,
     text_column: str = "text",
+    encoding: str = "utf-8",
     seed: int = 0,
     strict: bool = False,
     overwrite: bool = False,
@@ -76,9 +80,10 @@ def pack_corpus(
         tokenizer: Name or folder.
         out: Folder of the dataset.
         row_tokens: T.
-        text_column: Key of the text in JSON lines.
+        text_column: Key of the text in JSON objects.
+        encoding: Of the files.
         seed: Seeds the order of the rows.
-        strict: Stop at the first unusable line.
+        strict: Stop at the first unusable line, or if a folder holds a file that is not read.
         overwrite: Replace a dataset in ``out``.
         special_tokens_in_text: See `Tokeniser`.
         on_read: Told the bytes read so far.
@@ -93,11 +98,15 @@ def pack_corpus(
     """
     if row_tokens < 8:
         raise DataError(f"--row-tokens is {row_tokens}, expected 8 or more")
-    files, tokeniser = find_files(inputs), Tokeniser(tokenizer, special_tokens_in_text)
-    report, tally = ReadReport(), _Tally()
+    try:
+        check_encoding(encoding)
+    except ValueError as error:
+        raise DataError(f"--{error}") from None
+    report, tally = ReadReport(strict=strict), _Tally()
+    files, tokeniser = find_files(inputs, report), Tokeniser(tokenizer, special_tokens_in_text)
 
     def documents() -> Iterator[Document]:
-        for document in read_documents(files, text_column=text_column, strict=strict, report=report):
+        for document in read_documents(files, text_column=text_column, encoding=encoding, report=report):
             on_read(report.bytes_read)
             tally.see(document)
             yield document
@@ -114,6 +123,8 @@ def pack_corpus(
     with RowWriter(out, row_tokens=row_tokens, tokenizer=tokeniser.info, seed=seed, overwrite=overwrite) as writer:
         for row in pack_rows(pieces(), row_tokens=row_tokens, seed=seed):
             writer.write(row)
+        if not tally.lengths:
+            raise DataError("\n  ".join([f"{out}: no document with text", *_faults(report, tally)]))
         manifest = writer.finish(
             sources=tally.sources(files),
             documents=sum(tally.lengths.values()),
@@ -127,13 +138,14 @@ def pack_corpus(
 
 
 def main(
-    inputs: Annotated[list[Path], typer.Argument(help="JSONL or text files (.gz, .zst), or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(help=f"JSON or text files ({COMPRESSED}), or folders of them.")],
     tokenizer: Annotated[str, typer.Option(help="Name on the hub, or a folder.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     row_tokens: Annotated[int, typer.Option(help="Tokens of a row.")] = 1024,
-    text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON objects.")] = "text",
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
     seed: Annotated[int, typer.Option(help="Seed of the order of rows.")] = 0,
-    strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be used.")] = False,
+    strict: Annotated[bool, typer.Option(help="Stop at the first line or file that cannot be used.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a dataset that is already in --out.")] = False,
     special_tokens_in_text: Annotated[
         str, typer.Option(help='What a special token spelled out in a text, "[MASK]", becomes: "text" or "special".')
@@ -143,7 +155,7 @@ def main(
     console = Console(stderr=True)
     columns = ("packing", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        total = sum(path.stat().st_size for path in find_files(inputs))
+        total = sum(path.stat().st_size for path in find_files(inputs, ReadReport()))
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task("", total=total)
             manifest, report = pack_corpus(
@@ -152,6 +164,7 @@ def main(
                 out=out,
                 row_tokens=row_tokens,
                 text_column=text_column,
+                encoding=encoding,
                 seed=seed,
                 strict=strict,
                 overwrite=overwrite,
@@ -159,7 +172,7 @@ def main(
                 on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
             )
     except DetourError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     _print_report(manifest, report, out, special_tokens_in_text)
 
@@ -181,12 +194,20 @@ def _print_report(manifest: ShardManifest, report: ReadReport, out: Path, specia
     if counts.literal_special_tokens:
         became = "encoded as text" if special_tokens_in_text == "text" else "encoded as special tokens"
         console.print(f"special tokens spelled out in the text: {counts.literal_special_tokens:,}, {became}")
+    for line in _faults(report):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _faults(report: ReadReport, tally: _Tally | None = None) -> Iterator[str]:
+    """What was not used, a line each; with a tally also what came to nothing."""
+    if report.passed_over:
+        yield f"files {told_of(report.passed_over)}"
     for reason, n in report.skipped.items():
-        if reason != "empty text":
-            places = ", ".join(report.examples[reason])
-            console.print(
-                f"skipped {n:,} lines, {reason}; first at {places}", style="yellow", markup=False, soft_wrap=True
-            )
+        if reason != "empty text" or tally is not None:
+            advice = "; if the files have another encoding, give --encoding" if reason == "not valid UTF-8" else ""
+            yield f"skipped {n:,} lines, {reason}; first at {', '.join(report.examples[reason])}{advice}"
+    if tally is not None and tally.without_tokens:
+        yield f"{tally.without_tokens:,} documents come to no token"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ leaves is whole or absent, and is never looked at again once the pass after it i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from data_prep.parts import load_documents, load_json, save_arrays, save_documen
 from data_prep.sources import Unit
 from data_prep.steps import CorpusStep, DocumentStep, Step, StepReport
 from data_prep.tokenise import tokeniser_of
+from detour.data.files import files_under
 from detour.data.text import MAX_RECORD_BYTES, TOO_LONG, Columns, Document, ReadReport, sha256_of
 from detour.errors import DataError
 
@@ -79,6 +81,14 @@ class Job:
         """What `read_unit` says it has read, once it is through."""
         return self.work / "0" / f"s{source:03}-u{unit:06}.json"
 
+    def revisions_file(self, source: int, unit: int) -> Path:
+        """What a unit's records replace or delete; only of kinds whose records are revised."""
+        return self.work / "0" / f"s{source:03}-u{unit:06}.revisions.npz"
+
+    def decision_file(self, pass_index: int, part: Part) -> Path:
+        """Which documents of a part go on to the next pass."""
+        return self.work / str(pass_index) / "decision" / f"{part.stem}.npy"
+
     def step_folder(self, step: int) -> Path:
         return self.work / f"step-{step:02}"
 
@@ -100,33 +110,50 @@ def read_unit(job: Job, source: int, unit: int) -> None:
     kind = sources.build(settings.kind, settings.options)
     report = ReadReport(strict=job.config.strict)
     documents = _complete(kind.read(this, _columns(job, source), report), settings, report)
-    number, damage = 0, None
-    held: list[Document] = []
-    size = 0
+    sizes, damage = [], None
+    held, size = list[Document](), 0
+
+    def save() -> None:
+        save_documents(job.file(0, Part(source, unit, len(sizes)), "docs"), held)
+        sizes.append(len(held))
+        held.clear()
+
     try:
         for document in documents:
             held.append(document)
             size += len(document.text)
             if size >= job.config.part_megabytes << 20:
-                save_documents(job.file(0, Part(source, unit, number), "docs"), held)
-                number, held, size = number + 1, [], 0
+                save()
+                size = 0
     except DataError as error:
         if job.config.strict:
             raise
         damage = str(error).replace(str(this.path), this.name)
     if held:
-        save_documents(job.file(0, Part(source, unit, number), "docs"), held)
-        number += 1
-    is_file = this.path.is_file()
+        save()
+    if report.revisions:
+        key, version, deleted, first = zip(*report.revisions, strict=True)
+        save_arrays(
+            job.revisions_file(source, unit), key=np.array(key, np.int64), version=np.array(version, np.int64),
+            deleted=np.array(deleted, bool), first=np.array([*first, report.documents], np.int64),
+        )  # fmt: skip
     save_json(job.unit_file(source, unit), {
-        "name": this.name, "parts": number, "damage": damage, "documents": report.documents,
-        "bytes": this.path.stat().st_size if is_file else 0, "sha256": sha256_of(this.path) if is_file else "",
+        "name": this.name, "parts": len(sizes), "part_documents": sizes, "damage": damage, "documents": report.documents,
+        "bytes": this.path.stat().st_size if this.path.is_file() else 0, "sha256": digest_of(this.path),
         "skipped": dict(report.skipped),
         "examples": {
             reason: [place.replace(str(this.path), this.name) for place in places]
             for reason, places in report.examples.items()
         },
     })  # fmt: skip
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file; of a folder, that of its files' names and hashes; empty for a name on the hub."""
+    if not path.is_dir():
+        return sha256_of(path) if path.is_file() else ""
+    files = [f"{file.relative_to(path).as_posix()} {sha256_of(file)}" for file in files_under(path) if file.is_file()]
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
 
 
 def process_part(job: Job, pass_index: int, part: Part) -> None:
@@ -148,10 +175,10 @@ def process_part(job: Job, pass_index: int, part: Part) -> None:
 
 
 def _kept(job: Job, pass_index: int, part: Part) -> Iterator[Document]:
-    """What the pass before left of the part, less what its corpus steps removed."""
+    """What the pass before left of the part, less what its corpus steps removed, or what was revised after reading."""
     documents = load_documents(job.file(pass_index - 1, part, "docs"))
-    decision = job.work / str(pass_index - 1) / "decision" / f"{part.stem}.npy"
-    if pass_index == 1:
+    decision = job.decision_file(pass_index - 1, part)
+    if pass_index == 1 and not decision.exists():
         yield from documents
     else:
         yield from (document for document, keep in zip(documents, np.load(decision), strict=True) if keep)
