@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [  # lowest first; a module imports from lower rows, and from its own package
-    ["detour.errors", "detour.redact", "detour.units", "detour.cost.matmul"],
+    ["detour.errors", "detour.redact", "detour.units", "detour.console", "detour.cost.matmul"],
     ["detour.registry"],
     ["detour.batch", "detour.vocab"],
     ["detour.data", "detour.objectives", "detour.models"],

@@ -11,7 +11,7 @@ from typing import get_args
 from detour import objectives
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
-from detour.models.attention import BACKENDS
+from detour.models.constants import ATTENTION_BACKENDS
 from detour.models.modernbert.architecture import Architecture, architecture
 from detour.phases import Freeze, Phase, PhaseSchedule
 from detour.registry import suggestion
@@ -70,7 +70,7 @@ def _model(run: RunConfig) -> Iterator[str]:
             yield f"data.seq_len: {run.data.seq_len}, expected at most the model's max_position_embeddings, {limit}"
     except ConfigError as error:
         yield str(error)
-    yield from _one_of("model.attention_backend", run.model.attention_backend, ["auto", *BACKENDS])
+    yield from _one_of("model.attention_backend", run.model.attention_backend, ["auto", *ATTENTION_BACKENDS])
     if run.model.init is None and run.model.tokenizer is None:
         yield "model.tokenizer: missing; a model with random weights (model.init: null) needs one"
 
@@ -88,14 +88,14 @@ def _data(run: RunConfig) -> Iterator[str]:
     elif shares and abs(sum(shares) - 1) > 1e-6:
         yield f"data.train: proportions sum to {sum(shares):g}, expected 1"
     if any(stream.proportion is not None for stream in data.validation):
-        yield "data.validation: proportions would draw other rows at each evaluation; leave them out"
+        yield "data.validation: rows are drawn in proportion to the folders' sizes; leave proportion out"
     if data.cache_gigabytes is not None and any(stream.remote is None for stream in data.train):
         yield "data.cache_gigabytes: given, and not every folder of data.train has a remote to fetch its shards from again"
-    yield from _at_least(8, data__row_tokens=data.seq_len)
+    yield from _at_least(8, data__seq_len=data.seq_len)
     yield from _at_least(
         1,
-        data__global_batch_rows=data.global_batch_size,
-        data__micro_batch_rows=data.micro_batch_size,
+        data__global_batch_size=data.global_batch_size,
+        data__micro_batch_size=data.micro_batch_size,
         data__canonical_nodes=data.canonical_nodes,
         data__timeout_seconds=data.timeout_seconds,
     )
@@ -168,6 +168,7 @@ def _rest(run: RunConfig) -> Iterator[str]:
         checkpoint__keep=run.checkpoint.keep,
         evaluation__interval_tokens=run.evaluation.interval_tokens,
         evaluation__rows=run.evaluation.rows,
+        evaluation__mask_draws=run.evaluation.mask_draws,
         system__timeout_seconds=system.timeout_seconds,
         guard__spike_window=run.guard.spike_window,
     )
@@ -182,7 +183,13 @@ def _rest(run: RunConfig) -> Iterator[str]:
             objectives.build(name, options)
         except ConfigError as error:
             yield f"evaluation.objectives.{name}: {error}"
-    for key, seed in {"seed": run.seed, "data.shuffle_seed": run.data.shuffle_seed}.items():
+    if 0 < run.evaluation.rows < len(run.data.validation):
+        yield (
+            f"evaluation.rows: {run.evaluation.rows}, expected at least one for each of the {len(run.data.validation)} "
+            "folders of data.validation"
+        )
+    seeds = {"seed": run.seed, "data.shuffle_seed": run.data.shuffle_seed, "evaluation.seed": run.evaluation.seed}
+    for key, seed in seeds.items():
         if not 0 <= seed < 2**32:  # what numpy takes
             yield f"{key}: {seed}, expected 0 to {2**32 - 1}"
     if "/" in run.name or run.name in ("", ".", ".."):

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -27,13 +28,13 @@ C = TypeVar("C")
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run's YAML.
 
-    The file may name another with ``extends: other.yaml`` (a path relative to itself, one level deep): mappings are
-    merged over it, lists replace it. ``overrides`` are ``key=value`` with dots, and numbers for list items:
+    The file may name another with ``extends: other.yaml`` (a path relative to itself), which may extend a third, and so
+    on: mappings are merged over it, lists replace it. ``overrides`` are ``key=value`` with dots, and numbers for list items:
     ``phases.0.tokens=1000``.
 
     Raises:
         ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key and,
-            where the file has it, its line.
+            where the file has it, its line; or files that extend one another in a circle.
     """
     raw, lines = _layers(path, overrides)
     return from_mapping(raw, source=str(path), lines=lines)
@@ -59,7 +60,7 @@ def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str, lines: 
         lines: Full key to where it stands in the source, as far as known.
     """
     values = _checked(cls, raw, source, lines or {})
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))  # type: ignore[return-value]
+    return OmegaConf.to_object(OmegaConf.merge(_schema(cls), values))  # type: ignore[return-value]
 
 
 def from_mapping(
@@ -100,19 +101,8 @@ OmegaConf.register_resolver("oc.env", _environment_variable, replace=True)
 
 
 def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
-    """The file over the one that it extends, and the overrides over both; and where each key stands."""
-    raw, lines = _read(Path(path))
-    try:
-        parent = raw.pop("extends", None)
-        if parent is not None:
-            parent_path = Path(path).parent / str(parent)
-            base, base_lines = _read(parent_path)
-            lines = {**{key: f"{line} of {parent_path}" for key, line in base_lines.items()}, **lines}
-            if "extends" in base:
-                raise ConfigError(f"{path}: extends {parent_path}, which extends a third file; one level is allowed")
-            raw = OmegaConf.merge(base, raw)
-    except (OmegaConfBaseException, TypeError) as error:  # a list over a mapping is a TypeError
-        raise ConfigError(f"{path}: extends: {_first_line(error)}") from error
+    """The file over those that it extends, and the overrides over all; and where each key stands."""
+    raw, lines = _extended(Path(path))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
@@ -126,10 +116,40 @@ def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
     return raw, lines  # type: ignore[return-value]
 
 
+def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
+    """The file over the one that it extends, that one over its own base and so on; and where each key stands."""
+    raw, lines = _read(path)
+    chain = [path]
+    while True:
+        try:
+            base_name = raw.pop("extends", None)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{chain[-1]}: extends: {_first_line(error)}") from error
+        if base_name is None:
+            return raw, lines
+        base_path = chain[-1].parent / str(base_name)
+        if base_path.resolve() in [file.resolve() for file in chain]:
+            spelt = ", which extends ".join(map(str, [*chain, base_path]))
+            raise ConfigError(f"{path}: extends itself: {spelt}")
+        base, base_lines = _read(base_path)
+        try:
+            raw = cast(DictConfig, OmegaConf.merge(base, raw))
+        except (OmegaConfBaseException, TypeError) as error:  # a list over a mapping is a TypeError
+            raise ConfigError(f"{chain[-1]}: extends {base_path}: {_first_line(error)}") from error
+        lines = {**{key: f"{line} of {base_path}" for key, line in base_lines.items()}, **lines}
+        chain.append(base_path)
+
+
+@cache
+def _schema(cls: type) -> Any:
+    """A dataclass as omegaconf's schema; only ever merged into others, which copies it."""
+    return OmegaConf.structured(cls)
+
+
 def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Mapping[str, str]) -> dict[str, Any]:
     """The values, resolved, once their keys and types are those of the dataclass. Raises ConfigError."""
     try:
-        values = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type]
+        values = OmegaConf.to_container(raw if isinstance(raw, DictConfig) else OmegaConf.create(raw), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{source}: {_first_line(error)}") from error
     problems: list[str] = []
@@ -186,7 +206,7 @@ def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> No
 
 def _misfits(cls: type, leaves: dict[str, Any], prefix: str) -> Iterator[str]:
     """A line for each value that does not have its field's type."""
-    schema = OmegaConf.structured(cls)
+    schema = _schema(cls)
 
     def misfit(part: dict[str, Any]) -> str | None:
         try:

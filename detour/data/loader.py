@@ -74,6 +74,7 @@ def build_loader(
     vocab_fingerprint: str | None = None,
     seq_len: int | None = None,
     cache_bytes: int | None = None,
+    verified: Callable[[Path], None] | None = None,
 ) -> StreamingDataLoader:
     """A loader of clean batches, mixed from several folders, that resumes exactly by `state_dict` / `load_state_dict`.
 
@@ -93,6 +94,7 @@ def build_loader(
         vocab_fingerprint: `fingerprint` of the run's tokenizer.
         seq_len: The run's T.
         cache_bytes: Most that the cached shards of remote folders may take together; at least four shards.
+        verified: Called with the path of each shard whose hash was compared.
 
     Raises:
         DataError: A folder is missing, damaged or does not fit, the proportions are not all given or all left out, or
@@ -112,6 +114,7 @@ def build_loader(
             seq_len=seq_len,
             vocab_fingerprint=vocab_fingerprint,
             is_cache=spec.remote is not None,
+            verified=verified,
         )
         manifests.append(manifest)
         seq_len, vocab_fingerprint = manifest.seq_len, manifest.tokenizer.sha256  # the next must fit the first

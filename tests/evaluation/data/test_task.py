@@ -89,7 +89,7 @@ def test_a_bad_description_names_the_key(changes, message, write_task, made):
 
 
 def test_the_task_and_the_suite_of_the_page_can_be_read(tmp_path):
-    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
     described, listed = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "triage.yaml").write_text(described)
     (tmp_path / "suite.yaml").write_text(listed)
