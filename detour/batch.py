@@ -12,13 +12,14 @@ documents leave free at the end of the row is padding.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-import torch
-from torch import Tensor
 from typing_extensions import NotRequired
 
 from detour.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IGNORE = -100  # label of a position that carries no loss, torch's and Hugging Face's convention
 
@@ -39,6 +40,8 @@ class Batch(TypedDict):
 
 def doc_ids_of(batch: Batch) -> Tensor:
     """int64 [B, T]: index of the document that holds each token, counted per row; padding is -1."""
+    import torch
+
     lengths_BD = batch["doc_lengths"]
     T = batch["input_ids"].shape[1]
     ends_BD = lengths_BD.cumsum(1)
@@ -66,21 +69,28 @@ def micro_batches(batch: Batch, rows: float) -> list[Batch]:
     """A supervised batch in pieces of so many rows, before it goes to the device: each with its counts taken, and in pinned
     memory where there is a GPU, so that neither the copy nor the step waits for what the device does.
     """
+    import torch
+
     size, pieces = int(rows), []
     for start in range(0, len(batch["input_ids"]), size):
         piece: dict[str, Any] = {
-            key: value[start : start + size] if isinstance(value, Tensor) else value for key, value in batch.items()
+            key: value[start : start + size] if isinstance(value, torch.Tensor) else value
+            for key, value in batch.items()
         }
         piece["supervised_at"] = target_positions(piece["labels"])
         piece["tokens"] = int(piece["doc_lengths"].sum())
         if torch.cuda.is_available():
-            piece = {key: value.pin_memory() if isinstance(value, Tensor) else value for key, value in piece.items()}
+            piece = {
+                key: value.pin_memory() if isinstance(value, torch.Tensor) else value for key, value in piece.items()
+            }
         pieces.append(cast(Batch, piece))
     return pieces
 
 
 def check_batch(batch: Batch) -> None:
     """Raises DataError unless shapes, types and document lengths are those of a `Batch`. Meant for tests and new loaders."""
+    import torch
+
     ids_BT, lengths_BD = batch["input_ids"], batch["doc_lengths"]
     for name in ("input_ids", "doc_lengths", "sample_id", "labels"):
         tensor = batch.get(name)

@@ -8,30 +8,27 @@ import os
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
-from composer import DataSpec, Evaluator, Trainer
+from composer import DataSpec, Trainer
 from composer.core import Callback, Engine
 from composer.loggers import LoggerDestination, WandBLogger
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
-from detour import objectives
-from detour.batch import Batch, count_tokens, micro_batches
+from detour.batch import micro_batches
 from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.data.remote import fetch_metadata
-from detour.data.stream_spec import StreamSpec
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
-from detour.errors import ConfigError, DataError, ModelError, StoppedError
+from detour.errors import ConfigError, DataError, StoppedError
 from detour.models.attention import select
-from detour.models.modernbert import hf
 from detour.models.modernbert.encoder import TIED, Encoder
-from detour.objectives import Objective, RowRandom
+from detour.models.modernbert.start import Start, check_tokenizer, read_start, start_record
 from detour.phase_clock import PhaseClock
 from detour.redact import redacted
+from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.callbacks.failure_watch import FailureWatch
@@ -40,17 +37,16 @@ from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
 from detour.training.callbacks.step_guard import StepGuard
 from detour.training.checkpoints.files import Checkpoint
-from detour.training.checkpoints.select import checkpoint_to_resume
+from detour.training.checkpoints.select import checkpoint_to_resume, measurement_changes
 from detour.training.checkpoints.state import RestoreRng, restore
-from detour.training.composer_model import DetourModel
+from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
-from detour.training.intervals import EveryTokens
+from detour.training.held_out import HeldOut
 from detour.training.match import fitted
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch
 from detour.training.run_folder import RunFolder, run_record, write_run_files
 from detour.training.stop import StopRequest
-from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +71,21 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
     resumed = checkpoint_to_resume(run, record)
+    changes = measurement_changes(run, record, resumed)
+    start = None if resumed else read_start(run)
+    record["start"] = start_record(resumed, start)
+    if not resumed:
+        check_tokenizer(run, tokenizer)
     schedule, folder = run.phase_schedule, RunFolder.of(run)
 
     reproducibility.seed_all(run.seed)
-    encoder = build_encoder(run, resumed, device=device)
-    rows = _loader(run, run.data.train, device_rows, identity, training=True)
+    encoder = build_encoder(run, resumed, device=device, start=start)
+    record |= beginning(encoder, resumed, device=device)
     boundaries = schedule.boundaries[1:]
-    evaluators = _evaluators(run, vocab, identity, boundaries)
+    held_out = HeldOut(run, identity)
+    rows = _loader(run, device_rows, identity, held_out)
+    held_out.check_shared()
+    evaluators = held_out.evaluators(vocab, boundaries, _data_spec)
     metrics = JsonlLogger(folder.metrics, batches_trained=_batches_of(resumed))
     guard = StepGuard(
         max_skips=run.guard.max_skips,
@@ -112,13 +116,18 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
         stateful=stateful,
         stop=stop,
     )
-    callbacks: list[Callback] = [guard, ledger, EvalLoss(), checkpointer]
+    callbacks: list[Callback] = [guard, ledger, EvalLoss([folder.name for folder in held_out.folders]), checkpointer]
     if resumed:
         callbacks.append(RestoreRng(resumed))
     if run.logging.progress_bar and dist.get_global_rank() == 0:
         callbacks.append(ProgressBar(schedule))
 
-    model = DetourModel(encoder, bf16=run.system.precision == "bf16")
+    model = DetourModel(
+        encoder,
+        bf16=run.system.precision == "bf16",
+        mask_draws=run.evaluation.mask_draws,
+        folders=max(1, len(held_out.folders)),
+    )
     trainer = Trainer(
         model=model,
         optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
@@ -146,6 +155,8 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if resumed:
         restore(trainer.state, resumed, stateful)
+        if changes:
+            metrics.write_event(trainer.state, {"measurement": changes})
         log.warning(
             "resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}"
         )
@@ -186,7 +197,8 @@ def _train(run: RunConfig) -> None:
         log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
     else:
         if dist.get_global_rank() == 0:
-            write_run_files(run)
+            (checkpointer,) = (each for each in trainer.state.callbacks if isinstance(each, Checkpointer))
+            write_run_files(run, checkpointer.record)
         with stop.listening(), watch.watching():
             if done == 0 and trainer.state.evaluators:
                 trainer.eval()
@@ -200,48 +212,32 @@ def _train(run: RunConfig) -> None:
             )
 
 
-def build_encoder(run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu") -> Encoder:
+def build_encoder(
+    run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu", start: Start | None = None
+) -> Encoder:
     """The model with its weights: a checkpoint's, a Hugging Face folder's, or fresh ones from the current seed.
+
+    Args:
+        run: The configuration.
+        resumed: The checkpoint to continue from.
+        device: "cpu" or "gpu".
+        start: What `read_start` gave; left out, it is read here.
 
     Raises:
         ModelError: The folder's architecture is not the configured one, or its weights do not fit.
     """
-    wanted = run.architecture
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
     backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=dtype)
-    encoder = Encoder(wanted, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
-    weights = None
+    encoder = Encoder(run.architecture, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
     if resumed is not None:
         weights = resumed.tensors("model")
-    elif run.model.init is not None:
-        source = hf.fetch(run.model.init)
-        found = hf.read_architecture(source)
-        _check_architecture(run.model.init, asdict(found), asdict(wanted))
-        if found.causal_left != wanted.causal_left:
-            log.warning(
-                "%s: causal layers saw %d keys to the left, this run sees %d (model.architecture.causal_left_window)",
-                run.model.init, found.causal_left, wanted.causal_left,
-            )  # fmt: skip
-        weights = hf.read_weights(source, wanted)
-    if weights is not None:
-        with resumed.translate_errors() if resumed is not None else nullcontext():
+        with resumed.translate_errors():
             encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
+    elif start := start or read_start(run):
+        start.load_into(encoder)
     if run.model.compile:
         encoder.compile_regions()
     return encoder
-
-
-def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """All that decides what the weights mean must agree; dropout, initialization and length limits are free."""
-    free = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
-            "max_position_embeddings", "causal_left_window")  # fmt: skip
-    lines = [
-        f"{key} is {found[key]}, configured {wanted[key]}"
-        for key in found
-        if key not in free and found[key] != wanted[key]
-    ]
-    if lines:
-        raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))
 
 
 def _batches_of(resumed: Checkpoint | None) -> int:
@@ -264,20 +260,20 @@ def _device_rows(run: RunConfig) -> int:
     return rows // world
 
 
-def _loader(run: RunConfig, streams: list[StreamSpec], device_rows: int, identity: str, *, training: bool) -> Any:
+def _loader(run: RunConfig, device_rows: int, identity: str, held_out: HeldOut) -> Any:
     return build_loader(
-        streams=streams,
+        streams=run.data.train,
         device_batch_size=device_rows,
-        shuffle=run.data.shuffle and training,
+        shuffle=run.data.shuffle,
         shuffle_seed=run.data.shuffle_seed,
         canonical_nodes=run.data.canonical_nodes,
-        workers=run.data.workers if training else 0,
+        workers=run.data.workers,
         timeout_s=run.data.timeout_seconds,
-        drop_last=training,
         verify_hashes=run.data.verify_hashes,
         vocab_fingerprint=identity,
         seq_len=run.data.seq_len,
-        cache_bytes=round(limit * 1e9) if training and (limit := run.data.cache_gigabytes) else None,
+        cache_bytes=round(limit * 1e9) if (limit := run.data.cache_gigabytes) else None,
+        verified=held_out.shared.add_training,
     )
 
 
@@ -286,36 +282,9 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
         loader,
         batch_transforms=batch_transforms,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),
-        get_num_tokens_in_batch=count_tokens,
+        get_num_tokens_in_batch=tokens_for_trainer,
         split_batch=micro_batches,
     )
-
-
-def _corrupt_for_evaluation(batch: Batch, *, objective: Objective, vocab: Vocab, seed: int) -> Batch:
-    # step 0 every time: the same masks at each evaluation, so that the curve moves with the model alone
-    return objective(batch, vocab, RowRandom(seed=seed, step=0, sample_id_B=batch["sample_id"]))
-
-
-def _evaluators(run: RunConfig, vocab: Vocab, identity: str, boundaries: list[int]) -> list[Evaluator]:
-    """One for each objective, all over the same held-out rows."""
-    if not run.data.validation:
-        return []
-    rows = max(1, min(run.data.micro_batch_size, run.evaluation.rows // dist.get_world_size()))
-    batches = max(1, run.evaluation.rows // (rows * dist.get_world_size()))
-    loader = _loader(run, run.data.validation, rows, identity, training=False)
-    return [
-        Evaluator(
-            label=name,
-            dataloader=_data_spec(
-                loader,
-                partial(_corrupt_for_evaluation, objective=objectives.build(name, options), vocab=vocab, seed=run.seed),
-            ),
-            metric_names=["loss"],
-            subset_num_batches=batches,
-            eval_interval=EveryTokens(run.evaluation.interval_tokens, boundaries),
-        )
-        for name, options in run.evaluation.objectives.items()
-    ]
 
 
 def _wandb(run: RunConfig, folder: RunFolder) -> list[LoggerDestination]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from detour.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Vocab:
     is_special_V: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        import torch
+
         for name, value in {"mask_id": self.mask_id, "pad_id": self.pad_id}.items():
             if not 0 <= value < self.size:
                 raise DataError(f"vocabulary: {name} is {value}, expected an id below {self.size}")

@@ -49,7 +49,8 @@ class Gate(TrainerCallback):
         self.trainer: PhaseTrainer | None = None
 
     def on_pre_optimizer_step(self, args, state, control, **unused):
-        assert self.trainer is not None and self.trainer.settings is not None
+        assert self.trainer is not None
+        assert self.trainer.settings is not None
         self.gate(self.trainer.settings.freeze)
 
     def on_step_end(self, args, state, control, **unused):

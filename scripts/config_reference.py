@@ -26,8 +26,8 @@ HEAD = """\
 A run is one YAML file. A key that is not listed here is refused, with the nearest known key. All problems of a file
 are reported at once.
 
-- `extends: other.yaml` (a path relative to the file) takes another file as the base. One level deep. Mappings are
-  merged; lists replace the base's list. `phases` and `data.train` are lists.
+- `extends: other.yaml` (a path relative to the file) takes another file as the base, which may extend a third, and so
+  on. Mappings are merged; lists replace the base's list. `phases` and `data.train` are lists.
 - On the command line, `key=value` after the file changes a value: `seed=18`, `schedule.peak_lr=1e-4`,
   `phases.0.tokens=1000`. Values are YAML.
 - All lengths of training are in tokens, padding not counted. The length of the run is the sum of its phases.

@@ -21,7 +21,6 @@ from detour.config.schema import RunConfig
 from detour.corpus.pack import pack_corpus
 from detour.data.tokenizer import train_bpe
 
-
 # how long an example takes says something about the machine, not about the code
 settings.register_profile("detour", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("detour")

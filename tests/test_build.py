@@ -63,7 +63,7 @@ def test_clipping_bounds_the_norm_and_the_logged_norm_is_the_unclipped_one(tiny_
 
 def test_proportions_decide_the_mix(tiny_run, corpus):
     streams = [{"path": str(corpus.train), "proportion": 0.75}, {"path": str(corpus.validation), "proportion": 0.25}]
-    trainer = build_trainer(tiny_run(data={"train": streams, "global_batch_size": 15}))
+    trainer = build_trainer(tiny_run(data={"train": streams, "validation": [], "global_batch_size": 15}))
     first = trainer.state.train_dataloader.dataset.samples_per_stream[0]
     ids = torch.cat([batch["sample_id"] for batch in trainer.state.train_dataloader])
     trainer.close()
@@ -121,8 +121,8 @@ def test_fewer_rows_than_a_batch_are_refused(tiny_run):
 def test_a_row_that_returns_is_masked_differently(tiny_run, corpus):
     # two folders in equal shares, one of them small: its rows come several times an epoch
     streams = [{"path": str(corpus.train), "proportion": 0.5}, {"path": str(corpus.validation), "proportion": 0.5}]
-    trainer = build_trainer(tiny_run(data={"train": streams}, phases=[{"name": "m", "objective": "mlm", "tokens": 20_000}],
-                                     schedule={"decay_phase": None}))  # fmt: skip
+    trainer = build_trainer(tiny_run(data={"train": streams, "validation": []}, schedule={"decay_phase": None},
+                                     phases=[{"name": "m", "objective": "mlm", "tokens": 20_000}]))  # fmt: skip
     seen: dict[int, list[torch.Tensor]] = {}
 
     class Watch(Callback):
@@ -201,7 +201,7 @@ def test_a_closed_trainer_lets_go_of_its_model(tiny_run):
 
 def test_a_disk_that_is_full_at_the_start_is_one_error_and_leaves_the_old_configuration(tiny_run, monkeypatch):
     run = tiny_run()
-    write_run_files(run)
+    write_run_files(run, {})
     before = (RunFolder.of(run).path / "config.yaml").read_text()
     write = Path.write_text
 
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_at_the_start_is_one_error_and_leaves_the_old_config
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(TrainingError, match=r"config\.yaml: cannot be written: .*No space left"):
-        write_run_files(run)
+        write_run_files(run, {})
     assert (RunFolder.of(run).path / "config.yaml").read_text() == before
 
 

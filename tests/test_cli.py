@@ -157,23 +157,6 @@ def test_a_tokenizer_is_trained_from_text(tmp_path, capsys):
     assert loaded.decode(loaded("case number 3")["input_ids"], skip_special_tokens=True).strip() == "case number 3"
 
 
-def test_twins_compare_as_equal_in_rows_and_another_order_does_not(tiny_run, write, capsys):
-    twin_phases = [{"name": "all", "objective": "mlm", "tokens": 3000}]
-    runs = [
-        tiny_run("a"),
-        tiny_run("b", phases=twin_phases, schedule={"decay_phase": None}),
-        tiny_run("c", data={"shuffle_seed": 1}),
-    ]
-    for run in runs:
-        assert call("train", write(run)) == 0
-    a, b, c = (str(RunFolder.of(run).path) for run in runs)
-    capsys.readouterr()
-    assert call("compare", a, b) == 0
-    assert "the same 48 rows in the same order" in capsys.readouterr().out
-    assert call("compare", a, c) == 2
-    assert "different rows" in capsys.readouterr().out
-
-
 def test_prepared_rows_are_verified_from_the_command_line(corpus, tmp_path, capsys):
     copy = tmp_path / "rows"
     shutil.copytree(corpus.train, copy)

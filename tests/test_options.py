@@ -105,7 +105,9 @@ def test_a_key_of_an_earlier_draft_is_refused_by_its_new_name():
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
-anything = st.recursive(scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3))
+anything = st.recursive(
+    scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3)
+)
 
 
 @given(st.dictionaries(st.sampled_from([*Outer.__dataclass_fields__, "other"]), anything, max_size=6))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from detour.evaluation.data.task import Task
+    from detour.evaluation.suite import Cell
 
+    Begin = Callable[[Cell], Callable[[int, int], None]]
+
+log = logging.getLogger(__name__)
 app = typer.Typer()
 DATA = Path("data/tasks")
 Models = Annotated[
@@ -51,24 +56,17 @@ def evaluate(
 
     transformers_logging.set_verbosity_error()  # on fresh heads, which every cell has
     tasks = chosen_tasks(suite, task, changes)
+    log.info("reading %d models and %d tasks", len(model), len(tasks))
     resolved = models.resolve(model)
     if baseline is not None:
         _known(baseline, [m.name for m in resolved])
     cells = suites.plan(resolved, tasks, range(first_seed, first_seed + seeds), data_root=data)
     todo = suites.unfinished(cells, out)
-    print(f"{len(cells)} cells ({len(resolved)} models, {len(tasks)} tasks, {seeds} seeds), {len(todo)} to do")
-    with _progress() as progress:
-        whole = progress.add_task("cells", total=len(todo))
-
-        def begin(cell: suites.Cell) -> Callable[[int, int], None]:
-            if progress.tasks[-1].id != whole:
-                progress.remove_task(progress.tasks[-1].id)
-                progress.advance(whole)
-            line = progress.add_task(f"{cell.task.name}, {cell.model.name}, seed {cell.seed}", total=None)
-            return lambda done, total: progress.update(line, completed=done, total=total)
-
+    print(
+        f"{len(cells)} cells ({len(resolved)} models, {len(tasks)} tasks, {seeds} seeds), {len(todo)} to do", flush=True
+    )
+    with reported(len(todo)) as begin:
         suites.run(cells, out, begin=begin)
-        progress.update(whole, completed=len(todo))
     scores(out, baseline)
 
 
@@ -90,33 +88,34 @@ def tasks(
     check: Annotated[bool, typer.Option(help="Read the data and count it.")] = False,
 ) -> None:
     """List the tasks of a suite with their data, metric and license; exit code 1 if data is missing with --check."""
-    from rich.console import Console
     from rich.table import Column, Table
 
+    from detour.console import Heartbeat, show
     from detour.errors import DetourError
     from detour.evaluation.data.dataset import load_dataset
     from detour.evaluation.data.task import load_suite, load_task, suite_names, task_names
     from detour.evaluation.metrics import title
 
     listed = load_suite(suite) if suite else [load_task(name) for name in task_names()]
-    name = Column("task", no_wrap=True, min_width=max(len(task.name) for task in listed))
-    table = Table(name, "", "kind", "metric", "length", "data", "license", title=suite or "all tasks")
-    missing = 0
+    table = Table(
+        "task", "", "kind", "metric", Column("length", justify="right"), "data", "license", title=suite or "all tasks"
+    )
+    missing, alive = [], Heartbeat(log, seconds=10)
     for task in listed:
         place = str(task.source.options.get("path") or task.source.options.get("name"))
         if check:
+            alive.beat("reading the data of %s", task.name)
             try:
                 place = " / ".join(f"{count:,}" for count in load_dataset(task, data).counts.values())
             except DetourError as error:
-                missing += 1
-                place = str(error)
+                missing.append(str(error))
+                place = "MISSING"
         elif task.credentials:
             place += " (credentials)"
         table.add_row(
             task.name, task.language, task.kind, title(task.metric), f"{task.max_length}", place, task.license
         )
-    Console(soft_wrap=False).print(table)
-    print(f"suites: {', '.join(suite_names())}")
+    show(table, f"suites: {', '.join(suite_names())}", *missing)
     if missing:
         raise typer.Exit(1)
 
@@ -143,7 +142,41 @@ def _known(name: str, names: list[str]) -> None:
         raise ConfigError(f"baseline '{name}': no such model{suggestion(name, names)}; models: {', '.join(names)}")
 
 
-def _progress() -> Progress:
+@contextmanager
+def reported(total: int) -> Iterator[Begin]:
+    """Shows how far a suite is: bars on a terminal, in a log a line for each cell and one every half minute within it.
+
+    Args:
+        total: Cells to do.
+
+    Yields:
+        For `detour.evaluation.suite.run`: called before each cell, gives what is told the steps done and those in all.
+    """
+    from rich.console import Console
+
+    if Console().is_terminal:
+        with _bars(total) as begin:
+            yield begin
+        return
+    from detour.console import Heartbeat
+
+    begun = 0
+    started = time.monotonic()
+
+    def begin_line(cell: Cell) -> Callable[[int, int], None]:
+        nonlocal begun
+        begun += 1
+        name = f"cell {begun} of {total}, {cell.task.name}, {cell.model.name}, seed {cell.seed}"
+        alive = Heartbeat(log)
+        alive.beat("%s: begun, %.0f min after the first", name, (time.monotonic() - started) / 60)
+        return lambda done, steps: alive.beat("%s: step %d of %d", name, done, steps)
+
+    yield begin_line
+    log.info("%d cells done in %.0f min", begun, (time.monotonic() - started) / 60)
+
+
+@contextmanager
+def _bars(total: int) -> Iterator[Begin]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -160,4 +193,15 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns)
+    with Progress(*columns) as progress:
+        whole = progress.add_task("cells", total=total)
+
+        def begin(cell: Cell) -> Callable[[int, int], None]:
+            if progress.tasks[-1].id != whole:
+                progress.remove_task(progress.tasks[-1].id)
+                progress.advance(whole)
+            line = progress.add_task(f"{cell.task.name}, {cell.model.name}, seed {cell.seed}", total=None)
+            return lambda done, steps: progress.update(line, completed=done, total=steps)
+
+        yield begin
+        progress.update(whole, completed=total)

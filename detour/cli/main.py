@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from detour.cli.probe import app as probe_commands
 from detour.errors import DetourError, StoppedError
 from detour.redact import RedactingFormatter, redacted
 
+log = logging.getLogger(__name__)
 app = typer.Typer(
     name="detour",
     help="Continued pretraining of encoders by a causal detour.",
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(data_commands)
 app.add_typer(probe_commands)
 app.registered_commands += evaluation_commands.registered_commands
+NOT_THE_SAME = 3  # exit code of `detour compare`; 1 is an error, and 2 a command line that cannot be read
 Config = Annotated[Path, typer.Argument(help="A run's YAML.", metavar="CONFIG")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it: key=value, phases.0.tokens=1000.")]
 
@@ -55,13 +57,19 @@ def plan(
     utilisation: Annotated[float, typer.Option(help="Share of it that training reaches.", min=0.01, max=1)] = 0.4,
     memory_gigabytes: Annotated[float, typer.Option(help="Memory of a device.", min=1)] = 80.0,
 ) -> None:
-    """Show a run's phases, steps, learning rates, tokens, FLOPs, GPU-hours and memory; needs no data, GPU or network."""
+    """Show a run's phases, steps, learning rates, tokens, FLOPs, GPU-hours and memory; needs no data, GPU or network.
+
+    A local folder of model.init is checked as at the start of training.
+    """
     from detour.config.load import load
     from detour.cost.plan import show
+    from detour.models.modernbert.start_check import check_start
     from detour.training.match import fitted
 
+    run = fitted(load(config, overrides or []))
+    check_start(run)
     show(
-        fitted(load(config, overrides or [])),
+        run,
         document_tokens=document_tokens,
         peak_tflops=peak_tflops,
         utilisation=utilisation,
@@ -99,25 +107,32 @@ def report(
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run's folder.", metavar="A")],
-    second: Annotated[Path, typer.Argument(help="Another one's.", metavar="B")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of two or more runs.", metavar="RUN...")],
+    differ: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A key that is meant to differ, and all below it: phases, schedule.peak_lr; may be repeated."
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Also write it all to this file.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Say whether two runs consumed the same rows in the same order, and what each cost; exit code 2 if they did not."""
-    from detour.data.fingerprint import compare as compare_rows
-    from detour.export.run import choose_checkpoint
-    from detour.training.match import side_by_side
+    """Compare runs: start weights, tokenizer, data, rows, every setting, costs, final losses.
 
-    states = []
-    for run in (first, second):
-        checkpoint = choose_checkpoint(run / "checkpoints")
-        with checkpoint.translate_errors():
-            ledger = checkpoint.state()["callbacks"]["Ledger"]
-            states.append((ledger["fingerprint"], ledger["entries"]))
-    result = compare_rows(*(fingerprint for fingerprint, _ in states))
-    print(result.text)
-    print(side_by_side(*(entries for _, entries in states)))
-    if not result.same:
-        raise typer.Exit(2)
+    Exit code 0 if everything that was not declared by --differ is known and equal, 3 if not.
+    """
+    from detour.console import show
+    from detour.report.compare import compare_runs
+    from detour.report.compare_tables import tables, write_json
+
+    found = compare_runs(runs, differ=differ or [])
+    show(*tables(found))
+    if json_file is not None:
+        write_json(found, json_file)
+    if not found.same:
+        raise typer.Exit(NOT_THE_SAME)
 
 
 @app.command()
@@ -144,14 +159,24 @@ def tokenizer(
     text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
 ) -> None:
     """Train a byte-level BPE tokenizer on a corpus, for models from scratch."""
+    from detour.console import Heartbeat
     from detour.corpus.text import find_files, read_documents
     from detour.data.tokenizer import train_bpe
     from detour.errors import DataError
 
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: exists and is not empty")
-    documents = read_documents(find_files(corpus), text_column=text_column)
-    trained = train_bpe((document.text for document in documents), vocab_size=vocab_size)
+    files, alive, count, characters = find_files(corpus), Heartbeat(log), 0, 0
+
+    def texts() -> Iterator[str]:
+        nonlocal count, characters
+        for document in read_documents(files, text_column=text_column):
+            alive.beat("reading: %s documents, %.1f million characters so far", f"{count:,}", characters / 1e6)
+            count, characters = count + 1, characters + len(document.text)
+            yield document.text
+        log.info("%s documents, %.1f million characters read; now merging", f"{count:,}", characters / 1e6)
+
+    trained = train_bpe(texts(), vocab_size=vocab_size)
     trained.save_pretrained(out)
     print(f"{out} ({len(trained):,} tokens)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from detour.evaluation.probes.frozen import Frozen
     from detour.evaluation.probes.task_probes import Probed
 
+log = logging.getLogger(__name__)
 app = typer.Typer(name="probe", help="Look into frozen encoders, without fine-tuning.", no_args_is_help=True)
 Out = Annotated[Path | None, typer.Option(help="CSV file to write.")]
 
@@ -136,16 +138,18 @@ def _probe(
     import csv
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
+    from detour.console import show
     from detour.evaluation.models import resolve
     from detour.evaluation.probes.frozen import Frozen
 
     table = Table("model", "data", "score", "value", "of", title=f"{name} probe")
     lines = []
     for model in resolve(models):
+        log.info("%s: reading it", model.name)
         for row in rows(Frozen(model.folder, masked_lm=masked_lm)):
+            log.info("%s: %s, %s %.4f", model.name, row.data, row.metric, row.value)
             table.add_row(model.name, row.data, row.metric, f"{row.value:.4f}", f"{row.examples:,}")
             lines.append(
                 [
@@ -159,7 +163,7 @@ def _probe(
                     json.dumps(row.settings),
                 ]
             )
-    Console().print(table)
+    show(table)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("w", newline="", encoding="utf-8") as file:

@@ -53,7 +53,7 @@ def _data(run: RunConfig) -> Iterator[str]:
     elif shares and abs(sum(shares) - 1) > 1e-6:
         yield f"data.train: proportions sum to {sum(shares):g}, expected 1"
     if any(stream.proportion is not None for stream in data.validation):
-        yield "data.validation: proportions would draw other rows at each evaluation; leave them out"
+        yield "data.validation: rows are drawn in proportion to the folders' sizes; leave proportion out"
     if data.cache_gigabytes is not None and any(stream.remote is None for stream in data.train):
         yield "data.cache_gigabytes: given, and not every folder of data.train has a remote to fetch its shards from again"
     yield from _at_least(8, data__seq_len=data.seq_len)
@@ -126,6 +126,7 @@ def _rest(run: RunConfig) -> Iterator[str]:
         checkpoint__keep=run.checkpoint.keep,
         evaluation__interval_tokens=run.evaluation.interval_tokens,
         evaluation__rows=run.evaluation.rows,
+        evaluation__mask_draws=run.evaluation.mask_draws,
         system__timeout_seconds=system.timeout_seconds,
         guard__spike_window=run.guard.spike_window,
     )
@@ -140,7 +141,13 @@ def _rest(run: RunConfig) -> Iterator[str]:
             objectives.build(name, options)
         except ConfigError as error:
             yield f"evaluation.objectives.{name}: {error}"
-    for key, seed in {"seed": run.seed, "data.shuffle_seed": run.data.shuffle_seed}.items():
+    if 0 < run.evaluation.rows < len(run.data.validation):
+        yield (
+            f"evaluation.rows: {run.evaluation.rows}, expected at least one for each of the {len(run.data.validation)} "
+            "folders of data.validation"
+        )
+    seeds = {"seed": run.seed, "data.shuffle_seed": run.data.shuffle_seed, "evaluation.seed": run.evaluation.seed}
+    for key, seed in seeds.items():
         if not 0 <= seed < 2**32:  # what numpy takes
             yield f"{key}: {seed}, expected 0 to {2**32 - 1}"
     if "/" in run.name or run.name in ("", ".", ".."):

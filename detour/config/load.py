@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -27,13 +27,13 @@ C = TypeVar("C")
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run's YAML.
 
-    The file may name another with ``extends: other.yaml`` (a path relative to itself, one level deep): mappings are
-    merged over it, lists replace it. ``overrides`` are ``key=value`` with dots, and numbers for list items:
+    The file may name another with ``extends: other.yaml`` (a path relative to itself), which may extend a third, and so
+    on: mappings are merged over it, lists replace it. ``overrides`` are ``key=value`` with dots, and numbers for list items:
     ``phases.0.tokens=1000``.
 
     Raises:
         ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key and,
-            where the file has it, its line.
+            where the file has it, its line; or files that extend one another in a circle.
     """
     raw, lines = _layers(path, overrides)
     return from_mapping(raw, source=str(path), lines=lines)
@@ -95,19 +95,8 @@ OmegaConf.register_resolver("oc.env", _environment_variable, replace=True)
 
 
 def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
-    """The file over the one that it extends, and the overrides over both; and where each key stands."""
-    raw, lines = _read(Path(path))
-    try:
-        parent = raw.pop("extends", None)
-        if parent is not None:
-            parent_path = Path(path).parent / str(parent)
-            base, base_lines = _read(parent_path)
-            lines = {**{key: f"{line} of {parent_path}" for key, line in base_lines.items()}, **lines}
-            if "extends" in base:
-                raise ConfigError(f"{path}: extends {parent_path}, which extends a third file; one level is allowed")
-            raw = OmegaConf.merge(base, raw)
-    except (OmegaConfBaseException, TypeError) as error:  # a list over a mapping is a TypeError
-        raise ConfigError(f"{path}: extends: {_first_line(error)}") from error
+    """The file over those that it extends, and the overrides over all; and where each key stands."""
+    raw, lines = _extended(Path(path))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
@@ -119,6 +108,30 @@ def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
             raise ConfigError(f"override '{override}': {_first_line(error)}") from error
         lines[re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key)] = "overridden"
     return raw, lines  # type: ignore[return-value]
+
+
+def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
+    """The file over the one that it extends, that one over its own base and so on; and where each key stands."""
+    raw, lines = _read(path)
+    chain = [path]
+    while True:
+        try:
+            base_name = raw.pop("extends", None)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{chain[-1]}: extends: {_first_line(error)}") from error
+        if base_name is None:
+            return raw, lines
+        base_path = chain[-1].parent / str(base_name)
+        if base_path.resolve() in [file.resolve() for file in chain]:
+            spelt = ", which extends ".join(map(str, [*chain, base_path]))
+            raise ConfigError(f"{path}: extends itself: {spelt}")
+        base, base_lines = _read(base_path)
+        try:
+            raw = cast(DictConfig, OmegaConf.merge(base, raw))
+        except (OmegaConfBaseException, TypeError) as error:  # a list over a mapping is a TypeError
+            raise ConfigError(f"{chain[-1]}: extends {base_path}: {_first_line(error)}") from error
+        lines = {**{key: f"{line} of {base_path}" for key, line in base_lines.items()}, **lines}
+        chain.append(base_path)
 
 
 def _resolved(raw: DictConfig | dict[str, Any], source: str) -> dict[str, Any]:

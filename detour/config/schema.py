@@ -24,7 +24,11 @@ class ModelConfig:
         init: Hugging Face folder or hub name to start from; null draws random weights.
         size: A name in `detour.models.modernbert.architecture.SIZES`. Checked against `init`, and all that `detour plan` needs.
         architecture: Fields of `Architecture` that differ from the size's.
-        tokenizer: Hugging Face folder or hub name; null takes that of `init`.
+        tokenizer: Hugging Face folder or hub name; null takes that of `init`, with which any other is compared.
+        allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary than the one of `init`: an extended
+            vocabulary, or one whose embeddings are to be learned anew.
+        ignore_config_keys: Keys of the config.json of `init` that are unknown here and that you know to leave what the
+            model computes unchanged; any other unknown key is refused.
         attention_backend: "auto", "sdpa", "flash", "varlen" or "flex".
         gradient_checkpointing: Recompute layers in the backward pass to save memory.
         compile: torch.compile the regions around attention.
@@ -34,6 +38,8 @@ class ModelConfig:
     size: str
     architecture: dict[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None
+    allow_tokenizer_mismatch: bool = False
+    ignore_config_keys: list[str] = field(default_factory=list)
     attention_backend: Literal["auto", "sdpa", "flash", "varlen", "flex"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -53,7 +59,8 @@ class DataConfig:
         shuffle_seed: Seed of that order, shared by the arms of a comparison.
         workers: Loader processes a device; 0 loads in the training process.
         canonical_nodes: streaming's num_canonical_nodes: fixes the order of rows whatever the number of machines.
-        verify_hashes: Hash every shard before training. Off, only sizes and formats are checked.
+        verify_hashes: Hash every shard before training, and look for held-out rows among the training rows. Off, only sizes
+            and formats are checked, and of held-out rows whole shards.
         timeout_seconds: How long a batch may take to arrive before the loader is declared dead.
         cache_gigabytes: Most that the cached shards of remote training folders may take on a machine; null for no limit.
     """
@@ -151,12 +158,20 @@ class EvaluationConfig:
 
     Attributes:
         interval_tokens: Evaluate each time so many tokens were seen, at each phase boundary, and at the end.
-        rows: Held-out rows used each time.
+        rows: Held-out rows used each time, drawn over all folders in proportion to their size, at least one from each.
         objectives: Objective name to its options.
+        seed: Seed of the rows drawn and of their masks; `seed` has no part in them, so that runs are comparable.
+        mask_draws: How many times the rows are masked anew in each evaluation. The loss is that of all draws together, and
+            its standard deviation over them is logged. Objectives without randomness are evaluated once.
+        change_on_resume: Let a resume measure otherwise than before (folders, rows, seed, draws, options): said in the log
+            and marked in the report. Without it that is refused.
     """
 
     interval_tokens: int
     rows: int = 256
+    seed: int = 17
+    mask_draws: int = 1
+    change_on_resume: bool = False
     objectives: dict[str, Any] = field(default_factory=lambda: {"mlm": {"rate": 0.15}, "clm": {}})
 
 

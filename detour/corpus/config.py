@@ -11,6 +11,7 @@ from typing import Any
 
 from detour.config.load import read_into
 from detour.corpus import readers, steps
+from detour.data.manifest import SPECIAL_TOKENS_IN_TEXT
 from detour.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -43,7 +44,8 @@ class SourceConfig:
 
     Attributes:
         name: The folder's name.
-        kind: A name in `detour.corpus.readers`: "jsonl", "csv", "parquet", "text", "brat", "pubmed", "jats", "huggingface".
+        kind: A name in `detour.corpus.readers`: "jsonl", "csv", "parquet", "text", "brat", "pubmed", "jats", "cord19",
+            "pubtator", "huggingface".
         paths: Files, folders, or patterns with "*"; dataset names for "huggingface".
         validation_paths: Held out as they are; the source is then not split.
         columns: Which column holds what.
@@ -89,6 +91,8 @@ class PrepareConfig:
         seq_len: Length of a row.
         seed: Of the split and of the order of documents and rows.
         processes: Worker processes; the result does not depend on it.
+        special_tokens_in_text: What a special token that a text spells out ("[MASK]") becomes: "text", so that only the
+            template sets special ids, or "special".
         strict: Stop at the first line, row or file that cannot be used, in place of counting it.
         validation_fraction: Share of the documents held out of each source that names no validation_paths.
         part_megabytes: Text that a worker takes on at a time. Part of the result's bookkeeping, not of its rows.
@@ -101,6 +105,7 @@ class PrepareConfig:
     seq_len: int
     seed: int = 0
     processes: int = 1
+    special_tokens_in_text: str = "text"
     strict: bool = False
     validation_fraction: float = 0.0
     part_megabytes: int = 16
@@ -124,6 +129,9 @@ def _problems(config: PrepareConfig) -> Iterator[str]:
     for key, low in {"seq_len": 8, "processes": 1, "part_megabytes": 1}.items():
         if getattr(config, key) < low:
             yield f"{key}: {getattr(config, key)}, expected at least {low}"
+    if config.special_tokens_in_text not in SPECIAL_TOKENS_IN_TEXT:
+        expected = " or ".join(SPECIAL_TOKENS_IN_TEXT)
+        yield f"special_tokens_in_text: {config.special_tokens_in_text!r}, expected {expected}"
     if not 0 <= config.validation_fraction < 1:
         yield f"validation_fraction: {config.validation_fraction}, expected a share in [0, 1)"
     if not config.sources:

@@ -38,7 +38,7 @@ def decide(job: Job, pass_index: int, parts: list[Part]) -> None:
             append_jsonl(file, _removals(job, pass_index, parts, counts, repeats))
         alive &= ~gone
     for part, keep in zip(parts, np.split(alive, np.cumsum(counts)[:-1]), strict=True):
-        with whole_file(job.work / str(pass_index) / "decision" / f"{part.stem}.npy") as file:
+        with whole_file(job.decision_file(pass_index, part)) as file:
             np.save(file, keep)
     save_json(job.work / str(pass_index) / "decision.json", {"steps": told})
 

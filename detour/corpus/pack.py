@@ -21,11 +21,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from detour.corpus.document_encoder import DocumentEncoder, cut
-from detour.corpus.text import Document, ReadReport, find_files, read_documents, sha256_of
+from detour.corpus.encoding import check_encoding
+from detour.corpus.input_files import told_of
+from detour.corpus.text import COMPRESSED, Document, ReadReport, find_files, read_documents, sha256_of
 from detour.data.manifest import ShardManifest, Source
 from detour.data.packing import pack_rows
 from detour.data.shards import RowWriter
 from detour.errors import DataError, DetourError
+from detour.redact import redacted
 
 
 class _Tally:
@@ -33,6 +36,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.without_tokens = 0
+        self.literal_specials = 0
         self.lengths: Counter[int] = Counter()
         self.per_file: dict[Path, int] = {}
         self.licenses: dict[Path, set[str]] = {}
@@ -62,9 +66,11 @@ def pack_corpus(
     out: Path,
     seq_len: int,
     text_column: str = "text",
+    encoding: str = "utf-8",
     seed: int = 0,
     strict: bool = False,
     overwrite: bool = False,
+    special_tokens_in_text: str = "text",
     on_read: Callable[[int], None] = lambda bytes_read: None,
 ) -> tuple[ShardManifest, ReadReport]:
     """Reads, tokenizes, packs and writes a corpus.
@@ -74,10 +80,12 @@ def pack_corpus(
         tokenizer: Name or folder.
         out: Folder of the dataset.
         seq_len: T.
-        text_column: Key of the text in JSON lines.
+        text_column: Key of the text in JSON objects.
+        encoding: Of the files.
         seed: Seeds the order of the rows.
-        strict: Stop at the first unusable line.
+        strict: Stop at the first unusable line, or if a folder holds a file that is not read.
         overwrite: Replace a dataset in ``out``.
+        special_tokens_in_text: See `DocumentEncoder`.
         on_read: Told the bytes read so far.
 
     Returns:
@@ -90,16 +98,22 @@ def pack_corpus(
     """
     if seq_len < 8:
         raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
-    files, document_encoder, report, tally = find_files(inputs), DocumentEncoder(tokenizer), ReadReport(), _Tally()
+    try:
+        check_encoding(encoding)
+    except ValueError as error:
+        raise DataError(f"--{error}") from None
+    report, tally = ReadReport(strict=strict), _Tally()
+    files, document_encoder = find_files(inputs, report), DocumentEncoder(tokenizer, special_tokens_in_text)
 
     def documents() -> Iterator[Document]:
-        for document in read_documents(files, text_column=text_column, strict=strict, report=report):
+        for document in read_documents(files, text_column=text_column, encoding=encoding, report=report):
             on_read(report.bytes_read)
             tally.see(document)
             yield document
 
     def pieces() -> Iterator[np.ndarray]:
-        for _, ids in document_encoder(documents()):
+        for document, ids in document_encoder(documents()):
+            tally.literal_specials += document_encoder.literal_specials(document.text)
             if ids is None:
                 tally.without_tokens += 1
                 continue
@@ -109,32 +123,39 @@ def pack_corpus(
     with RowWriter(out, seq_len=seq_len, tokenizer=document_encoder.info, seed=seed, overwrite=overwrite) as writer:
         for row in pack_rows(pieces(), seq_len=seq_len, seed=seed):
             writer.write(row)
+        if not tally.lengths:
+            raise DataError("\n  ".join([f"{out}: no document with text", *_faults(report, tally)]))
         manifest = writer.finish(
             sources=tally.sources(files),
             documents=sum(tally.lengths.values()),
             empty_skipped=report.skipped["empty text"] + tally.without_tokens,
             documents_split=sum(n for length, n in tally.lengths.items() if length > seq_len),
             document_lengths=tally.lengths,
+            literal_special_tokens=tally.literal_specials,
         )
     on_read(report.bytes_read)
     return manifest, report
 
 
 def main(
-    inputs: Annotated[list[Path], typer.Argument(help="JSONL or text files (.gz, .zst), or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(help=f"JSON or text files ({COMPRESSED}), or folders of them.")],
     tokenizer: Annotated[str, typer.Option(help="Name on the hub, or a folder.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     seq_len: Annotated[int, typer.Option(help="Tokens of a row.")] = 1024,
-    text_column: Annotated[str, typer.Option(help="Key of the text in JSON lines.")] = "text",
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON objects.")] = "text",
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
     seed: Annotated[int, typer.Option(help="Seed of the order of rows.")] = 0,
-    strict: Annotated[bool, typer.Option(help="Stop at the first line that cannot be used.")] = False,
+    strict: Annotated[bool, typer.Option(help="Stop at the first line or file that cannot be used.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a dataset that is already in --out.")] = False,
+    special_tokens_in_text: Annotated[
+        str, typer.Option(help='What a special token spelled out in a text, "[MASK]", becomes: "text" or "special".')
+    ] = "text",
 ) -> None:
     """Tokenize and pack text into shards of fixed-length rows."""
     console = Console(stderr=True)
     columns = ("packing", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        total = sum(path.stat().st_size for path in find_files(inputs))
+        total = sum(path.stat().st_size for path in find_files(inputs, ReadReport()))
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task("", total=total)
             manifest, report = pack_corpus(
@@ -143,18 +164,20 @@ def main(
                 out=out,
                 seq_len=seq_len,
                 text_column=text_column,
+                encoding=encoding,
                 seed=seed,
                 strict=strict,
                 overwrite=overwrite,
+                special_tokens_in_text=special_tokens_in_text,
                 on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
             )
     except DetourError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    _print_report(manifest, report, out)
+    _print_report(manifest, report, out, special_tokens_in_text)
 
 
-def _print_report(manifest: ShardManifest, report: ReadReport, out: Path) -> None:
+def _print_report(manifest: ShardManifest, report: ReadReport, out: Path, special_tokens_in_text: str) -> None:
     console, counts = Console(), manifest.counts
     table = Table("", "", title=str(out), show_header=False)
     for name, value in (
@@ -168,12 +191,23 @@ def _print_report(manifest: ShardManifest, report: ReadReport, out: Path) -> Non
         table.add_row(name, f"{value:,}")
     table.add_row("utilisation", f"{manifest.utilisation:.2%}")
     console.print(table)
+    if counts.literal_special_tokens:
+        became = "encoded as text" if special_tokens_in_text == "text" else "encoded as special tokens"
+        console.print(f"special tokens spelled out in the text: {counts.literal_special_tokens:,}, {became}")
+    for line in _faults(report):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _faults(report: ReadReport, tally: _Tally | None = None) -> Iterator[str]:
+    """What was not used, a line each; with a tally also what came to nothing."""
+    if report.passed_over:
+        yield f"files {told_of(report.passed_over)}"
     for reason, n in report.skipped.items():
-        if reason != "empty text":
-            places = ", ".join(report.examples[reason])
-            console.print(
-                f"skipped {n:,} lines, {reason}; first at {places}", style="yellow", markup=False, soft_wrap=True
-            )
+        if reason != "empty text" or tally is not None:
+            advice = "; if the files have another encoding, give --encoding" if reason == "not valid UTF-8" else ""
+            yield f"skipped {n:,} lines, {reason}; first at {', '.join(report.examples[reason])}{advice}"
+    if tally is not None and tally.without_tokens:
+        yield f"{tally.without_tokens:,} documents come to no token"
 
 
 if __name__ == "__main__":

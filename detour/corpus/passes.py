@@ -7,6 +7,7 @@ leaves is whole or absent, and is never looked at again once the pass after it i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from detour.corpus import readers, steps
 from detour.corpus.config import PrepareConfig, SourceConfig
 from detour.corpus.document_encoder import document_encoder_of
 from detour.corpus.document_shards import load_documents, load_json, save_arrays, save_documents, save_json, whole_file
+from detour.corpus.input_files import files_under
 from detour.corpus.readers import Unit
 from detour.corpus.steps import CorpusStep, DocumentStep, Step, StepReport
 from detour.corpus.text import MAX_RECORD_BYTES, TOO_LONG, Columns, Document, ReadReport, sha256_of
@@ -79,6 +81,14 @@ class Job:
         """What `read_unit` says it has read, once it is through."""
         return self.work / "0" / f"s{source:03}-u{unit:06}.json"
 
+    def revisions_file(self, source: int, unit: int) -> Path:
+        """What a unit's records replace or delete; only of kinds whose records are revised."""
+        return self.work / "0" / f"s{source:03}-u{unit:06}.revisions.npz"
+
+    def decision_file(self, pass_index: int, part: Part) -> Path:
+        """Which documents of a part go on to the next pass."""
+        return self.work / str(pass_index) / "decision" / f"{part.stem}.npy"
+
     def step_folder(self, step: int) -> Path:
         return self.work / f"step-{step:02}"
 
@@ -100,33 +110,50 @@ def read_unit(job: Job, source: int, unit: int) -> None:
     kind = readers.build(settings.kind, settings.options)
     report = ReadReport(strict=job.config.strict)
     documents = _complete(kind.read(this, _columns(job, source), report), settings, report)
-    number, damage = 0, None
-    held: list[Document] = []
-    size = 0
+    sizes, damage = [], None
+    held, size = list[Document](), 0
+
+    def save() -> None:
+        save_documents(job.file(0, Part(source, unit, len(sizes)), "docs"), held)
+        sizes.append(len(held))
+        held.clear()
+
     try:
         for document in documents:
             held.append(document)
             size += len(document.text)
             if size >= job.config.part_megabytes << 20:
-                save_documents(job.file(0, Part(source, unit, number), "docs"), held)
-                number, held, size = number + 1, [], 0
+                save()
+                size = 0
     except DataError as error:
         if job.config.strict:
             raise
         damage = str(error).replace(str(this.path), this.name)
     if held:
-        save_documents(job.file(0, Part(source, unit, number), "docs"), held)
-        number += 1
-    is_file = this.path.is_file()
+        save()
+    if report.revisions:
+        key, version, deleted, first = zip(*report.revisions, strict=True)
+        save_arrays(
+            job.revisions_file(source, unit), key=np.array(key, np.int64), version=np.array(version, np.int64),
+            deleted=np.array(deleted, bool), first=np.array([*first, report.documents], np.int64),
+        )  # fmt: skip
     save_json(job.unit_file(source, unit), {
-        "name": this.name, "parts": number, "damage": damage, "documents": report.documents,
-        "bytes": this.path.stat().st_size if is_file else 0, "sha256": sha256_of(this.path) if is_file else "",
+        "name": this.name, "parts": len(sizes), "part_documents": sizes, "damage": damage, "documents": report.documents,
+        "bytes": this.path.stat().st_size if this.path.is_file() else 0, "sha256": digest_of(this.path),
         "skipped": dict(report.skipped),
         "examples": {
             reason: [place.replace(str(this.path), this.name) for place in places]
             for reason, places in report.examples.items()
         },
     })  # fmt: skip
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file; of a folder, that of its files' names and hashes; empty for a name on the hub."""
+    if not path.is_dir():
+        return sha256_of(path) if path.is_file() else ""
+    files = [f"{file.relative_to(path).as_posix()} {sha256_of(file)}" for file in files_under(path) if file.is_file()]
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
 
 
 def process_part(job: Job, pass_index: int, part: Part) -> None:
@@ -148,10 +175,10 @@ def process_part(job: Job, pass_index: int, part: Part) -> None:
 
 
 def _kept(job: Job, pass_index: int, part: Part) -> Iterator[Document]:
-    """What the pass before left of the part, less what its corpus steps removed."""
+    """What the pass before left of the part, less what its corpus steps removed, or what was revised after reading."""
     documents = load_documents(job.file(pass_index - 1, part, "docs"))
-    decision = job.work / str(pass_index - 1) / "decision" / f"{part.stem}.npy"
-    if pass_index == 1:
+    decision = job.decision_file(pass_index - 1, part)
+    if pass_index == 1 and not decision.exists():
         yield from documents
     else:
         yield from (document for document, keep in zip(documents, np.load(decision), strict=True) if keep)
@@ -195,7 +222,8 @@ def _sign(job: Job, pass_index: int, part: Part, documents: Iterator[Document], 
 
 
 def _tokenize(job: Job, pass_index: int, part: Part, documents: Iterator[Document]) -> dict[str, Any]:
-    document_encoder = document_encoder_of(job.config.tokenizer)
+    document_encoder = document_encoder_of(job.config.tokenizer, job.config.special_tokens_in_text)
+    literal = {"train": 0, "validation": 0}
     lengths, repeats, keys, held_out, empty = [], [], [], [], 0
     seen: dict[str, dict[str, set[str]]] = {
         side: {"license": set(), "language": set()} for side in ("train", "validation")
@@ -210,6 +238,7 @@ def _tokenize(job: Job, pass_index: int, part: Part, documents: Iterator[Documen
             repeats.append(document.repeats)
             keys.append(xxhash.xxh64_intdigest(document.id, seed=job.config.seed))
             held_out.append(_is_held_out(job, part, document))
+            literal["validation" if held_out[-1] else "train"] += document_encoder.literal_specials(document.text)
             for what in ("license", "language"):
                 if value := getattr(document, what):
                     seen["validation" if held_out[-1] else "train"][what].add(value)
@@ -221,7 +250,7 @@ def _tokenize(job: Job, pass_index: int, part: Part, documents: Iterator[Documen
         held_out=np.array(held_out, bool),
     )
     said = {side: {what: sorted(values) for what, values in found.items()} for side, found in seen.items()}
-    return {"documents": len(lengths), "without_tokens": empty, "seen": said}
+    return {"documents": len(lengths), "without_tokens": empty, "literal_specials": literal, "seen": said}
 
 
 def _is_held_out(job: Job, part: Part, document: Document) -> bool:

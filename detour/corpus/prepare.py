@@ -7,31 +7,32 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from detour.cli.data import WIDTH
 from detour.corpus import readers
 from detour.corpus.config import PrepareConfig, SourceConfig, load
 from detour.corpus.document_encoder import document_encoder_of
 from detour.corpus.document_shards import load_json, save_json, whole_file
 from detour.corpus.global_dedup import decide
-from detour.corpus.passes import Job, parts_of, process_part, read_unit
+from detour.corpus.input_files import files_under, told_of
+from detour.corpus.passes import Job, digest_of, parts_of, process_part, read_unit
 from detour.corpus.prepared import RECORD, SIDES, differences, identity_of, record_of, streams_yaml, write_lists
 from detour.corpus.readers import Unit
+from detour.corpus.revisions import apply_revisions
 from detour.corpus.rows import write_rows
+from detour.corpus.show import refuse_nothing_left, show
 from detour.corpus.text import HARMLESS, sha256_of
 from detour.corpus.workers import Workers
 from detour.errors import ConfigError, DataError, DetourError
+from detour.redact import redacted
 
 WORK = ".work"
 SECONDS_BETWEEN_LINES = 20.0
@@ -54,9 +55,11 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
     Cost: memory of each process a part's documents and one batch of the tokenizer; of this one about 100 bytes a
     document where corpora are compared. Disk: besides the rows, the text compressed and the tokens, until the end.
     """
+    config = replace(config, sources=[replace(s, license=redacted(s.license)) for s in config.sources])  # it is written
     out = Path(config.out)
     units = tuple(_units_of(source) for source in config.sources)
     job = Job(config=config, units=units, work=out / WORK)
+    passed_over = _passed_over(config)
     inputs = _inputs(job)
     identity = identity_of(config, inputs)
     out.mkdir(parents=True, exist_ok=True)
@@ -74,18 +77,11 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
         write_lists(job, out)
         hashes = _hashes(inputs)
         _refuse_changed(job, hashes)
-        record = record_of(job, identity | {"sha256": hashes}, prepared)
-        if not any("train" in source["folders"] for source in record["sources"].values()):
-            raise DataError(f"{out}: no document is left to train on; see the counts of the steps in {job.work}")
-        for source in config.sources:
-            if source.proportion and "train" not in record["sources"][source.name]["folders"]:
-                raise DataError(
-                    f"{out}: source '{source.name}' has proportion {source.proportion}, and no document of it is left to "
-                    f"train on; see its counts in {job.work}"
-                )
+        record = record_of(job, identity | {"sha256": hashes}, prepared, passed_over)
+        refuse_nothing_left(record, out)
         with whole_file(out / "streams.yaml") as file:
             file.write(streams_yaml(config, record).encode())
-        save_json(out / RECORD, record)  # last: its presence says that all is done
+        save_json(out / RECORD, redacted(record))  # last: its presence says that all is done
         shutil.rmtree(job.work)
     return record, True
 
@@ -112,6 +108,7 @@ def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
         for s, u in ((s, u) for s, units in enumerate(job.units) for u in range(len(units))):
             read = load_json(job.unit_file(s, u))
             _refuse_faults(job.config.sources[s].name, [read], read["skipped"], read["examples"])
+    apply_revisions(job)
     parts = parts_of(job)
     for k in range(1, len(job.passes) + 1):
         todo = [part for part in parts if not job.file(k, part, "json").exists()]
@@ -146,6 +143,17 @@ def _units_of(source: SourceConfig) -> tuple[tuple[Unit, bool], ...]:
     )
 
 
+def _passed_over(config: PrepareConfig) -> dict[str, list[str]]:
+    """Of each source the files that its folders and patterns hold and that are not read. Strict refuses them."""
+    found = {}
+    for source in config.sources:
+        kind = readers.build(source.kind, source.options)
+        found[source.name] = kind.passed_over([*source.paths, *source.validation_paths])
+        if config.strict and found[source.name]:
+            raise DataError(f"source '{source.name}': {told_of(found[source.name])}; name the files that are meant")
+    return found
+
+
 def _inputs(job: Job) -> dict[str, Path]:
     """Everything that is read, by a name without folders of this machine."""
     inputs = {}
@@ -157,6 +165,8 @@ def _inputs(job: Job) -> dict[str, Path]:
                     f"{unit.path}: source '{source.name}' has two files named {unit.name}; give their folder"
                 )
             inputs[name] = unit.path
+            if unit.path.is_dir():  # a saved dataset
+                inputs |= {f"{name}/{p.relative_to(unit.path).as_posix()}": p for p in files_under(unit.path)}
     for i, step in enumerate(job.steps):
         inputs |= {f"step {i}/{path.parent.parent.name}/{path.parent.name}/{path.name}": path for path in step.inputs()}
     return inputs
@@ -171,7 +181,8 @@ def _refuse_changed(job: Job, hashes: dict[str, str]) -> None:
     for s, units in enumerate(job.units):
         for u, (unit, held_out) in enumerate(units):
             read = load_json(job.unit_file(s, u))["sha256"]
-            if read and read != hashes[_name_of(job.config.sources[s], unit, held_out)]:
+            name = _name_of(job.config.sources[s], unit, held_out)
+            if read and read != (hashes.get(name) or digest_of(unit.path)):
                 raise DataError(
                     f"{unit.path}: has changed since it was read; delete {job.config.out} and prepare it again"
                 )
@@ -242,11 +253,11 @@ def main(
         with _progress(console) as say:
             record, worked = prepare(settings, say)
     except DetourError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
     if not worked:
-        print(f"{settings.out}: prepared already, nothing to do")
-    show(record, settings.out)
+        print(redacted(f"{settings.out}: prepared already, nothing to do"))
+    show(record, redacted(settings.out))
 
 
 @contextmanager
@@ -266,40 +277,6 @@ def _progress(console: Console) -> Iterator[Say]:
             console.print(line, markup=False, highlight=False)
 
     yield say
-
-
-def show(record: dict[str, Any], out: str) -> None:
-    """Prints what was read, what each step did, what was written, and what could not be used."""
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
-    table = Table("source", "read", "train", "validation", "tokens", "utilisation", title=out)
-    for name, source in record["sources"].items():
-        folders = [source["folders"].get(side, {}) for side in SIDES]
-        numbers = [source["documents_read"], *[folder.get("documents", 0) for folder in folders]]
-        tokens = sum(folder.get("tokens", 0) for folder in folders)
-        table.add_row(name, *[f"{n:,}" for n in numbers], f"{tokens:,}", f"{folders[0].get('utilisation', 0):.1%}")
-    console.print(table)
-    steps = Table("step", "documents", "stay", "changed", "why they went")
-    for step in record["steps"]:
-        counts = step["by_source"].values()
-        dropped = sum((Counter(each["dropped"]) for each in counts), Counter())
-        numbers = [sum(each[key] for each in counts) for key in ("documents_in", "documents_out", "changed")]
-        why = ", ".join(f"{reason}: {n:,}" for reason, n in dropped.most_common(4))
-        steps.add_row(step["kind"], *[f"{n:,}" for n in numbers], why)
-    if record["steps"]:
-        console.print(steps)
-    for step in record["steps"]:
-        if step["kind"] == "upsample" and not any(each["changed"] for each in step["by_source"].values()):
-            column = step["options"]["column"]
-            console.print(f"upsample: no document's '{column}' fits; nothing is repeated", style="yellow", markup=False)
-    for name, source in record["sources"].items():
-        if "train" not in source["folders"]:
-            console.print(f"{name}: nothing to train on, no part of the mixture", style="yellow", markup=False)
-        for reason, n in source["skipped"].items():
-            places = ", ".join(source["first_skipped"].get(reason, []))
-            console.print(f"{name}: skipped {n:,}, {reason}; first at {places}", style="yellow", markup=False)
-        for file in source["files"]:
-            if "damage" in file:
-                console.print(f"{name}: damaged file, read in part: {file['damage']}", style="yellow", markup=False)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -15,7 +16,9 @@ from detour.corpus.config import PrepareConfig
 from detour.corpus.document_encoder import document_encoder_of
 from detour.corpus.document_shards import append_jsonl, load_json, whole_file
 from detour.corpus.passes import Job, parts_of
+from detour.corpus.revisions import revised
 from detour.data.manifest import MANIFEST, ShardManifest
+from detour.redact import redacted
 
 RECORD = "prepared.json"
 SIDES = ("train", "validation")
@@ -24,13 +27,19 @@ UNASKED = ("out", "processes", "strict", "part_megabytes")  # they decide how th
 
 
 def identity_of(config: PrepareConfig, inputs: dict[str, Path]) -> dict[str, Any]:
-    """All that decides the result, without a folder of this machine: config, and names and sizes of what is read."""
+    """All that decides the result, without a folder of this machine: config, and names and sizes of what is read.
+
+    Secrets, and what came from the environment, are hidden; a hash over all tells whether they are the same.
+    """
     asked = {key: value for key, value in asdict(config).items() if key not in UNASKED}
     asked["tokenizer"] = document_encoder_of(config.tokenizer).info.sha256
     for source in asked["sources"]:
         del source["paths"], source["validation_paths"]
     for step in asked["steps"]:
         step["options"] = {key: value for key, value in step["options"].items() if key != "paths"}
+    if (shown := redacted(asked)) != asked:
+        hidden = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+        asked = {**shown, "hidden_values": hidden}
     return {**asked, "inputs": {name: path.stat().st_size for name, path in inputs.items() if path.is_file()}}
 
 
@@ -40,7 +49,9 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
 
 
-def record_of(job: Job, identity: dict[str, Any], prepared: list[dict[str, Any]]) -> dict[str, Any]:
+def record_of(
+    job: Job, identity: dict[str, Any], prepared: list[dict[str, Any]], passed_over: dict[str, list[str]]
+) -> dict[str, Any]:
     """The whole record. Deterministic: no time, process or place is in it."""
     out, info = Path(job.config.out), document_encoder_of(job.config.tokenizer).info
     counted = _step_counts(job)
@@ -54,7 +65,12 @@ def record_of(job: Job, identity: dict[str, Any], prepared: list[dict[str, Any]]
     sources = {}
     for s, source in enumerate(job.config.sources):
         folders = {side: folder for side in SIDES if (folder := _folder(out / side / source.name))}
-        sources[source.name] = {"proportion": source.proportion, **_reading(job, s), "folders": folders}
+        sources[source.name] = {
+            "proportion": source.proportion,
+            "passed_over": passed_over[source.name],
+            **_reading(job, s),
+            "folders": folders,
+        }
     return {
         "format": 1,
         "created_by": f"detour {detour.__version__}",
@@ -101,7 +117,7 @@ def streams_yaml(config: PrepareConfig, record: dict[str, Any]) -> str:
             if side not in record["sources"][source.name]["folders"]:
                 continue
             share = f", proportion: {source.proportion / total!r}" if source.proportion and side == "train" else ""
-            path = f"{config.out}/{side}/{source.name}"
+            path = redacted(f"{config.out}/{side}/{source.name}")  # a run's YAML reads ${oc.env:NAME} as well
             lines.append(f"    - {{path: {path if PLAIN.fullmatch(path) else json.dumps(path)}{share}}}")
         if lines[-1].endswith(":"):
             lines[-1] += " []"
@@ -132,6 +148,11 @@ def _reading(job: Job, source: int) -> dict[str, Any]:
     files, skipped, examples = [], Counter[str](), {}
     for unit in range(len(job.units[source])):
         read = load_json(job.unit_file(source, unit))
+        gone = revised(job, source, unit)
+        read["documents"] -= sum(gone.values())
+        for reason, n in gone.items():
+            read["skipped"][reason] = n
+            read["examples"][reason] = [read["name"]]
         told = ("name", "bytes", "sha256", "documents", *(["damage"] if read["damage"] else []))
         files.append({key: read[key] for key in told})
         skipped.update(read["skipped"])

@@ -59,7 +59,8 @@ def write_rows(job: Job, source: int, side: str) -> None:
     ):
         for row in rows:
             writer.write(row)
-        without = sum(load_json(job.file(last, part, "json"))["without_tokens"] for part in parts)
+        tokenized = [load_json(job.file(last, part, "json")) for part in parts]
+        without = sum(told["without_tokens"] for told in tokenized)
         units = [load_json(job.unit_file(source, unit)) for unit in range(len(job.units[source]))]
         without += sum(unit["skipped"].get("empty text", 0) for unit in units)
         writer.finish(
@@ -68,6 +69,7 @@ def write_rows(job: Job, source: int, side: str) -> None:
             empty_skipped=without if side == "train" else 0,  # no side is drawn for them; told once
             documents_split=sum(n for length, n in lengths.items() if length > job.config.seq_len),
             document_lengths=lengths,
+            literal_special_tokens=sum(told["literal_specials"][side] for told in tokenized),
         )
 
 

@@ -8,12 +8,17 @@ from functools import lru_cache
 import numpy as np
 import xxhash
 
-WORD = re.compile(r"\w+")
+UNSPACED = (  # scripts that put no space between words: a sign of theirs counts as a word
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses nothing; 2**64 over the golden ratio
 
 
 def word_hashes(text: str) -> np.ndarray:
     """uint64 [words]: letters and digits only, small letters; punctuation and layout do not count.
+
+    Each sign of a script without spaces between words (Chinese, Japanese, Thai, ...) is a word.
 
     Cost: about 15 MB/s.
     """

@@ -1,114 +1,39 @@
 """Reading documents from text files, one at a time and in bounded memory.
 
-A ``.jsonl`` file holds one JSON object a line; a ``.txt`` file is one document. Either may be compressed (``.gz``,
-``.zst``). Lines that cannot be used are counted and remembered by file and line, never silently dropped.
+A ``.jsonl`` file (also ``.ndjson``, ``.json``) holds one JSON object a line, an array of objects, or objects over several
+lines; a ``.txt`` file is one document. Either may be compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``). What cannot be
+used is counted and remembered by file and line, never silently dropped.
 """
 
 from __future__ import annotations
 
 import codecs
-import gzip
-import hashlib
-import json
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
-import zstandard
-
+from detour.corpus.compression import ERRORS as COMPRESSION_ERRORS
+from detour.corpus.compression import decompressed
+from detour.corpus.document import Columns, Document, UnusableRecordError
+from detour.corpus.encoding import UTF_8, as_utf8
+from detour.corpus.input_files import COMPRESSED as COMPRESSED
+from detour.corpus.input_files import FORMATS as FORMATS
+from detour.corpus.input_files import find_files as find_files
+from detour.corpus.input_files import format_of
+from detour.corpus.input_files import sha256_of as sha256_of
+from detour.corpus.json_values import HEAD_BYTES, RepeatedKeyError, is_one_a_line, load_json_value, spread_values
 from detour.errors import DataError, UnreachableError
 
-FORMATS = (".jsonl", ".txt")
-CHUNK_BYTES = 1 << 18
-ZSTD_STEP_BYTES = 1 << 10  # decompressed at once: comes to at most 32 MiB
-ZSTD_PIECE_BYTES = 1 << 11  # compressed; a block of four bytes may hold 128 KiB
-ZSTD_WINDOW_BYTES = 1 << 27  # what `zstd --long` writes; a reader refuses over 8 MiB unless told
 MAX_RECORD_BYTES = 1 << 25  # a longer line, file or field is no document of a healthy corpus, and costs 30x in memory
 EXAMPLES_KEPT = 5
 TOO_LONG = f"longer than {MAX_RECORD_BYTES >> 20} MiB"
-HARMLESS = ("empty text", "empty file", "no abstract")  # counted, but no reason for a strict read to stop
-
-
-class Document(NamedTuple):
-    """One document: its text, its name (the ``id`` column, or ``file:line``), its license if known, its file.
-
-    ``metadata`` holds the further columns that were asked for, as they were read; ``repeats`` says how many copies of
-    it go into the training rows.
-    """
-
-    text: str
-    id: str
-    license: str | None
-    path: Path
-    language: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    repeats: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns of a record hold what; a column that is absent from a record is passed over, except the text's.
-
-    ``more_text`` columns follow the text as paragraphs of their own, where they hold any: an instruction's answer.
-    ``named`` are columns that a table must have besides the text's, because its config names them.
-    """
-
-    text: str = "text"
-    more_text: tuple[str, ...] = ()
-    id: str = "id"
-    language: str = "language"
-    license: tuple[str, ...] = ("license", "license")
-    metadata: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
-
-    def check_header(self, header: Sequence[str], where: str) -> None:
-        """Raises DataError if a table with this header lacks a column that it must have."""
-        for column in (self.text, *self.named):
-            if column not in header:
-                raise DataError(f"{where}: no '{column}' column, found {', '.join(header[:8])}")
-
-    def document(self, record: Any, *, name: str, path: Path) -> Document:
-        """The record as a document; ``name`` is its id if it has none. Raises UnusableRecordError."""
-        if not isinstance(record, Mapping) or self.text not in record:
-            raise UnusableRecordError(f"no '{self.text}' column")
-        text = record[self.text]
-        if not isinstance(text, str):
-            raise UnusableRecordError(f"'{self.text}' is not a string")
-        further = [record[key] for key in self.more_text if isinstance(record.get(key), str) and record[key].strip()]
-        text = "\n\n".join([text, *further])
-        given = record.get(self.id)
-        license = next((record[key] for key in self.license if record.get(key) is not None), None)
-        language = record.get(self.language)
-        document = Document(
-            text=text,
-            id=name if given is None or not str(given).strip() else str(given),
-            license=None if license is None else str(license),
-            path=path,
-            language=None if language is None else str(language),
-            metadata={key: record[key] for key in self.metadata if key in record} or None,
-        )
-        _refuse_half_pairs(document, self.text)
-        return document
-
-
-def _refuse_half_pairs(document: Document, text_column: str) -> None:
-    """JSON may spell half a surrogate pair, which no tokenizer and no file takes. Raises UnusableRecordError."""
-    try:
-        document.text.encode()
-    except UnicodeEncodeError:
-        raise UnusableRecordError(f"'{text_column}' holds a lone surrogate") from None
-    beside = [document.id, document.license, document.language, document.metadata]
-    try:
-        json.dumps(beside, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise UnusableRecordError("a column beside the text holds a lone surrogate") from None
-
-
-class UnusableRecordError(Exception):
-    """Why a line, row or file was not used, in words that group well."""
+HARMLESS = (  # counted, but no reason for a strict read to stop
+    "empty text", "empty file", "no abstract", "a book record, no article", "revised by a later record",
+    "deleted by a later update",
+)  # fmt: skip
 
 
 @dataclass
@@ -120,14 +45,22 @@ class ReadReport:
         bytes_read: Bytes taken from the disk (compressed, where the file is), for progress bars.
         skipped: Lines not handed out, counted by reason.
         examples: ``file:line`` of the first few lines skipped, by reason.
-        strict: Whether the first unusable line is an error.
+        passed_over: Files that a folder holds and that are of no kind that is read.
+        revisions: Of records that later ones may replace: (key, version, whether it is deleted, documents before it).
+        strict: Whether the first unusable line or file is an error.
     """
 
     documents: int = 0
     bytes_read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    passed_over: list[str] = field(default_factory=list)
+    revisions: list[tuple[int, int, bool, int]] = field(default_factory=list)
     strict: bool = False
+
+    def revise(self, key: int, version: int, *, deleted: bool = False) -> None:
+        """Notes that the documents from here to the next call are all that there is, or is not any more, of a record."""
+        self.revisions.append((key, version, deleted, self.documents))
 
     def skip(self, reason: str, where: str) -> None:
         """Counts a line that was not used, and keeps its place if it is among the first with this reason.
@@ -142,35 +75,11 @@ class ReadReport:
             self.examples.setdefault(reason, []).append(where)
 
 
-def find_files(inputs: Sequence[str | Path]) -> list[Path]:
-    """The files named, in order, each folder replaced by the readable files under it, sorted.
-
-    Raises:
-        DataError: A path does not exist, a file's format is unknown, a folder holds no readable file, or a file is
-            named twice.
-    """
-    files: list[Path] = []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and format_of(p) in FORMATS)
-            if not found:
-                raise DataError(f"{path}: no {' or '.join(FORMATS)} file (also .gz, .zst) in this folder")
-            files += found
-        elif not path.exists():
-            raise DataError(f"{path}: no such file or folder")
-        elif format_of(path) not in FORMATS:
-            raise DataError(f"{path}: unknown format, expected {' or '.join(FORMATS)}, also with .gz or .zst")
-        else:
-            files.append(path)
-    if twice := [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]:
-        raise DataError(f"{twice[0]}: named twice among the inputs")
-    return files
-
-
 def read_documents(
     paths: Iterable[str | Path],
     *,
     text_column: str = "text",
+    encoding: str = "utf-8",
     strict: bool = False,
     report: ReadReport | None = None,
 ) -> Iterator[Document]:
@@ -178,7 +87,8 @@ def read_documents(
 
     Args:
         paths: Files, as `find_files` returns them.
-        text_column: Key of the text in a JSON line. ``id`` and ``license`` or ``license`` are read where present.
+        text_column: Key of the text in a JSON object. ``id`` and ``license`` or ``license`` are read where present.
+        encoding: Of the files.
         strict: Stop at the first line that cannot be used; an empty text is none of these, it is only counted.
         report: Filled in on the way.
 
@@ -189,15 +99,7 @@ def read_documents(
     report.strict = report.strict or strict
     columns = Columns(text=text_column)
     for path in map(Path, paths):
-        for where, data in raw_records(path, report):
-            try:
-                if format_of(path) == ".txt":
-                    document = Document(decoded(data), path.name, None, path)
-                else:
-                    document = columns.document(parsed(data), name=where, path=path)
-            except UnusableRecordError as problem:
-                report.skip(str(problem), where)
-                continue
+        for where, document in _documents_of(path, columns, report, encoding):
             if not document.text.strip():
                 report.skip("empty text", where)
                 continue
@@ -205,28 +107,83 @@ def read_documents(
             yield document
 
 
-def decoded(data: bytes) -> str:
-    """The bytes as UTF-8 text. Raises UnusableRecordError."""
+def _documents_of(path: Path, columns: Columns, report: ReadReport, encoding: str) -> Iterator[tuple[str, Document]]:
+    whole = format_of(path) == ".txt"
+    for where, record in raw_records(path, report, encoding) if whole else json_records(path, report, encoding):
+        try:
+            if whole:
+                yield where, Document(decoded(record, encoding), path.name, None, path)
+            else:
+                yield where, columns.document(record, name=where, path=path)
+        except UnusableRecordError as problem:
+            report.skip(str(problem), where + problem.detail)
+
+
+def decoded(data: bytes, encoding: str = "utf-8") -> str:
+    """The bytes as text: UTF-8, whatever encoding they had in their file, which an error names.
+
+    Raises:
+        UnusableRecordError: They are none.
+    """
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise UnusableRecordError("not valid UTF-8") from None
+        name = "UTF-8" if codecs.lookup(encoding).name in UTF_8 else encoding
+        raise UnusableRecordError(f"not valid {name}") from None
 
 
-def parsed(data: bytes) -> Any:
-    """The bytes as JSON. Raises UnusableRecordError."""
+def parsed(data: bytes, encoding: str = "utf-8") -> Any:
+    """The bytes as JSON; arguments as those of `decoded`. Raises UnusableRecordError."""
     try:
-        return json.loads(decoded(data))
+        return load_json_value(decoded(data, encoding))
+    except RepeatedKeyError as error:
+        raise UnusableRecordError(str(error)) from None
     except (ValueError, RecursionError):  # a number of over 4300 digits is a plain ValueError
+        if b"\r" in data.strip():
+            raise UnusableRecordError("not valid JSON; are its lines ended by carriage returns alone?") from None
         raise UnusableRecordError("not valid JSON") from None
 
 
-def raw_records(path: Path, report: ReadReport) -> Iterator[tuple[str, bytes]]:
-    """(``file`` or ``file:line``, bytes) of each record: a line, or a whole ``.txt``; blank lines are passed over.
+def json_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Iterator[tuple[str, Any]]:
+    """(``file:number``, value) of each JSON value of a file.
+
+    A file with one value a line gives the number of the line. One that holds an array, or values over several lines,
+    gives their number, and an array's elements one by one. What cannot be used is reported.
+
+    Raises:
+        DataError: As `read_chunks` and `as_utf8`; or a value that is not one of the lines is no JSON.
+    """
+    chunks, head = as_utf8(read_chunks(path, report), encoding, path), b""
+    while len(head.lstrip()) < HEAD_BYTES and (chunk := next(chunks, None)) is not None:
+        head += chunk
+    chunks = chain([head], chunks)
+    if not head:
+        report.skip("empty file", str(path))
+    elif is_one_a_line(head):
+        for number, line in enumerate(_lines(chunks), start=1):
+            where = f"{path}:{number}"
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 and line else line
+            if line is None:
+                report.skip(TOO_LONG, where)
+            elif line.strip():
+                try:
+                    yield where, parsed(line, encoding)
+                except UnusableRecordError as problem:
+                    report.skip(str(problem), where)
+    else:
+        for number, value in spread_values(chunks, path, MAX_RECORD_BYTES):
+            if isinstance(value, Exception):
+                report.skip(str(value), f"{path}:{number}")
+            else:
+                yield f"{path}:{number}", value
+
+
+def raw_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Iterator[tuple[str, bytes]]:
+    """(``file`` or ``file:line``, UTF-8) of each record: a line, or a whole ``.txt``; blank lines are passed over.
 
     A line of more than MAX_RECORD_BYTES is counted as skipped, and never held in memory.
     """
-    for number, line in numbered_lines(path, report):
+    for number, line in numbered_lines(path, report, encoding):
         where = str(path) if format_of(path) == ".txt" else f"{path}:{number}"
         if line is None:
             report.skip(TOO_LONG, where)
@@ -234,12 +191,22 @@ def raw_records(path: Path, report: ReadReport) -> Iterator[tuple[str, bytes]]:
             yield where, line
 
 
-def numbered_lines(path: Path, report: ReadReport) -> Iterator[tuple[int, bytes | None]]:
-    """(number from 1, bytes) of each line, or of a whole ``.txt``; None for one of more than MAX_RECORD_BYTES.
+def numbered_lines(
+    path: Path, report: ReadReport, encoding: str = "utf-8", *, whole: bool | None = None
+) -> Iterator[tuple[int, bytes | None]]:
+    """(number from 1, UTF-8) of each line, or of a whole file; None for one of more than MAX_RECORD_BYTES.
 
     A byte order mark at the beginning is left out.
+
+    Args:
+        path: The file.
+        report: Told of an empty file.
+        encoding: Of the file.
+        whole: Whether it comes as a whole; left out, a ``.txt`` does.
     """
-    lines = _lines(read_chunks(path, report)) if format_of(path) != ".txt" else _whole(read_chunks(path, report))
+    chunks = as_utf8(read_chunks(path, report), encoding, path)
+    whole = format_of(path) == ".txt" if whole is None else whole
+    lines = _whole(chunks) if whole else _lines(chunks)
     number = 0
     for number, line in enumerate(lines, start=1):
         yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 and line else line
@@ -257,50 +224,16 @@ def read_chunks(path: Path, report: ReadReport) -> Iterator[bytes]:
     lines = 0
     try:
         with path.open("rb") as raw:
-            for chunk in _count_bytes(_chunks(raw, path.suffix), raw, report):
+            before = report.bytes_read
+            for chunk in decompressed(raw, path.suffix):
+                report.bytes_read = before + raw.tell()
                 lines += chunk.count(b"\n")
                 yield chunk
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except COMPRESSION_ERRORS as error:
         failed = isinstance(error, OSError) and error.errno is not None  # gzip's complaints of content have no number
         raise (UnreachableError if failed else DataError)(
             f"{path}: cannot be read after line {lines}: {error}"
         ) from error
-
-
-def _count_bytes(chunks: Iterator[bytes], raw: BinaryIO, report: ReadReport) -> Iterator[bytes]:
-    before = report.bytes_read
-    for chunk in chunks:
-        report.bytes_read = before + raw.tell()
-        yield chunk
-
-
-def _chunks(raw: BinaryIO, suffix: str) -> Iterator[bytes]:
-    """The file's content, decompressed."""
-    if suffix == ".zst":
-        yield from _zstd_chunks(raw)
-    else:
-        stream = gzip.GzipFile(fileobj=raw) if suffix == ".gz" else raw
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
-
-
-def _zstd_chunks(raw: BinaryIO) -> Iterator[bytes]:
-    """Frame after frame. Unlike zstandard's own stream reader, does not take a file cut short for a whole one.
-
-    A few bytes may stand for a great many, so little is fed at a time: no chunk is longer than about 64 MiB.
-    """
-    library = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
-    frame = None
-    while data := raw.read(ZSTD_STEP_BYTES):
-        left = memoryview(data)
-        while left:
-            frame = frame or library.decompressobj()
-            yield frame.decompress(left[:ZSTD_PIECE_BYTES])
-            unused = len(frame.unused_data) if frame.eof else 0
-            left = left[len(left[:ZSTD_PIECE_BYTES]) - unused :]
-            frame = None if frame.eof else frame
-    if frame is not None:
-        raise EOFError("the file ends in the middle of a zstd frame")
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
@@ -325,20 +258,3 @@ def _whole(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
         parts = [*parts, chunk] if size <= MAX_RECORD_BYTES else []
     if size:
         yield None if size > MAX_RECORD_BYTES else b"".join(parts)
-
-
-def sha256_of(path: Path) -> str:
-    """Of the file's bytes, as they are on the disk."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def format_of(path: Path) -> str:
-    """The last suffix but that of a compression, in small letters: ``.jsonl`` of ``a.jsonl.gz``; may be empty."""
-    suffixes = path.suffixes[-2:]
-    if suffixes and suffixes[-1] in (".gz", ".zst"):
-        suffixes.pop()
-    return suffixes[-1].lower() if suffixes else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detour.models.loss import CHUNK_ELEMENTS
+from detour.models.constants import CHUNK_ELEMENTS
 from detour.models.modernbert.architecture import Architecture
 
 # Bytes that autograd keeps a token and layer, as [precision]: of each hidden unit in a global layer, and of each unit of the

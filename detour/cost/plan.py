@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -14,6 +15,9 @@ from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
 from detour.units import short
 
+FEW_STEPS = 50  # fewer, and a step is more than a fiftieth of a phase
+FEW_STEPS_UP = 10
+
 
 @dataclass(frozen=True)
 class PhasePlan:
@@ -24,8 +28,10 @@ class PhasePlan:
         objective: Its objective, with the options that were set.
         tokens: Its length.
         steps: Optimizer steps, rows taken as full.
+        overrun: Tokens of it that the last step of the phase before takes, rows taken as full; a step is never cut.
         lr_first: Learning rate of its first step.
         lr_last: Learning rate of its last token.
+        lr_last_step: Learning rate of its last step, which begins before that.
         supervised: Expected tokens that carry loss.
         flops: Training FLOPs.
         frozen: What keeps its weights, in words.
@@ -35,8 +41,10 @@ class PhasePlan:
     objective: str
     tokens: int
     steps: int
+    overrun: int
     lr_first: float
     lr_last: float
+    lr_last_step: float
     supervised: float
     flops: float
     frozen: str
@@ -55,6 +63,7 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
     lines = []
     for index, phase in enumerate(schedule.phases):
         start, end = schedule.boundaries[index], schedule.boundaries[index + 1]
+        first, after = -(-start // step_tokens), -(-end // step_tokens)  # a step belongs to the phase that it begins in
         objective = objectives.build(phase.objective, phase.options)
         share = objective.target_fraction(length)
         flops_per_document = training_flops(
@@ -68,15 +77,50 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
                 name=phase.name,
                 objective=phase.objective + (f" ({options})" if options else ""),
                 tokens=phase.tokens,
-                steps=-(-phase.tokens // step_tokens),
-                lr_first=rate.lr_at(start, schedule),
+                steps=after - first,
+                overrun=first * step_tokens - start,
+                lr_first=rate.lr_at(first * step_tokens, schedule),
                 lr_last=rate.lr_at(end - 1, schedule),
+                lr_last_step=rate.lr_at((after - 1) * step_tokens, schedule),
                 supervised=share * phase.tokens,
                 flops=flops_per_document / round(length) * phase.tokens,
                 frozen=", ".join(frozen) or "-",
             )
         )
     return lines
+
+
+def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
+    """What a user may not expect of these lengths, a sentence each: phases, warm-ups and decays of a handful of steps."""
+    step, notes = run.data.global_batch_size * run.data.seq_len, []
+    for index, line in enumerate(lines):
+        if line.name == run.schedule.decay_phase and line.steps < FEW_STEPS:
+            notes.append(
+                f"The decay, phase '{line.name}', is {_steps(line.steps)} long: the rate falls in as many stairs, and the last "
+                f"step is taken at {line.lr_last_step:.1e}, not at {line.lr_last:.1e}."
+            )
+        if index and line.steps < FEW_STEPS:
+            notes.append(
+                f"Phase '{line.name}' is {_steps(line.steps)} long, and phase '{lines[index - 1].name}' runs into it by up to a "
+                f"step, {min(1.0, step / line.tokens):.0%} of its tokens ({line.overrun:,} tokens if rows are full)."
+            )
+    climbs = {"schedule.warmup_tokens": run.schedule.warmup_tokens}
+    climbs |= {f"phases[{i}].rewarm_tokens": phase.rewarm_tokens for i, phase in enumerate(run.phases)}
+    notes += [
+        f"{key} is {tokens:,}, {tokens / step:.2g} steps: the rate climbs in as few stairs, the first of them 0."
+        for key, tokens in climbs.items()
+        if 0 < tokens < FEW_STEPS_UP * step
+    ]
+    return notes
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
+
+
+def gpu_hours(hours: float) -> str:
+    """At least two digits that are not zeros, whatever the size."""
+    return f"{hours:,.1f}" if hours >= 10 or not hours else f"{hours:.2g}"
 
 
 def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
@@ -130,7 +174,7 @@ def show(
             f"{line.lr_first:.1e} -> {line.lr_last:.1e}",
             short(line.supervised),
             f"{line.flops:.2e}",
-            f"{line.flops / rate / 3600:,.1f}",
+            gpu_hours(line.flops / rate / 3600),
             line.frozen,
         )
     sums = {name: sum(getattr(line, name) for line in lines) for name in ("tokens", "steps", "supervised", "flops")}
@@ -143,7 +187,7 @@ def show(
         "",
         short(sums["supervised"]),
         f"{sums['flops']:.2e}",
-        f"{sums['flops'] / rate / 3600:,.1f}",
+        gpu_hours(sums["flops"] / rate / 3600),
         "",
     )
     length = min(document_tokens or run.data.seq_len, run.data.seq_len)
@@ -154,6 +198,7 @@ def show(
         f"GPU-hours assume {peak_tflops:g} TFLOP/s a GPU at {utilisation:.0%} (--peak-tflops, --utilisation); an estimate, "
         "not a measurement.",
         _memory_note(run, memory_gigabytes),
+        *(f"Warning: {note}" for note in caveats(run, lines)),
     ]
     console = Console()
     console.width = max(console.width, 160)  # a table that wraps cannot be read

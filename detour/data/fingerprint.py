@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import xxhash
-from torch import Tensor
 
 from detour.batch import Batch
 from detour.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MARKS = 256  # kept at most; every second one goes when there are more
 
@@ -27,6 +28,8 @@ def hash_rows(batch: Batch) -> Tensor:
 
     Cost: about 1 GB/s of ids on the host; 30 ms for a step of 3M tokens.
     """
+    import torch
+
     ids_BT, lengths_BD = batch["input_ids"].cpu().numpy(), batch["doc_lengths"].cpu().numpy()
     sums = np.zeros(2, np.uint64)
     for ids_T, lengths_D in zip(ids_BT.astype("<u4"), lengths_BD.astype("<u4"), strict=True):

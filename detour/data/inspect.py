@@ -10,15 +10,11 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from streaming.base.format import reader_from_json
 
 from detour.corpus.text import sha256_of
 from detour.data.manifest import MANIFEST, ShardManifest, read_json
 from detour.data.packing import pack_rows, split_document
 from detour.data.shards import INDEX, LENGTHS, check_index, check_shard, verify_rows
-from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import DataError
 
 PREPARED = "prepared.json"  # beside the folders of a preparation
@@ -140,6 +136,9 @@ def quantiles(lengths: Mapping[int, int], shares: tuple[float, ...]) -> list[int
 
 def draw_lengths(folders: list[Folder], out: Path) -> Path:
     """``lengths.png``: share of tokens by document length, on a logarithmic scale, one line a folder."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -164,6 +163,8 @@ def sample_texts(folder: Folder, tokenizer: Path | None, count: int) -> list[str
     pieces = _first_pieces(folder, count)
     if tokenizer is None:
         return [" ".join(map(str, ids[:40])) for ids in pieces]
+    from detour.data.tokenizer import fingerprint, load_tokenizer
+
     loaded = load_tokenizer(tokenizer)
     verify_rows(folder.path, hashes=False, vocab_fingerprint=fingerprint(loaded))
     return [loaded.decode(ids[:SAMPLE_CHARACTERS])[:SAMPLE_CHARACTERS] for ids in pieces]
@@ -176,6 +177,8 @@ def tokenizer_of(root: Path) -> Path | None:
 
 def _first_pieces(folder: Folder, count: int) -> list[list[int]]:
     """The first document of rows spread over the first shard."""
+    from streaming.base.format import reader_from_json
+
     index = json.loads((folder.path / INDEX).read_text(encoding="utf-8"))
     shard = reader_from_json(str(folder.path), "", index["shards"][0])
     rows = [shard[i * len(shard) // count] for i in range(min(count, len(shard)))]
@@ -194,6 +197,8 @@ def _recorded_lengths(path: Path, manifest: ShardManifest) -> dict[int, int]:
 
 
 def _piece_lengths(path: Path) -> dict[int, int]:
+    from streaming.base.format import reader_from_json
+
     index = json.loads((path / INDEX).read_text(encoding="utf-8"))
     lengths: Counter[int] = Counter()
     for info in index["shards"]:

@@ -59,6 +59,7 @@ def build_loader(
     vocab_fingerprint: str | None = None,
     seq_len: int | None = None,
     cache_bytes: int | None = None,
+    verified: Callable[[Path], None] | None = None,
 ) -> StreamingDataLoader:
     """A loader of clean batches, mixed from several folders, that resumes exactly by `state_dict` / `load_state_dict`.
 
@@ -78,6 +79,7 @@ def build_loader(
         vocab_fingerprint: `fingerprint` of the run's tokenizer.
         seq_len: The run's T.
         cache_bytes: Most that the cached shards of remote folders may take together; at least four shards.
+        verified: Called with the path of each shard whose hash was compared.
 
     Raises:
         DataError: A folder is missing, damaged or does not fit, the proportions are not all given or all left out, or
@@ -97,6 +99,7 @@ def build_loader(
             seq_len=seq_len,
             vocab_fingerprint=vocab_fingerprint,
             is_cache=spec.remote is not None,
+            verified=verified,
         )
         manifests.append(manifest)
         seq_len, vocab_fingerprint = manifest.seq_len, manifest.tokenizer.sha256  # the next must fit the first
@@ -170,7 +173,7 @@ def _lock_cache(cache: str, locks: ExitStack) -> None:
     """Holds a cache for this process and removes what is left of another's claim. If another process holds it, streaming
     will say so.
     """
-    file = open(os.path.join(cache, ".lock"), "ab")
+    file = open(os.path.join(cache, ".lock"), "ab")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from detour.errors import DataError
 
 MANIFEST = "manifest.json"
+SPECIAL_TOKENS_IN_TEXT = ("text", "special")  # what a "[MASK]" in a text may be encoded as
 FORMAT = 1  # raised whenever rows written before can no longer be read as before
 
 R = TypeVar("R")
@@ -35,7 +36,11 @@ class TokenizerInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Totals over the folder. A document that was split counts once, its pieces each; padding is no token."""
+    """Totals over the folder. A document that was split counts once, its pieces each; padding is no token.
+
+    ``literal_special_tokens`` is how often a text spells out a special token, such as "[MASK]"; 0 in folders written
+    before it was counted.
+    """
 
     documents: int
     empty_skipped: int
@@ -43,6 +48,7 @@ class Counts:
     pieces: int
     tokens: int
     rows: int
+    literal_special_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,13 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import xxhash
-from streaming import MDSWriter
 
 import detour
 from detour.data.manifest import FORMAT, MANIFEST, Counts, ShardFile, ShardManifest, Source, TokenizerInfo, read_json
@@ -73,6 +72,8 @@ class RowWriter:
         overwrite: bool = False,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
+        from streaming import MDSWriter  # takes seconds, and checking rows needs none of it
+
         self.out, self.seq_len, self.tokenizer, self.seed = Path(out), seq_len, tokenizer, seed
         self.dtype = ids_dtype(tokenizer.vocab_size)
         self.rows = self.pieces = self.tokens = 0
@@ -109,6 +110,7 @@ class RowWriter:
         empty_skipped: int,
         documents_split: int,
         document_lengths: Mapping[int, int] | None = None,
+        literal_special_tokens: int = 0,
     ) -> ShardManifest:
         """Writes index and manifest and moves the folder into place.
 
@@ -118,6 +120,7 @@ class RowWriter:
             empty_skipped: As above.
             documents_split: As above.
             document_lengths: Documents by their number of tokens, before they were cut; goes into ``lengths.npy``.
+            literal_special_tokens: For the manifest, see `Counts`.
 
         Raises:
             DataError: No row was written.
@@ -139,6 +142,7 @@ class RowWriter:
                 pieces=self.pieces,
                 tokens=self.tokens,
                 rows=self.rows,
+                literal_special_tokens=literal_special_tokens,
             ),
             sources=tuple(sources),
             shards=tuple(_shard_file(shard["raw_data"]) for shard in self._mds.shards),
@@ -159,6 +163,7 @@ def verify_rows(
     seq_len: int | None = None,
     vocab_fingerprint: str | None = None,
     is_cache: bool = False,
+    verified: Callable[[Path], None] | None = None,
 ) -> ShardManifest:
     """Checks a folder of packed rows against its manifest and against what the run expects.
 
@@ -169,6 +174,7 @@ def verify_rows(
         vocab_fingerprint: `fingerprint` of the run's tokenizer, if it must fit.
         is_cache: Shards may be absent, and a copy that is damaged is deleted, to be fetched again; the rest is no
             different.
+        verified: Called with the path of each shard whose hash was compared.
 
     Raises:
         DataError: Something is missing, damaged, of another layout, made with another tokenizer, or points out of the
@@ -190,6 +196,8 @@ def verify_rows(
             continue
         try:
             check_shard(folder, shard, samples, hashes=hashes)
+            if hashes and verified is not None:
+                verified(folder / shard.file)
         except (DataError, FileNotFoundError) as problem:  # gone: another process has just deleted it
             if not is_cache:
                 raise

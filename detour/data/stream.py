@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from streaming.base.constant import TICK
 from detour.data.remote import ENDING
 from detour.errors import DataError
 
+log = logging.getLogger(__name__)
 REMOTE, LOCAL = 1, 3  # streaming's private marks of a shard that is not in the cache, and of one that is
 
 
@@ -35,7 +37,8 @@ class RowDataset(StreamingDataset):
         cache_bytes: Most that cached shards may take; the ones longest unused are deleted to make room.
 
     Raises:
-        DataError: A shard is missing at open, or later, or a row cannot be read or breaks the column contract.
+        DataError: A shard is missing at open, or later, or a row cannot be read or breaks the column contract; or a
+            folder's proportion comes to less than one row of an epoch.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class RowDataset(StreamingDataset):
     ) -> None:
         self.seq_len, self.vocab_size = seq_len, vocab_size
         self._failure: DataError | None = None
+        asked = [getattr(stream, "proportion", None) for stream in streams]  # the parent overwrites them
         super().__init__(
             streams=streams,
             batch_size=device_batch_size,
@@ -61,7 +65,19 @@ class RowDataset(StreamingDataset):
             allow_unsafe_types=False,
             cache_limit=cache_bytes,
         )
+        self._check_shares([share for share in asked if share is not None])
         self._check_shards()
+
+    def _check_shares(self, asked: Sequence[float]) -> None:
+        """The parent rounds each folder's rows of an epoch down, the same in every epoch: a small share is then none."""
+        for stream, share in zip(self.streams, asked, strict=False):
+            expected = share / sum(asked) * self.epoch_size
+            name = f"{stream.local}: its proportion, {share:g}, comes to {expected:.3g} rows of the {self.epoch_size:,}"
+            name += " of an epoch"
+            if expected < 1:
+                raise DataError(f"{name}, so that none would be read; give it more, or leave it out")
+            if abs(stream.choose - expected) > 0.1 * expected:
+                log.warning("%s; %d are read in each", name, stream.choose)
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
         """Fetches the shard if it is remote and not in the cache. Raises DataError if that fails, or it is gone.

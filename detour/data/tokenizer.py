@@ -16,11 +16,14 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import TokenizerInfo
+from detour.data.tokenizer_folder import build, needs_build
 from detour.errors import DataError
 from detour.vocab import Vocab
 
 ROLES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+MODEL_INPUTS = ["input_ids", "attention_mask"]  # of ModernBERT; the library's default adds token_type_ids
 REQUIRED = ("pad_token", "mask_token")
 RESERVED = re.compile(r"[\[<]\|?(unused|reserved|extra_id)_?\d+\|?[\]>]", re.IGNORECASE)
 WORD_STARTS = ("Ġ", "Ċ", "ĉ", "č", " ", "\n", "\t", "\r")  # byte-level forms; added tokens are stored as they are
@@ -124,22 +127,34 @@ def vocab_of(tokenizer: PreTrainedTokenizerFast, size: int | None = None) -> Voc
     )
 
 
+BEFORE_SPACE = re.compile(r"\s(?=\S)")  # in a text that is read backwards
+BEHIND_MARK = re.compile(r"[^\W_](?=[^\w\s'’])")
 SLICE_CHARACTERS = 1 << 20  # of one text, tokenized at once: the library takes many times its size meanwhile
 
 
 def encoder_of(
-    tokenizer: PreTrainedTokenizerFast, *, dtype: str, slice_characters: int = SLICE_CHARACTERS
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    dtype: str,
+    slice_characters: int = SLICE_CHARACTERS,
+    literal_specials: bool = False,
 ) -> Callable[[list[str]], list[np.ndarray]]:
     """A function from texts to their ids, ``dtype`` [n] each, with the tokenizer's own template and never truncated.
 
-    Texts of more than ``slice_characters`` go through in slices that begin with white space, where pre-tokenizers part
-    words anyway; the ids are the same, and the memory is a slice's.
+    Special tokens that a text spells out, such as "[MASK]", are encoded as text; with ``literal_specials`` they become
+    the special ids.
+
+    Texts of more than ``slice_characters`` go through in slices that begin with white space, or where there is none
+    behind a punctuation mark: pre-tokenizers part words there anyway, so that the ids are the same, and the memory is a
+    slice's. Nothing is lost where a tokenizer parts words elsewhere; two tokens then may stand for one at a slice's end.
 
     Cost: about 2 MB of text a second and core; the library's own threads share out the texts of one call.
     """
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.no_truncation()
     backend.no_padding()
+    if not literal_specials:
+        encode_specials_as_text(backend, tokenizer)
 
     def encode_long(text: str) -> np.ndarray:
         (start, end), *rest = _slices(text, slice_characters)
@@ -162,13 +177,16 @@ def encoder_of(
 
 
 def _slices(text: str, longest: int) -> Iterator[tuple[int, int]]:
-    """Where to part a text: before the last run of white space of each stretch; anywhere if it has none."""
+    """Where to part a text: before the last run of white space of each stretch, else behind its last punctuation mark;
+    anywhere if it has none."""
     start = 0
     while len(text) - start > longest:
+        stretch = text[start : start + longest + 1]
         end = start + longest
-        while end > start + 1 and not (text[end].isspace() and not text[end - 1].isspace()):
-            end -= 1
-        end = end if end > start + 1 else start + longest
+        for place in (BEFORE_SPACE, BEHIND_MARK):
+            if last := next(place.finditer(stretch[::-1]), None):
+                end = start + len(stretch) - last.end()
+                break
         yield start, end
         start = end
     yield start, len(text)
@@ -208,7 +226,9 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 2) 
         pair="[CLS] $A [SEP] $B [SEP]",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **ROLES)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, model_input_names=MODEL_INPUTS, **ROLES
+    )
 
 
 def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
@@ -223,11 +243,14 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
             clean_up_tokenization_spaces=False,
             add_prefix_space=splitter.get("add_prefix_space", False),
         )
-    for key, value in get_tokenizer_config(name, local_files_only=name_or_folder.is_dir()).items():
+    config = get_tokenizer_config(name, local_files_only=name_or_folder.is_dir())
+    for key, value in config.items():
         if key.endswith(("_file", "_files")):
             for file in value if isinstance(value, list) else [value]:
                 if isinstance(file, str) and Path(file).name != file:
                     raise DataError(f"tokenizer_config.json: {key} {file!r} leads out of the folder")
+    if needs_build(config):
+        return build(name, config)
     return AutoTokenizer.from_pretrained(name, local_files_only=name_or_folder.is_dir(), trust_remote_code=False)
 
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.data.dataset import Dataset, load_dataset
 from detour.evaluation.data.task import Task
-from detour.evaluation.models import Model
 from detour.training.run_folder import environment
+
+if TYPE_CHECKING:
+    from detour.evaluation.models import Model
 
 FORMAT = 1
 RECORD = ("model", "task", "data", "seed", "outcome", "environment")

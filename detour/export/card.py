@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from detour.export.reload import CLASSES, PIPELINES
+
 
 def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[dict[str, Any]]) -> str:
     """Markdown with the hub's metadata header.
@@ -29,6 +31,7 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         f"| `{source['sha256'][:16]}` |"
         for source in sources
     ]
+    drawn = (record.get("start") or {}).get("head") == "drawn"
     left_out = sum(entry.get("skipped", 0) for entry in ledger)
     schedule, optimizer = config["schedule"], config["optimizer"]
     init = config["model"]["init"]
@@ -46,6 +49,12 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         "",
         f"A bidirectional ModernBERT encoder, trained from {start} for {tokens:,} tokens with "
         f"detour {environment['detour']} (causal detour, arXiv 2605.12438).",
+        "",
+        *(["The start model had no language-modeling head: one was drawn at random "
+           f"(seed {config['seed']}) and trained with the rest.", ""] if drawn else []),
+        "Checked in plain transformers, with its tokenizer, when it was written: "
+        f"{', '.join(f'`{name}`' for name in CLASSES)} (the classifiers with an untrained head), and the pipelines "
+        f"{' and '.join(f'`{name}`' for name in PIPELINES)}.",
         "",
         "## Phases and cost",
         "",

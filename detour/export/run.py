@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from detour.config.load import from_environment
 from detour.data.tokenizer import fingerprint, load_tokenizer
-from detour.errors import CheckpointError, ModelError
+from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
+from detour.export.reload import check_uses
 from detour.models.modernbert import hf
 from detour.models.modernbert.architecture import architecture
 from detour.training.checkpoints import files as checkpoints
@@ -21,14 +23,16 @@ TOLERANCE = 1e-4  # of the largest logit: two fp32 implementations differ by the
 def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> float:
     """Writes the newest whole checkpoint (or the one at ``tokens``) as a folder for plain transformers.
 
-    The folder is reloaded with transformers and its logits compared with ours before it gets its name.
+    Before it gets its name, the folder is reloaded with transformers, its logits are compared with ours, and text goes
+    through its tokenizer into every class and pipeline that the model card names.
 
     Returns:
         The largest difference of logits that was found.
 
     Raises:
         CheckpointError: No such run, no whole checkpoint, or none at that token count.
-        ModelError: ``out`` is not empty, the tokenizer is not the run's, or the reloaded logits differ.
+        ModelError: ``out`` is not empty, the tokenizer is not the run's, the reloaded logits differ, or one of
+            the classes that the card names fails.
     """
     if out.exists() and any(out.iterdir()):
         raise ModelError(f"{out}: exists and is not empty")
@@ -42,15 +46,16 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     tokenizer = load_tokenizer(name)
     if fingerprint(tokenizer) != record["tokenizer"]:
         raise ModelError(f"tokenizer '{name}': no longer the one that this run was trained with")
-    weights = checkpoint.tensors("model")
+    weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():
         card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, ledger=ledger)
     aside = out.with_name(f".writing-{out.name}")
     shutil.rmtree(aside, ignore_errors=True)
-    hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card)
+    hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card, start=start)
     difference = hf.reload_difference(aside, arch=arch, weights=weights)
     if not difference < TOLERANCE:
         raise ModelError(f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}")
+    check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
     if out.exists():
         out.rmdir()
     aside.rename(out)
@@ -62,6 +67,18 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
         difference,
     )
     return difference
+
+
+def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:
+    """config.json of the start model, as the run remembers it; of runs of earlier versions, as it is now."""
+    start, init = record.get("start"), record["config"]["model"]["init"]
+    if start is not None or init is None:
+        return start and start["config"]
+    try:
+        return hf.read_config(hf.fetch(from_environment(init)))
+    except (ModelError, ConfigError) as error:
+        log.warning("the start model's config.json is not carried over: %s", error)
+        return None
 
 
 def choose_checkpoint(folder: Path, tokens: int | None = None) -> checkpoints.Checkpoint:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Logits held at once, in elements. Small chunks stay in a CPU's cache; a GPU wants large matrix products.
-CHUNK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
+from detour.models.constants import CHUNK_ELEMENTS
 
 
 def linear_cross_entropy(h_MC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_M: Tensor) -> Tensor:

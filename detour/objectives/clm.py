@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from detour.batch import IGNORE, Batch, doc_ids_of
 from detour.objectives.base import Attention, Objective, register
 from detour.objectives.random import RowRandom
@@ -24,6 +22,8 @@ class CLM(Objective):
     attention: ClassVar[Attention] = "causal"
 
     def corrupt(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
+        import torch
+
         ids_BT, doc_BT = batch["input_ids"], doc_ids_of(batch)
         labels_BT = torch.full_like(ids_BT, IGNORE)
         same_document = (doc_BT[:, :-1] == doc_BT[:, 1:]) & (doc_BT[:, 1:] >= 0)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from detour.batch import IGNORE, Batch, doc_ids_of
 from detour.errors import ConfigError
 from detour.objectives.base import Objective, register
 from detour.objectives.random import RowRandom
 from detour.vocab import Vocab
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("mlm")
@@ -71,6 +72,8 @@ class MLM(Objective):
 
 def _first_token_of_word(ids_BT: Tensor, doc_BT: Tensor, eligible_BT: Tensor, vocab: Vocab) -> Tensor:
     """int64 [B, T]: position of the first token of the word each token belongs to. Words end at special tokens and documents."""
+    import torch
+
     if vocab.starts_word_V is None:
         raise ConfigError(
             "objective 'mlm': whole_word needs a tokenizer whose tokens tell where words begin; this one's do not"

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Iterable
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -16,10 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from detour.report.metrics_log import smooth, thin
+from detour.report.metrics_log import Points, smooth, thin
 from detour.report.plotting import (
     INK,
     MUTED,
+    OBJECTIVE_COLORS,
     PAPER,
     STYLE,
     amount,
@@ -34,6 +36,7 @@ from detour.report.plotting import (
 )
 from detour.report.run_history import PhaseAccount, RunRecord
 
+CHANGED = (0, (1, 1.5))  # the line where held-out losses begin to be measured otherwise
 _RAW_POINTS = 3000  # of a line in a figure; more only make the file heavy
 
 
@@ -45,6 +48,8 @@ def save_figures(run: RunRecord, folder: Path) -> dict[str, str]:
         "throughput": _throughput,
         "gradient_norm": _gradient_norm,
     }
+    if any(run.metrics.by_folder.values()):
+        builders["held_out_by_folder"] = _by_folder
     svgs = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
@@ -83,16 +88,18 @@ def _loss(figure: Figure, run: RunRecord) -> None:
     for index, name in enumerate(names):
         panel = figure.add_subplot(grid[1 + index // columns, index % columns])
         prepare(panel, run, "nats" if index % columns == 0 else "", ticks=5 if columns > 1 else 9)
-        panel.set_title(f"Held-out, {short(name)}" + (", close up" if _zoom(panel, run, name) else ""))
+        label = short(run.held_out_label(name), 40)
+        panel.set_title(f"Held-out, {label}" + (", close up" if _zoom(panel, run, name) else ""))
         _held_out(panel, run, name)
     trained = {phase.objective for phase, _ in _each_phase(run)}
     handles = []
     for name in run.objectives:
         color, marker = color_of(run, name), marker_of(run, name)
         if name in trained:
-            handles.append(Line2D([], [], color=color, lw=2, label=f"training, {short(name)}"))
+            handles.append(Line2D([], [], color=color, lw=2, label=f"training, {short(run.training_label(name), 48)}"))
         if name in names:
-            handles.append(Line2D([], [], color=color, marker=marker, lw=1.2, label=f"held-out, {short(name)}"))
+            label = f"held-out, {short(run.held_out_label(name), 40)}"
+            handles.append(Line2D([], [], color=color, marker=marker, lw=1.2, label=label))
     if names:
         handles.append(
             Line2D(
@@ -106,7 +113,9 @@ def _loss(figure: Figure, run: RunRecord) -> None:
                 label="hollow: another objective trains",
             )
         )
-    finish(figure, axes, run, "Loss", handles)
+    if run.metrics.changes:
+        handles.append(Line2D([], [], color=INK, lw=1.2, ls=CHANGED, label="held-out: measured otherwise from here on"))
+    finish(figure, axes, run, "Loss", handles, columns=3)
 
 
 def _learning_rate(figure: Figure, run: RunRecord) -> None:
@@ -184,18 +193,65 @@ def _raw_and_smooth(axes: Axes, run: RunRecord, phase: PhaseAccount, values_N: n
 
 
 def _held_out(axes: Axes, run: RunRecord, name: str) -> None:
-    """Points and the lines between them: solid where the objective trains, hollow and dashed elsewhere."""
+    """Points and the lines between them: solid where the objective trains, hollow and dashed elsewhere.
+
+    Where the run began to measure otherwise there is an upright line, and none joins the points on its two sides.
+    """
     points = {tokens: loss for tokens, loss in run.metrics.evaluations[name].items() if math.isfinite(loss)}
     x, y = np.array(list(points), dtype=float), np.array(list(points.values()))
     trains = np.array([run.led_to(tokens).objective == name for tokens in points], dtype=bool)
     color, size = color_of(run, name), 6.5 if len(x) <= 30 else 4.5 if len(x) <= 100 else 3
     for left, right, solid in zip(range(len(x)), range(1, len(x)), trains[1:], strict=False):
+        if any(x[left] <= at < x[right] for at in run.metrics.changes):
+            continue
         style = "-" if solid else (0, (3, 2))
         axes.plot(x[[left, right]], y[[left, right]], color=color, lw=1.2, ls=style, alpha=0.9, zorder=3)
     for mask, face in [(trains, color), (~trains, PAPER)]:
         axes.plot(
             x[mask], y[mask], ls="none", marker=marker_of(run, name), ms=size, color=color, mfc=face, mew=1.3, zorder=4
         )
+    if spread := run.metrics.spread.get(name):
+        axes.errorbar(
+            x, y, [spread.get(tokens, np.nan) for tokens in points], ls="none", color=color, lw=1, capsize=2.5
+        )
+    _mark_changes(axes, run)
+
+
+def _mark_changes(axes: Axes, run: RunRecord) -> None:
+    for at in run.metrics.changes:
+        axes.axvline(at, color=INK, lw=1.2, ls=CHANGED, zorder=2)
+
+
+def _broken(points: Points, at: Iterable[int]) -> tuple[list[float], list[float]]:
+    """A line through the points, with a gap after each of these tokens."""
+    gaps = [(token + 0.5, math.nan) for token in at]
+    x, y = zip(*sorted([*points.items(), *gaps]), strict=True)
+    return list(x), list(y)
+
+
+def _by_folder(figure: Figure, run: RunRecord) -> None:
+    """A panel an objective: the loss on each validation folder, thin, and on all of them together."""
+    names = [name for name, folders in run.metrics.by_folder.items() if folders]
+    figure.set_size_inches(10, 0.9 + 2.9 * len(names))
+    folders = list(dict.fromkeys(folder for name in names for folder in run.metrics.by_folder[name]))
+    colors = dict(zip(folders, cycle(OBJECTIVE_COLORS), strict=False))
+    styles = {
+        folder: ["-", (0, (4, 2)), (0, (1, 1.5))][i // len(OBJECTIVE_COLORS) % 3] for i, folder in enumerate(folders)
+    }
+    for index, name in enumerate(names):
+        panel = figure.add_subplot(len(names), 1, index + 1)
+        prepare(panel, run, "nats a supervised token")
+        panel.set_title(f"Held-out, {short(run.held_out_label(name), 40)}")
+        for folder, points in run.metrics.by_folder[name].items():
+            line = _broken(points, run.metrics.changes)
+            panel.plot(*line, color=colors[folder], lw=1.2, ls=styles[folder], marker=".", ms=4)
+        panel.plot(*_broken(run.metrics.evaluations[name], run.metrics.changes), color=INK, lw=2)
+        _mark_changes(panel, run)
+    handles = [Line2D([], [], color=INK, lw=2, label="all together")]
+    handles += [
+        Line2D([], [], color=colors[f], lw=1.2, ls=styles[f], marker=".", ms=4, label=short(f, 40)) for f in folders
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
 
 
 def _zoom(axes: Axes, run: RunRecord, name: str) -> bool:

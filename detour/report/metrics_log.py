@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 
 EVAL, TRAIN = "loss/eval/", "loss/train/"
+EVAL_FOLDER, EVAL_SD = "loss/eval_folder/", "loss/eval_sd/"  # as `detour.training.callbacks.eval_loss` writes them
+CHANGE = "measurement"
+Points = dict[int, float]  # tokens seen to a value, in the order of the clock
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,18 @@ class Metrics:
     Attributes:
         columns: Name to values [N], float64, NaN where a training line lacks the name. Besides the recorded names:
             ``before``, the tokens seen before the batch, which is where its loss and rate belong on the clock.
-        evaluations: Objective to {tokens seen: held-out loss}, in the order of the clock.
+        evaluations: Objective to its held-out losses.
+        by_folder: Objective to validation folder to its held-out losses; empty where there is one folder.
+        spread: Objective to the standard deviations of its losses over mask draws; empty where there was one draw.
+        changes: Tokens seen to what held-out losses are measured otherwise by from there on, a line each.
         notes: What had to be passed over, a sentence each.
     """
 
     columns: dict[str, np.ndarray] = field(default_factory=dict)
-    evaluations: dict[str, dict[int, float]] = field(default_factory=dict)
+    evaluations: dict[str, Points] = field(default_factory=dict)
+    by_folder: dict[str, dict[str, Points]] = field(default_factory=dict)
+    spread: dict[str, Points] = field(default_factory=dict)
+    changes: dict[int, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def column(self, name: str) -> np.ndarray:
@@ -52,7 +61,7 @@ def read_metrics(path: Path) -> Metrics:
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     training: list[dict[str, Any]] = []
-    evaluations: dict[str, dict[int, tuple[float, float]]] = {}
+    series: dict[str, dict[int, tuple[float, Any]]] = {}  # of what is no batch: name, tokens, (batch, value)
     unread, repeated = [], 0
     for number, text in enumerate(lines, start=1):
         line = _parse(text)
@@ -60,43 +69,52 @@ def read_metrics(path: Path) -> Metrics:
             if text.strip():
                 unread.append(number)
             continue
-        held_out = {name.removeprefix(EVAL): value for name, value in line.items() if name.startswith(EVAL)}
-        for name, value in held_out.items():
-            evaluations.setdefault(name, {})[int(line["token"])] = (line["batch"], value)
+        for name, value in line.items():
+            if name.startswith((EVAL, EVAL_FOLDER, EVAL_SD)) or name == CHANGE:
+                series.setdefault(name, {})[int(line["token"])] = (line["batch"], value)
         if any(name.startswith(TRAIN) or name == "phase/index" for name in line):
             if training and training[-1]["batch"] >= line["batch"]:
-                repeated += _drop_from(line["batch"], training, evaluations)
+                repeated += _drop_from(line["batch"], training, series)
             training.append(line)
+    points = {name: {t: p[t][1] for t in sorted(p)} for name, p in series.items() if p}
+    evaluations = {name.removeprefix(EVAL): p for name, p in points.items() if name.startswith(EVAL)}
     return Metrics(
         columns=_columns(training),
-        evaluations={name: {t: p[t][1] for t in sorted(p)} for name, p in evaluations.items() if p},
+        evaluations=evaluations,
+        by_folder={name: _inside(f"{EVAL_FOLDER}{name}/", points) for name in evaluations},
+        spread={name: points[EVAL_SD + name] for name in evaluations if EVAL_SD + name in points},
+        changes=points.get(CHANGE, {}),
         notes=_notes(unread, len(lines), repeated),
     )
 
 
-def _drop_from(
-    batch: float, training: list[dict[str, Any]], evaluations: dict[str, dict[int, tuple[float, float]]]
-) -> int:
+def _inside(prefix: str, points: dict[str, Points]) -> dict[str, Points]:
+    return {name.removeprefix(prefix): each for name, each in points.items() if name.startswith(prefix)}
+
+
+def _drop_from(batch: float, training: list[dict[str, Any]], series: dict[str, dict[int, tuple[float, Any]]]) -> int:
     """Removes what was recorded of a batch and of all after it; the number of training lines removed."""
     before = len(training)
     while training and training[-1]["batch"] >= batch:
         training.pop()
-    for points in evaluations.values():
+    for points in series.values():
         for token in [token for token, (at, _) in points.items() if at >= batch]:
             del points[token]
     return before - len(training)
 
 
-def _parse(text: str) -> dict[str, float] | None:
-    """The numbers of a line; None if it is not a line of metrics."""
+def _parse(text: str) -> dict[str, Any] | None:
+    """The numbers of a line, and what it says of a changed measurement; None if it is not a line of metrics."""
     try:
         values = json.loads(text)
-        numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
+        found: dict[str, Any] = {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
         for name in ("batch", "token"):
-            int(numbers[name])  # present and finite
+            int(found[name])  # present and finite
+        if isinstance(values.get(CHANGE), list):
+            found[CHANGE] = [str(line) for line in values[CHANGE]]
     except (ValueError, AttributeError, KeyError, OverflowError, RecursionError):
         return None
-    return numbers
+    return found
 
 
 def _columns(training: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -73,18 +73,25 @@ def prepare(axes: Axes, run: RunRecord, label: str, form: Callable[..., str] | N
 
 
 def finish(
-    figure: Figure, axes: Axes, run: RunRecord, title: str, handles: list[Line2D], second: dict[str, str] | None = None
+    figure: Figure,
+    axes: Axes,
+    run: RunRecord,
+    title: str,
+    handles: list[Line2D],
+    second: dict[str, str] | None = None,
+    *,
+    columns: int = 5,
 ) -> None:
     """Title, names of the phases above the axes in as many rows as they need, legend below the figure."""
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
     figure.draw_without_rendering()  # fixes the width of the axes, against which the names are measured
     width_pt = axes.get_window_extent().width * 72 / figure.dpi
     rows: list[float] = []  # where the last name of each row ends
     for phase in run.phases:
         if not phase.tokens:
             continue
-        pair = [short(phase.name), short((second or {}).get(phase.name, phase.objective))]
+        pair = [short(phase.name), short((second or {}).get(phase.name, phase.label))]
         lines = [
             axes.annotate(
                 line, xy=(0, 1), xycoords="axes fraction", xytext=(0, 0), textcoords="offset points", ha="center",

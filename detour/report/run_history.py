@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
@@ -12,16 +13,9 @@ import numpy as np
 import yaml
 
 from detour.errors import DataError
+from detour.report.measurement import EVALUATION, HeldOut, labeled, read_evaluation, with_options
 from detour.report.metrics_log import Metrics, read_metrics
-from detour.training.checkpoints.files import Checkpoint, listing
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A held-out loss, in nats a supervised token, after so many tokens of the run."""
-
-    tokens: int
-    loss: float
+from detour.training.checkpoints.files import MANIFEST, STATE, Checkpoint, listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +28,13 @@ class PhaseAccount:
         tokens_per_second: Wall-clock mean over the recorded batches; NaN if there are none.
         lr: Learning rate of the first and of the last recorded batch.
         held_out: Objective to its loss before the first batch, and the last loss within the phase.
+        options: The objective's options, in words, as far as they tell it from its other uses in the run.
     """
 
     name: str
     objective: str
     planned: int
+    options: str = ""
     start: int = 0
     tokens: int = 0
     supervised: int = 0
@@ -49,6 +45,11 @@ class PhaseAccount:
     tokens_per_second: float = math.nan
     lr: tuple[float, float] | None = None
     held_out: dict[str, tuple[HeldOut | None, HeldOut | None]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The objective with its options."""
+        return labeled(self.objective, self.options)
 
     @property
     def utilisation(self) -> float:
@@ -70,6 +71,8 @@ class RunRecord:
         clip_norm: Largest gradient norm, or None.
         phases: In order, those not begun too.
         environment: Versions and machine.
+        held_out_options: Objective to the options that it is evaluated under, in words, as those of a phase.
+        held_out: What held-out losses depend on (`detour.training.run_folder.measurement`), or None where it is not recorded.
         notes: What a reader of the numbers should know, a sentence each.
     """
 
@@ -78,6 +81,8 @@ class RunRecord:
     clip_norm: float | None
     phases: list[PhaseAccount]
     environment: dict[str, Any]
+    held_out_options: dict[str, str]
+    held_out: dict[str, Any] | None
     metrics: Metrics
     notes: list[str]
 
@@ -96,6 +101,22 @@ class RunRecord:
         """Every objective trained or evaluated, in a fixed order: mlm, clm, then as they appear."""
         found = dict.fromkeys([*(phase.objective for phase in self.phases), *self.metrics.evaluations])
         return sorted(found, key=lambda name: {"mlm": 0, "clm": 1}.get(name, 2))
+
+    def held_out_label(self, objective: str) -> str:
+        """An objective with the options that it is evaluated under."""
+        return labeled(objective, self.held_out_options.get(objective, ""))
+
+    def training_label(self, objective: str) -> str:
+        """An objective with the options that its phases train under, in their order."""
+        texts = [phase.options for phase in self.phases if phase.objective == objective and phase.options]
+        return labeled(objective, ", then ".join(dict.fromkeys(texts)))
+
+    @property
+    def held_out_rows(self) -> str:
+        """How many rows of which validation folders held-out losses are of, in words; empty where it is not recorded."""
+        folders = (self.held_out or {}).get("folders")
+        known = [f for f in folders if isinstance(f, dict)] if isinstance(folders, list) else []
+        return ", ".join(f"{f.get('rows')} of {f.get('of')} of {f.get('name')}" for f in known)
 
     def led_to(self, tokens: int) -> PhaseAccount:
         """The phase whose training led to this point of the clock: at a boundary the one that ends there."""
@@ -117,6 +138,8 @@ def read_run(folder: Path) -> RunRecord:
     config_text, config, phases = _read_config(folder / "config.yaml")
     metrics = read_metrics(folder / "metrics.jsonl")
     notes = list(metrics.notes)
+    measured = read_evaluation(folder / EVALUATION)
+    phases, held_out_options = with_options(phases, config, measured)
     phases = _accounts(phases, folder, metrics, notes)
     optimizer = config.get("optimizer")
     clip_norm = optimizer.get("clip_norm") if isinstance(optimizer, dict) else None
@@ -126,6 +149,8 @@ def read_run(folder: Path) -> RunRecord:
         clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
         phases=phases,
         environment=_environment(folder / "environment.json", notes),
+        held_out_options=held_out_options,
+        held_out=measured.get("held_out") if isinstance(measured.get("held_out"), dict) else None,
         metrics=metrics,
         notes=[*notes, *_not_finite(metrics)],
     )
@@ -172,6 +197,18 @@ def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes:
         _observed(replace(phase, start=int(start)), index, metrics)
         for index, (phase, start) in enumerate(zip(counted, starts, strict=False))
     ]
+
+
+def intact_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint's plain values, if they hash to what its manifest says; no weights are read.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError, CheckpointError: They are damaged, or cannot be read.
+    """
+    expected = json.loads((checkpoint.path / MANIFEST).read_text())["files"][STATE]["sha256"]
+    if hashlib.sha256((checkpoint.path / STATE).read_bytes()).hexdigest() != expected:
+        raise ValueError(f"{checkpoint.path / STATE}: differs from its SHA-256")
+    return checkpoint.state()
 
 
 def _ledger(checkpoint: Checkpoint) -> tuple[int, list[dict[str, Any]]]:
@@ -229,8 +266,8 @@ def _observed(phase: PhaseAccount, index: int, metrics: Metrics) -> PhaseAccount
     held_out = {}
     for name, points in metrics.evaluations.items():
         within = [tokens for tokens in points if phase.start < tokens <= phase.end]
-        first = HeldOut(phase.start, points[phase.start]) if phase.start in points else None
-        held_out[name] = (first, HeldOut(within[-1], points[within[-1]]) if within else None)
+        first = HeldOut.of(metrics, name, phase.start) if phase.start in points else None
+        held_out[name] = (first, HeldOut.of(metrics, name, within[-1]) if within else None)
     return replace(
         phase,
         lr=(float(lr[0]), float(lr[-1])) if len(lr) else None,

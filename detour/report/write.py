@@ -7,9 +7,10 @@ from pathlib import Path
 
 from detour.errors import DataError
 from detour.report.figures import save_figures, smoothing_span
+from detour.report.measurement import HeldOut
 from detour.report.page import bullets, inline_svg, page, pairs, text
 from detour.report.plotting import OBJECTIVE_COLORS, amount, color_of, scientific
-from detour.report.run_history import HeldOut, PhaseAccount, RunRecord, read_run
+from detour.report.run_history import PhaseAccount, RunRecord, read_run
 
 _NONE = '<span class="none">–</span>'
 
@@ -47,6 +48,7 @@ def _body(run: RunRecord, figures: dict[str, str]) -> str:
         "<h2>Phases</h2>",
         f'<div class="card scroll">{_cost_table(run)}</div>',
         f'<div class="card scroll">{_course_table(run)}</div>',
+        *_folder_tables(run),
         "<h2>Figures</h2>",
         *(_figure(run, name, svg) for name, svg in figures.items()),
         "<h2>Configuration</h2>",
@@ -72,16 +74,15 @@ def _status(run: RunRecord) -> str:
 
 
 def _bar(run: RunRecord) -> str:
-    """The plan as a strip: a stretch a phase in its objective's color, pale where it is still to come."""
-    total = sum(max(phase.planned, phase.tokens) for phase in run.phases) or 1
-    stretches = []
+    """The plan as a strip: a stretch a phase in its objective's color, pale from the token on that the run has come to."""
+    stretches, start = [], 0
     for phase in run.phases:
-        begun = min(1.0, phase.tokens / phase.planned) if phase.planned else 1.0
-        for share, opacity in [(begun, 1.0), (1 - begun, 0.25)]:
-            width = 100 * share * max(phase.planned, phase.tokens) / total
-            if width:
+        done = min(max(run.seen - start, 0), phase.planned)
+        for tokens, opacity in [(done, 1.0), (phase.planned - done, 0.25)]:
+            if width := 100 * tokens / run.planned if run.planned else 0:
                 style = f"width:{width:.3f}%;background:{_color(run, phase.objective)};opacity:{opacity}"
-                stretches.append(f'<span style="{style}" title="{text(phase.name)}: {text(phase.objective)}"></span>')
+                stretches.append(f'<span style="{style}" title="{text(phase.name)}: {text(phase.label)}"></span>')
+        start += phase.planned
     return f'<div class="bar" aria-hidden="true">{"".join(stretches)}</div>'
 
 
@@ -96,7 +97,7 @@ def _cost_table(run: RunRecord) -> str:
 def _course_table(run: RunRecord) -> str:
     """Where each phase began and ended: the learning rate, the held-out losses."""
     evaluated = [name for name in run.objectives if name in run.metrics.evaluations]
-    groups = ["Learning rate", *(f"Held-out {name}" for name in evaluated)]
+    groups = ["Learning rate", *(f"Held-out {run.held_out_label(name)}" for name in evaluated)]
     head = (
         '<tr><th class="text" rowspan="2" scope="col">Phase</th><th class="text" rowspan="2" scope="col">Objective</th>'
         + "".join(f'<th colspan="2" scope="colgroup">{text(name)}</th>' for name in groups)
@@ -114,6 +115,27 @@ def _course_table(run: RunRecord) -> str:
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
+def _folder_tables(run: RunRecord) -> list[str]:
+    """For each objective the held-out loss on each validation folder, at the start and at the end of each phase."""
+    tables = []
+    for name, folders in run.metrics.by_folder.items():
+        if not folders:
+            continue
+        ends = [(phase, phase.held_out.get(name, (None, None))[1]) for phase in run.phases]
+        places = [0, *(point.tokens for _, point in ends if point)]
+        titles = ["start", *(f"end of {phase.name}" for phase, point in ends if point)]
+        every = {**folders, "all together": run.metrics.evaluations[name]}
+        rows = [
+            _row([text(folder), "", *(f"{points[at]:.4f}" if at in points else _NONE for at in places)])
+            for folder, points in every.items()
+        ]
+        head = _row([text(f"Held-out {run.held_out_label(name)}"), "", *map(text, titles)], tag="th")
+        tables.append(
+            f'<div class="card scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+        )
+    return tables and ["<h2>Held-out loss by folder</h2>", *tables]
+
+
 def _row(cells: list[str], *, tag: str = "td") -> str:
     """The first two cells, HTML like the rest, are a phase's name and objective."""
     scope = "col" if tag == "th" else "row"
@@ -123,7 +145,7 @@ def _row(cells: list[str], *, tag: str = "td") -> str:
 
 def _named(run: RunRecord, phase: PhaseAccount) -> list[str]:
     dot = f'<span class="dot" style="background:{_color(run, phase.objective)}"></span>'
-    return [text(phase.name), dot + text(phase.objective)]
+    return [text(phase.name), dot + text(phase.label)]
 
 
 def _total(run: RunRecord) -> str:
@@ -150,11 +172,13 @@ def _counts(phase: PhaseAccount) -> list[str]:
 
 
 def _loss(point: HeldOut | None, *, expected: int) -> str:
-    """A held-out loss; with its place on the clock where that is not the phase's own end."""
+    """A held-out loss, with its spread over mask draws, its place on the clock where that is not the phase's own end, and a
+    dagger for each time that the run began to measure otherwise before it."""
     if point is None:
         return _NONE
     place = "" if point.tokens == expected else f"<small>at {amount(point.tokens)}</small>"
-    return (f"{point.loss:.4f}" if math.isfinite(point.loss) else "not finite") + place
+    spread = f" ± {point.sd:.4f}" if point.sd is not None and math.isfinite(point.sd) else ""
+    return (f"{point.loss:.4f}{spread}" if math.isfinite(point.loss) else "not finite") + "†" * point.changes + place
 
 
 _TITLES = {
@@ -162,6 +186,7 @@ _TITLES = {
     "learning_rate": "Learning rate",
     "throughput": "Throughput",
     "gradient_norm": "Gradient norm",
+    "held_out_by_folder": "Held-out loss by folder",
 }
 
 
@@ -175,13 +200,46 @@ def _figure(run: RunRecord, name: str, svg: str) -> str:
         "objective was training, hollow elsewhere. A panel marked close up is scaled to its filled points, less a steep start."
     )
     captions = {
-        "loss": f"{smoothed} {held_out}" if run.metrics.evaluations else smoothed,
+        "loss": " ".join([smoothed, held_out, *_other_tasks(run)]) if run.metrics.evaluations else smoothed,
         "learning_rate": "As it was set for each step.",
         "throughput": "Tokens a second over all devices, each step, and the median of each phase.",
         "gradient_norm": smoothed,
+        "held_out_by_folder": "The loss on the rows of each validation folder, and on all rows together.",
     }
     figure = inline_svg(svg, name=name, label=f"{_TITLES[name]} over tokens. {captions[name]}")
     return f'<figure class="card">{figure}<figcaption>{text(captions[name])}</figcaption></figure>'
+
+
+def _other_tasks(run: RunRecord) -> list[str]:
+    """A sentence for each objective that is evaluated under other options than it trains under."""
+    sentences = []
+    for name in run.metrics.evaluations:
+        measured = run.held_out_options.get(name, "")
+        if any(phase.objective == name and phase.options != measured for phase in run.phases):
+            sentences.append(
+                f"Training {run.training_label(name)} and held-out {run.held_out_label(name)} are different tasks: their "
+                "losses are not on one scale."
+            )
+    return sentences
+
+
+def _measured(run: RunRecord) -> list[str]:
+    """What held-out losses are of, and from where on they are measured otherwise."""
+    notes = []
+    if run.held_out:
+        draws = run.held_out.get("mask_draws")
+        notes.append(
+            f"Held-out rows: {run.held_out_rows or 'not recorded'}; drawn and masked by evaluation.seed "
+            f"{run.held_out.get('seed')}, the same each time."
+            + (f" ± is the standard deviation over {draws} mask draws." if draws != 1 else "")
+        )
+    for at, lines in run.metrics.changes.items():
+        notes.append(
+            f"† From token {at:,} on held-out losses are measured otherwise, and are not comparable with those before: "
+            + "; ".join(lines)
+            + "."
+        )
+    return notes
 
 
 def _reading(run: RunRecord) -> list[str]:
@@ -194,6 +252,7 @@ def _reading(run: RunRecord) -> list[str]:
     ]
     if run.metrics.evaluations:
         notes.append("Losses are in nats a supervised token. At the start of a phase: before its first batch.")
+        notes += _measured(run)
     else:
         notes.append("No held-out loss was recorded.")
     return notes

@@ -141,12 +141,3 @@ def _spent(run: RunConfig, source: Path) -> list[Spent]:
 def _same_model(run: RunConfig, other: RunConfig, source: Path) -> None:
     if run.architecture != other.architecture:
         raise ConfigError(f"match.run: {source} is of another architecture; its costs say nothing about this run's")
-
-
-def side_by_side(first: Sequence[dict[str, float]], second: Sequence[dict[str, float]]) -> str:
-    """What two runs cost, from the entries of their ledgers: a line a measure with the second over the first."""
-    lines = []
-    for measure in ("tokens", "supervised", "flops", "device_seconds"):
-        a, b = (sum(entry[measure] for entry in entries) for entries in (first, second))
-        lines.append(f"{measure}: {a:.6g} and {b:.6g}" + (f", ratio {b / a:.4f}" if a else ""))
-    return "\n".join(lines)

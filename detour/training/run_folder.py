@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import detour
+from detour import objectives
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
+from detour.data.validation import HeldOutFolder, draw
 from detour.errors import CheckpointError, TrainingError
 from detour.redact import redacted
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 METRICS = "metrics.jsonl"
+EVALUATION = "evaluation.json"
+RECORD = "run.json"
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,69 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
         "config": redacted(json.loads(json.dumps(asdict(run)))),
         "tokenizer": tokenizer,
         "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
+        "evaluation": measurement(run, manifests),
+        "validation": [manifests[s.path].rows_sha256 for s in run.data.validation],
         "sources": [redacted(asdict(source)) for s in run.data.train for source in manifests[s.path].sources],
         "environment": environment(),
     }
 
 
+def held_out_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[HeldOutFolder]:
+    """The rows that the run is evaluated on; empty where it has no validation folder. Raises DataError.
+
+    Args:
+        run: The configuration.
+        manifests: Those of the validation folders, by path.
+    """
+    paths = [stream.path for stream in run.data.validation]
+    return draw(
+        paths,
+        [manifests[path].rows_sha256 for path in paths],
+        [manifests[path].counts.rows for path in paths],
+        rows=run.evaluation.rows,
+        seed=run.evaluation.seed,
+    )
+
+
+def measurement(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> dict[str, Any] | None:
+    """All that a held-out loss depends on besides the weights, or None where none is measured; arguments as above."""
+    folders = held_out_rows(run, manifests)
+    if not folders or not run.evaluation.objectives:
+        return None
+    return {
+        "folders": [folder.describe() for folder in folders],
+        "seed": run.evaluation.seed,
+        "mask_draws": run.evaluation.mask_draws,
+        "objectives": {name: _options(name, options) for name, options in run.evaluation.objectives.items()},
+        "precision": run.system.precision,
+        "attention_backend": run.model.attention_backend,
+    }
+
+
+def _options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An objective's options, those left at their defaults too, as they come back from JSON."""
+    return json.loads(json.dumps(asdict(objectives.build(name, options)), default=str))
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Identity of named weights: of their names, types, shapes and values, whatever file or device holds them.
+
+    Cost: about 1 GB/s, on the host.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(values.dtype), list(values.shape)]).encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine and commit. Nothing personal, no paths, no environment variables."""
+    import torch
+
     packages = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
     try:
         commit = subprocess.run(
@@ -116,11 +178,24 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_run_files(run: RunConfig) -> None:
-    """``config.yaml`` and ``environment.json`` in the run folder."""
+def write_run_files(run: RunConfig, record: Mapping[str, Any]) -> None:
+    """``config.yaml``, ``environment.json``, ``evaluation.json`` and ``run.json`` in the run folder.
+
+    evaluation.json says what each phase trains under and how held-out losses are measured, with all options and the rows
+    drawn; run.json is what identifies the run (`run_record`).
+    """
     folder = RunFolder.of(run).path
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"config.yaml": to_yaml(run), "environment.json": json.dumps(environment(), indent=1) + "\n"}
+    losses = {
+        "training": {phase.name: _options(phase.objective, phase.options) for phase in run.phases},
+        "held_out": record.get("evaluation"),
+    }
+    texts = {
+        "config.yaml": to_yaml(run),
+        "environment.json": json.dumps(environment(), indent=1) + "\n",
+        EVALUATION: json.dumps(redacted(losses), indent=1) + "\n",
+        RECORD: json.dumps(record, indent=1) + "\n",
+    }
     for name, text in texts.items():
         aside = folder / f".{name}.tmp"
         try:

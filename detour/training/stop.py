@@ -17,8 +17,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopRequest:
     """Whether the run should save and end, and why.
 
-    `wanted` is this process's own opinion. The processes agree once a step (`detour.training.callbacks.step_guard`), so that all save
-    after the same batch; `agreed` is what came out.
+    `wanted` is this process's own opinion. The processes agree once a step
+    (`detour.training.callbacks.step_guard`), so that all save after the same batch; `agreed` is what came out.
 
     Args:
         max_minutes: Wall-clock time from now after which the run should have ended, or None.

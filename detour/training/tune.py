@@ -110,7 +110,7 @@ def _trial(
             start = time.perf_counter()
             with torch.autocast(device, dtype=torch.bfloat16, enabled=run.system.precision == "bf16"):
                 out = encoder(batch["input_ids"], batch["doc_lengths"], batch["labels"], objective.attention)
-            (out.total / out.supervised).backward()
+            (out.total / out.supervised.clamp(min=1)).backward()
             if device == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - start)

@@ -222,7 +222,7 @@ NAN, INF = float("nan"), float("inf")
         ({"data__train__0__proportion": 0.9}, "data.train: proportions sum to 0.9, expected 1"),
         (
             {"data__validation__0__proportion": 2.0},
-            "data.validation: proportions would draw other rows at each evaluation",
+            "data.validation: rows are drawn in proportion to the folders' sizes",
         ),
         ({"data__seq_len": 7}, "data.seq_len: 7, expected at least 8"),
         ({"data__global_batch_size": 0}, "data.global_batch_size: 0, expected at least 1"),
@@ -370,11 +370,45 @@ def test_extending_an_absent_file_names_it(write):
         load(write("extends: nowhere.yaml"))
 
 
-def test_extending_twice_over_is_refused(write):
-    write(values(), "a.yaml")
+def test_extends_goes_to_any_depth_the_nearest_file_wins_and_paths_are_relative_to_each_file(write, tmp_path):
+    (tmp_path / "inner").mkdir()
+    write(values(seed=5, schedule__peak_lr=4e-3, schedule__final_lr=5e-4), "a.yaml")
+    write("extends: ../a.yaml\nseed: 6\nschedule: {final_lr: 3e-4}", "inner/b.yaml")
+    write("extends: b.yaml\nschedule: {final_lr: 2e-4}", "inner/c.yaml")
+    run = load(write("extends: inner/c.yaml\nseed: 7", "d.yaml"))
+    assert (run.seed, run.schedule.peak_lr, run.schedule.final_lr) == (7, 4e-3, 2e-4)
+    for depth in range(40):
+        write(
+            f"extends: {'d' if depth == 0 else f'long{depth - 1}'}.yaml\ndata: {{shuffle_seed: {depth}}}",
+            f"long{depth}.yaml",
+        )
+    assert load(tmp_path / "long39.yaml").data.shuffle_seed == 39
+
+
+def test_a_problem_in_a_base_two_files_away_names_that_file_and_line(write, tmp_path):
+    text = write(values(sede=1), "a.yaml").read_text()
     write("extends: a.yaml", "b.yaml")
-    with pytest.raises(ConfigError, match="one level is allowed"):
+    with pytest.raises(ConfigError) as caught:
         load(write("extends: b.yaml"))
+    line = 1 + text.splitlines().index("sede: 1")
+    assert f"did you mean 'seed'? (line {line} of {tmp_path / 'a.yaml'})" in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_files_that_extend_one_another_in_a_circle_are_refused_with_the_chain(write, tmp_path, length):
+    for i in range(length):
+        write(f"extends: f{(i + 1) % length}.yaml\nseed: {i}", f"f{i}.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "f0.yaml")
+    chain = [str(tmp_path / f"f{i % length}.yaml") for i in range(length + 1)]
+    assert str(caught.value) == f"{chain[0]}: extends itself: {', which extends '.join(chain)}"
+
+
+def test_a_circle_further_up_is_found_too(write):
+    write("extends: b.yaml", "a.yaml")
+    write("extends: ./../{}/a.yaml".format(write("", "x.yaml").parent.name), "b.yaml")
+    with pytest.raises(ConfigError, match=r"extends itself: .*run\.yaml, which extends .*a\.yaml, which extends"):
+        load(write("extends: a.yaml", "run.yaml"))
 
 
 def test_a_list_over_a_mapping_is_refused_when_extending(write):

@@ -13,6 +13,7 @@ from streaming.base.format import reader_from_json
 from typer.testing import CliRunner
 
 from detour.corpus.pack import main, pack_corpus
+from detour.data.manifest import ShardManifest
 from detour.data.shards import verify_rows
 from detour.data.tokenizer import fingerprint, load_tokenizer, train_bpe
 from detour.errors import DataError
@@ -129,6 +130,35 @@ def test_a_template_around_nothing_is_an_empty_document(tokenizer, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "###"}\n{"text": "air"}')
     manifest, _ = pack(tmp_path / "a.jsonl", tmp_path / "t", tmp_path / "rows")
     assert (manifest.counts.documents, manifest.counts.empty_skipped) == (1, 1)
+
+
+SPELLED_OUT = ["air [MASK] blood [SEP] air", "[CLS][MASK] the heart", "[mask] is no special token"]
+
+
+@pytest.mark.parametrize(("become", "split"), [("text", True), ("special", False)])
+def test_special_tokens_spelled_out_in_a_text_are_counted_and_become_what_is_asked(tokenizer, tmp_path, become, split):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SPELLED_OUT))
+    options = {} if become == "text" else {"special_tokens_in_text": become}
+    manifest, _ = pack(tmp_path / "a.jsonl", tokenizer, tmp_path / "rows", **options)
+    loaded = load_tokenizer(tokenizer)
+    expected = [tuple(loaded(text, split_special_tokens=split).input_ids) for text in SPELLED_OUT]
+    assert Counter(pieces_of(tmp_path / "rows")) == Counter(expected)
+    assert manifest.counts.literal_special_tokens == 4  # by hand
+    assert ShardManifest.load(tmp_path / "rows") == manifest
+
+
+def test_a_folder_written_before_they_were_counted_is_read(corpus, tokenizer, tmp_path):
+    pack(corpus, tokenizer, tmp_path / "rows")
+    path = tmp_path / "rows" / "manifest.json"
+    record = json.loads(path.read_text())
+    assert record["counts"].pop("literal_special_tokens") == 0
+    path.write_text(json.dumps(record))
+    assert ShardManifest.load(tmp_path / "rows").counts.literal_special_tokens == 0
+
+
+def test_another_treatment_of_special_tokens_is_refused(corpus, tokenizer, tmp_path):
+    with pytest.raises(DataError, match="special_tokens_in_text: 'drop', expected text or special"):
+        pack(corpus, tokenizer, tmp_path / "rows", special_tokens_in_text="drop")
 
 
 @pytest.fixture

@@ -109,6 +109,24 @@ def test_every_document_comes_out_once_and_the_counts_say_so(write_config, token
     assert record["tokenizer"]["separation"] == "[CLS] document [SEP]"
 
 
+def test_special_tokens_in_a_text_are_counted_on_their_side_and_encoded_as_text(write_config, tokenizer, tmp_path):
+    path = tmp_path / "in" / "a" / "0.jsonl"
+    lines = [{"id": f"s{i}", "text": f"w1 [MASK] w2 [SEP] w{i}"} for i in range(6)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record, _ = prepare(load(write_config(validation_fraction=0.5)))
+    folders = record["sources"]["a"]["folders"]
+    loaded, found = load_tokenizer(tokenizer), 0
+    special = {loaded.mask_token_id, loaded.cls_token_id, loaded.sep_token_id}
+    for side, folder in folders.items():
+        pieces = [piece for row in rows_of(tmp_path / "out" / side / "a") for piece in row]
+        spelled = [piece for piece in pieces if "[MASK]" in loaded.decode(piece)]
+        assert folder["literal_special_tokens"] == 2 * len(spelled), side
+        assert not [piece for piece in spelled if special & {*piece[1:-1]}]
+        found += len(spelled)
+    assert found == 6
+    assert {folder["literal_special_tokens"] for folder in record["sources"]["b"]["folders"].values()} == {0}
+
+
 def test_the_second_run_does_nothing(write_config, tmp_path):
     record, _ = prepare(load(write_config()))
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.is_file()}

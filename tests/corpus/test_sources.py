@@ -111,7 +111,7 @@ def test_a_line_too_long_to_hold_ends_a_row_of_a_table_not_the_table(tmp_path, m
 def test_a_table_with_carriage_returns_for_line_ends_is_an_error(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"id,text\r1,a\r2,b\r")
-    with pytest.raises(DataError, match=r"a\.csv:1: not a table's header: new-line character"):
+    with pytest.raises(DataError, match=r"a\.csv:1: not a table's header: its lines end in carriage returns alone"):
         read("csv", path)
 
 

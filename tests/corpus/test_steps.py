@@ -13,6 +13,7 @@ from detour.corpus import steps
 from detour.corpus.shingles import shingles, word_hashes
 from detour.corpus.steps import StepReport
 from detour.corpus.steps.base import Signatures, matches
+from detour.corpus.steps.near_dedup import _bands
 from detour.corpus.text import Document
 from detour.errors import ConfigError, DataError
 
@@ -223,3 +224,69 @@ def test_an_evaluation_set_that_is_absent_or_broken_is_an_error(evaluation, tmp_
     evaluation.write_text("{broken")
     with pytest.raises(DataError, match=r"test\.jsonl:1: not valid JSON"):
         steps.build("decontaminate", {"paths": [str(evaluation)]}).prepare(tmp_path)
+
+
+@pytest.mark.parametrize(("words", "overlap", "runs"), [(26, 0.5, 7), (32, 0.55, 11), (42, 0.1, 3)])
+def test_an_overlap_that_is_just_reached_counts(tmp_path, words, overlap, runs):
+    item = [f"v{i}" for i in range(words)]  # words - 12 runs of 13, of which the share is overlap exactly
+    assert runs == round(overlap * (words - 12))
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": " ".join(item)}))
+    options = {"paths": [str(tmp_path / "test.jsonl")], "overlap": overlap}
+    steps.build("decontaminate", options).prepare(tmp_path)
+    documents = [doc(" ".join(item[: runs + 12]), "reached"), doc(" ".join(item[: runs + 11]), "one run less")]
+    kept, report = apply("decontaminate", *documents, folder=tmp_path, **options)
+    assert [d.id for d in kept] == ["one run less"]
+    assert [removal["id"] for removal in report.removals] == ["reached"]
+
+
+def test_a_similarity_that_is_just_the_threshold_counts(tmp_path):
+    """Signatures of 16 values, of which 8 or 7 are those of the first, all in one band."""
+    step = steps.build("near_dedup", {"threshold": 0.5, "permutations": 16})
+    bands, _ = _bands(0.5, 16)
+    values = np.arange(16, dtype=np.uint32)
+    rows = [
+        np.concatenate([np.zeros(bands, np.uint64), np.where(values < same, values, values + other).view(np.uint64)])
+        for same, other in ((16, np.uint32(0)), (8, np.uint32(100)), (7, np.uint32(200)))
+    ]
+    np.save(tmp_path / "0.npy", np.stack(rows))
+    repeats = step.decide(Signatures([tmp_path / "0.npy"], [3]), np.ones(3, bool))
+    assert repeats.tolist() == [-1, 0, -1]
+
+
+CHINESE = "患者因反复胸痛三天入院,心电图提示急性下壁心肌梗死,予以阿司匹林治疗后症状缓解。"
+JAPANESE = "患者は三日前から胸痛を繰り返し、心電図で急性下壁心筋梗塞と診断された。"
+ARABIC = (
+    "أُدخل المريض إلى المستشفى بسبب ألم متكرر في الصدر منذ ثلاثة أيام وأظهر تخطيط القلب احتشاء حادا في العضلة القلبية"
+)
+
+
+@pytest.mark.parametrize("text", [CHINESE, JAPANESE, ARABIC])
+def test_scripts_without_spaces_and_from_right_to_left_are_decontaminated_and_compared(tmp_path, text):
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": text}, ensure_ascii=False), encoding="utf-8")
+    options = {"paths": [str(tmp_path / "test.jsonl")]}
+    assert steps.build("decontaminate", options).prepare(tmp_path)["items_too_short"] == 0
+    documents = [doc(f"前 {text} 后", "bad"), doc(text[:9] * 8, "good")]
+    assert [d.id for d in apply("decontaminate", *documents, folder=tmp_path, **options)[0]] == ["good"]
+    long = text * 4
+    assert decide("near_dedup", [long, long[:-1] + "。", text[: len(text) // 3] * 3], tmp_path) == [-1, 0, -1]
+
+
+@pytest.mark.parametrize(("text", "language"), [(CHINESE, "zh"), (JAPANESE, "ja"), (ARABIC, "ar")])
+def test_the_language_filter_knows_other_scripts(text, language):
+    assert texts(apply("language", doc(text), languages=[language])) == [text]
+
+
+def test_a_set_that_is_not_read_whole_is_an_error(tmp_path):
+    def prepared(name: str, content: bytes, given: str = "") -> None:
+        (tmp_path / name).write_bytes(content)
+        steps.build("decontaminate", {"paths": [str(tmp_path / (given or name))]}).prepare(tmp_path)
+
+    for name, content, given, match in (
+        ("a.jsonl", b'{"premise": "x", "id": 1}', "", "no text in text, tokens.*found premise, id"),
+        ("b.txt", "été".encode("cp1252"), "", r"b\.txt: not valid UTF-8"),
+        ("c.txt", "été".encode("utf-16"), "", r"c\.txt: not UTF-8 but UTF-16"),
+        ("d.csv", b"text\nx\n", "d.*", r"d\.csv: no evaluation set"),
+        ("e.json", b'[{"text": "a"}, 7]', "", "not an object"),
+    ):
+        with pytest.raises(DataError, match=match):
+            prepared(name, content, given)

@@ -120,3 +120,10 @@ def test_rows_left_open_are_filled_from_the_next_window():
 def test_a_piece_that_fits_no_row_is_refused(length):
     with pytest.raises(ValueError, match=f"{length} tokens, expected 1 to {T}"):
         list(pack_rows([range(length)], seq_len=T, seed=0))
+
+
+def test_a_row_that_wastes_a_512th_is_closed_and_one_that_wastes_more_is_filled():
+    """Windows of 1,024 tokens keep two rows of 512 open: those with 2 free tokens, not those with 1."""
+    lengths = [511, 511, 510, 2, 1, 1]
+    rows = pack_rows([[0] * n for n in lengths], seq_len=512, seed=0, window_tokens=1024)
+    assert sorted(sorted(map(len, row)) for row in rows) == [[1, 1], [2, 510], [511], [511]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from streaming import Stream
@@ -10,14 +12,17 @@ from detour.errors import DataError
 pytestmark = pytest.mark.timeout(60)  # a hang is what some of these guard against
 
 
-def dataset_of(*folders, seq_len=16, shuffle=True) -> RowDataset:
+def dataset_of(*folders, seq_len=16, shuffle=True, proportions=None, seed=7) -> RowDataset:
     return RowDataset(
         vocab_size=1 << 16,
-        streams=[Stream(local=str(folder)) for folder in folders],
+        streams=[
+            Stream(local=str(folder), proportion=share)
+            for folder, share in zip(folders, proportions or [None] * len(folders), strict=True)
+        ],
         seq_len=seq_len,
         device_batch_size=2,
         shuffle=shuffle,
-        shuffle_seed=7,
+        shuffle_seed=seed,
         canonical_nodes=1,
     )
 
@@ -92,3 +97,28 @@ def test_a_row_that_breaks_the_contract_is_an_error(write_rows, monkeypatch):
     monkeypatch.setattr("streaming.StreamingDataset.get_item", lambda *_: bad)
     with pytest.raises(DataError, match=r"documents of \[10, 7\]"):
         rows[3]
+
+
+def test_a_folder_of_a_small_proportion_is_read_evenly_over_many_epochs(write_rows):
+    """2 of 200 rows of an epoch come from 40, drawn anew each time: in 100 epochs each comes 5 times on average."""
+    rows = dataset_of(write_rows("a", rows=160), write_rows("b", rows=40), proportions=[0.99, 0.01])
+    seen = Counter(int(row["sample_id"]) for _ in range(100) for row in rows)
+    small = [seen[i] for i in range(160, 200)]
+    assert sum(small) == 200
+    assert 0 < min(small) <= max(small) < 16  # Poisson's chance of 16 or more of 5: 7e-5
+    large = [seen[i] for i in range(160)]  # 198 of 160 rows: each once, and 38 of them twice
+    assert sum(large) == 19_800
+    assert min(large) >= 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_proportion_of_less_than_a_row_is_refused_whatever_the_seed(write_rows, seed):
+    folders = [write_rows(name, rows=n) for name, n in (("a", 90), ("b", 10))]
+    with pytest.raises(DataError, match=r"b: its proportion, 0\.005, comes to 0\.5 rows of the 100 of an epoch"):
+        dataset_of(*folders, proportions=[0.995, 0.005], seed=seed)
+
+
+def test_a_proportion_that_rounding_changes_is_told(write_rows, caplog):
+    rows = dataset_of(write_rows("a", rows=90), write_rows("b", rows=10), proportions=[0.9855, 0.0145])
+    told = f"b: its proportion, 0.0145, comes to 1.45 rows of the 100 of an epoch; {rows.streams[1].choose} are read in each"
+    assert told in caplog.text

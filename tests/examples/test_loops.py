@@ -30,7 +30,9 @@ def example(name: str):
 
 @pytest.mark.parametrize("name", ["plain_loop", "hf_trainer"])
 def test_a_loop_without_composer_reaches_the_losses_of_the_composer_run(tiny_run, name, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # accelerate warns where it is unset in a process that streaming has touched
+    monkeypatch.setenv(
+        "OMP_NUM_THREADS", "1"
+    )  # accelerate warns where it is unset in a process that streaming has touched
     run = tiny_run(phases=PHASES, optimizer={"clip_norm": 0.5})
     losses = example(name).train(run)
     train(run)

@@ -109,7 +109,7 @@ def test_a_run_whose_checkpoints_are_gone_says_that_it_starts_over(tiny_run, sta
     (child,) = start(run)
     assert child.code() == 0
     assert "no checkpoint was finished before; starting from the beginning" in child.text()
-    assert (left(run).folder / "metrics.before.jsonl").read_text() == metrics
+    assert (left(run).folder / "metrics.before-1.jsonl").read_text() == metrics
 
 
 @pytest.mark.faults(2, "soak: a run killed at random moments, resumed by the same command each time; bitwise equal end")

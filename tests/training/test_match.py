@@ -12,7 +12,7 @@ from detour.cost.flops import training_flops
 from detour.cost.plan import plan
 from detour.errors import ConfigError
 from detour.training.checkpoints.files import listing
-from detour.training.match import fitted, side_by_side
+from detour.training.match import fitted
 from detour.training.run_folder import RunFolder
 
 TWIN = [
@@ -55,7 +55,6 @@ def test_a_finished_run_is_matched_by_what_its_ledger_counted(tiny_run):
     train(asked)  # fits by itself
     ratio = sum(e["flops"] for e in ledger(twin)) / sum(e["flops"] for e in spent)
     assert ratio == pytest.approx(1, abs=0.12)  # it ends with a whole batch: a step is 8% of this run
-    assert f"ratio {ratio:.4f}" in side_by_side(spent, ledger(twin))
     same = fitted(tiny_run("same", phases=[asdict(p) for p in detour.phases], match={**match, "phase": "detour"}))
     counted = {e["phase"]: e["tokens"] for e in spent}
     expected = counted["detour"] + (counted["before"] - 1000) * spent[0]["flops"] / spent[0]["tokens"] * (

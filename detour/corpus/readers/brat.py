@@ -18,8 +18,11 @@ class Brat(Text):
         annotated_only: Off takes every ``.txt`` file.
     """
 
+    companions = (".ann", ".conf")
     compressed = False
     annotated_only: bool = True
 
     def _fits(self, path: Path) -> bool:
-        return super()._fits(path) and (not self.annotated_only or path.with_suffix(".ann").is_file())
+        return super()._fits(path) and (
+            not self.annotated_only or any(path.with_suffix(s).is_file() for s in (".ann", ".ANN"))
+        )

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from detour.corpus.readers.base import Source, Unit, documents_of, register
+from detour.corpus.readers.base import TextSource, Unit, documents_of, register
 from detour.corpus.text import (
     MAX_RECORD_BYTES,
     TOO_LONG,
@@ -23,8 +23,8 @@ from detour.errors import DataError
 
 @register("csv")
 @dataclass(frozen=True, kw_only=True)
-class Csv(Source):
-    """``.csv`` and ``.tsv`` files, also .gz and .zst. Quoted fields may hold line breaks.
+class Csv(TextSource):
+    """``.csv`` and ``.tsv`` files, also compressed. Quoted fields may hold line breaks.
 
     A row that breaks the rules of quoting is reported, and reading goes on at its second line.
 
@@ -38,6 +38,7 @@ class Csv(Source):
     quoted: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.delimiter) > 1:
             raise ValueError(f"delimiter is {self.delimiter!r}, expected one character")
 
@@ -48,14 +49,25 @@ class Csv(Source):
         csv.field_size_limit(MAX_RECORD_BYTES)
         delimiter = self.delimiter or ("\t" if ".tsv" in unit.path.name.lower() else ",")
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
-        lines = _Lines(unit, report)
+        lines = _Lines(unit, report, self.encoding)
         table = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             header = next((row for row in table if any(row)), None)
         except csv.Error as error:
-            raise DataError(f"{unit.path}:1: not a table's header: {error}") from None
+            why = (
+                "its lines end in carriage returns alone; save it with line feeds"
+                if "new-line" in str(error)
+                else error
+            )
+            raise DataError(f"{unit.path}:1: not a table's header: {why}") from None
         if header is None:
             return
+        other = _other_delimiter(delimiter.join(header), columns.text)
+        if columns.text not in header and other:
+            raise DataError(
+                f"{unit.path}:1: no '{columns.text}' column, found {', '.join(header[:8])}; its fields are parted by "
+                f"{other!r}, so set options: {{delimiter: {other!r}}}"
+            )
         columns.check_header(header, f"{unit.path}:1")
         while True:
             lines.begin_row()
@@ -83,8 +95,9 @@ class _Lines:
         fault_at: Number of that line.
     """
 
-    def __init__(self, unit: Unit, report: ReadReport) -> None:
-        self._coming = numbered_lines(unit.path, report)
+    def __init__(self, unit: Unit, report: ReadReport, encoding: str) -> None:
+        self._coming = numbered_lines(unit.path, report, encoding)
+        self._encoding = encoding
         self._returned: deque[tuple[int, str, str]] = deque()
         self._row: list[tuple[int, str, str]] = []
         self.fault, self.fault_at = "", 0
@@ -117,6 +130,11 @@ class _Lines:
         if line is None:
             return number, "\n", TOO_LONG
         try:
-            return number, decoded(line).rstrip("\r") + "\n", ""
+            return number, decoded(line, self._encoding).rstrip("\r") + "\n", ""
         except UnusableRecordError as problem:
             return number, line.decode("utf-8", "replace").rstrip("\r") + "\n", str(problem)
+
+
+def _other_delimiter(header: str, column: str) -> str | None:
+    """What a header's fields are parted by, if that shows a column that is looked for."""
+    return next((sign for sign in ";\t|," if column in [name.strip(' "') for name in header.split(sign)]), None)

@@ -21,13 +21,13 @@ class HuggingFace(Source):
 
     Attributes:
         subset: The dataset's configuration, where it has several.
-        split: Which split.
+        split: Which split; left out, that of a saved dataset that is a single one, else "train".
         revision: Commit of the repository. Without it a later run may read other data.
     """
 
     suffixes = ()
     subset: str | None = None
-    split: str = "train"
+    split: str | None = None
     revision: str | None = None
 
     def units(self, paths: Sequence[str]) -> list[Unit]:
@@ -38,6 +38,9 @@ class HuggingFace(Source):
             names = [name] if shards == 1 else [f"{name}#{i}" for i in range(shards)]
             units += [Unit(path=Path(path), name=n, index=i) for i, n in enumerate(names)]
         return units
+
+    def passed_over(self, paths: Sequence[str]) -> list[str]:
+        return []  # a dataset is read as a whole
 
     def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
         try:
@@ -53,13 +56,20 @@ class HuggingFace(Source):
     def _open(self, path: Path) -> Any:
         import datasets  # takes a second, which other kinds need not pay
 
+        split = self.split or "train"
         try:
             if not path.is_dir():
                 return datasets.load_dataset(
-                    path.as_posix(), self.subset, split=self.split, revision=self.revision, streaming=True
+                    path.as_posix(), self.subset, split=split, revision=self.revision, streaming=True
                 )
             saved = datasets.load_from_disk(path.as_posix())
-            return saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
+            if isinstance(saved, datasets.DatasetDict):
+                if split not in saved:
+                    raise DataError(f"{path}: no split '{split}', found {', '.join(map(str, saved))}")
+                return saved[split]
+            if self.split and str(saved.split or "train") != self.split:
+                raise DataError(f"{path}: is the split '{saved.split or 'train'}' alone, expected '{self.split}'")
+            return saved
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             first_line = next(iter(str(error).splitlines()), type(error).__name__)
             raise DataError(f"{path}: cannot be opened as a dataset: {first_line}") from error

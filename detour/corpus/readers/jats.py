@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from detour.corpus.readers import xml
+from detour.corpus.readers import markup, xml
 from detour.corpus.readers.base import Source, Unit, register
+from detour.corpus.readers.license import licence_of
 from detour.corpus.text import Columns, Document, ReadReport
 
 LEFT_OUT = frozenset({
-    "fig", "fig-group", "table-wrap", "table-wrap-group", "disp-formula", "inline-formula", "xref", "ref-list", "fn",
-    "fn-group", "supplementary-material", "media", "graphic", "inline-graphic", "object-id", "label", "math", "tex-math",
+    "fig", "fig-group", "table-wrap", "table-wrap-group", "ref-list", "fn", "fn-group", "supplementary-material", "media",
+    "graphic", "inline-graphic", "object-id", "label",
 })  # fmt: skip
+FORMULAS = frozenset({"inline-formula", "disp-formula", "math", "tex-math"})
+NOTES = frozenset({"fn", "table-fn", "author-notes", "corresp", "aff"})  # what marks lead to that is left out
 BLOCKS = frozenset({"p", "title", "list-item", "def-item", "disp-quote", "verse-group"})
-EMPTIED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # brackets that held nothing but citation marks
-DEED = "creativecommons.org/"
 
 
 @register("jats")
@@ -24,9 +24,9 @@ DEED = "creativecommons.org/"
 class Jats(Source):
     """``.xml`` and ``.nxml`` files: one document an article: title, abstract, body; paragraphs by blank lines.
 
-    Tables, figures, formulae, references and citation marks are left out. The license is the Creative Commons deed that
-    the article links, such as "by/4.0"; else its license-type. Metadata that columns may name: year, journal,
-    article_type.
+    Tables, figures, references and citation marks are left out; formulas are put on one line ("[formula]" for a mere
+    picture). The license is the Creative Commons deed that the article links or names, such as "by/4.0"; else its
+    license-type. Metadata that columns may name: year, journal, article_type.
     """
 
     suffixes = (".xml", ".nxml")
@@ -37,13 +37,13 @@ class Jats(Source):
             if meta is None:
                 report.skip("no article-meta", f"{unit.path}:{article.sourceline}")
                 continue
-            parts = [xml.text_of(meta.find(".//{*}article-title"), without=LEFT_OUT)]
+            parts = [_text_of(meta.find(".//{*}article-title"))]
             for block in [*meta.iterfind("{*}abstract"), *article.iterfind("{*}body")]:
                 parts += _paragraphs(block)
             yield Document(
                 text="\n\n".join(filter(None, parts)),
                 id=_identifier(meta) or f"{unit.name}:{number}",
-                license=_licence(meta),
+                license=licence_of(meta),
                 path=unit.path,
                 language=article.get("{http://www.w3.org/XML/1998/namespace}lang"),
                 metadata=_metadata(article, meta, columns),
@@ -55,7 +55,9 @@ def _paragraphs(block: xml.Element) -> Iterator[str]:
         if not isinstance(child.tag, str) or xml.local_name(child) in LEFT_OUT:
             continue
         if xml.local_name(child) in BLOCKS:
-            yield EMPTIED.sub("", xml.text_of(child, without=LEFT_OUT))
+            yield _text_of(child)
+        elif xml.local_name(child) in FORMULAS:
+            yield markup.formula(child)
         else:
             yield from _paragraphs(child)
 
@@ -68,18 +70,21 @@ def _identifier(meta: xml.Element) -> str | None:
     return None
 
 
-def _licence(meta: xml.Element) -> str | None:
-    for element in meta.iterfind(".//{*}license"):
-        for link in [element.get("{http://www.w3.org/1999/xlink}href"), *_links(element)]:
-            if link and DEED in link:
-                return link.split(DEED, 1)[1].removeprefix("licenses/").strip("/")
-        return element.get("license-type")
-    return None
+def _text_of(element: xml.Element | None) -> str:
+    return markup.without_citations(xml.text_of(element, without=LEFT_OUT, read_as=_read_as))
 
 
-def _links(element: xml.Element) -> Iterator[str | None]:
-    for inner in element.iter("{*}ext-link", "{*}license_ref"):
-        yield inner.get("{http://www.w3.org/1999/xlink}href") or inner.text
+def _read_as(element: xml.Element) -> str | None:
+    """A formula on one line, and a reference as `markup.without_citations` takes it; None for other elements."""
+    name = xml.local_name(element)
+    if name in FORMULAS:
+        return f" {markup.formula(element)} " if name == "disp-formula" else markup.formula(element)
+    if name != "xref" or (kind := element.get("ref-type", "bibr")) not in {"bibr", *NOTES}:
+        return None
+    text = xml.text_of(element)
+    if kind in NOTES or not any(sign.isalpha() for sign in text):
+        return markup.MARK
+    return f"{markup.OPEN}{text}{markup.CLOSE}"
 
 
 def _metadata(article: xml.Element, meta: xml.Element, columns: Columns) -> dict[str, object] | None:

@@ -22,6 +22,10 @@ class PubMed(Source):
     The language is that of the abstract: English, but for an OtherAbstract, which is a document of its own
     (``PMID-fr``). Metadata that columns may name: year, journal, publication_types.
 
+    Of a PMID the record of the highest version stays, of a version the one that comes last, and none that a later
+    DeleteCitation names. Later is what NLM's numbers in the names of files say (pubmed25n0012 before pubmed25n1300,
+    wherever they lie), or else the order of the sources and paths. Book records are counted, not read.
+
     Attributes:
         abstracts_only: Leave out articles that have no abstract; they are counted.
     """
@@ -30,15 +34,22 @@ class PubMed(Source):
     abstracts_only: bool = True
 
     def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        for article in xml.records(unit, "PubmedArticle", report):
-            pmid = article.findtext("MedlineCitation/PMID")
+        for article in xml.records(unit, "PubmedArticle", report, also=("PubmedBookArticle", "DeleteCitation")):
+            where = f"{unit.path}:{article.sourceline}"
+            if article.tag == "DeleteCitation":
+                for deleted in article.iterfind("PMID"):
+                    _revise(deleted, report, where, deleted=True)
+                continue
+            if article.tag == "PubmedBookArticle":
+                report.skip("a book record, no article", where)
+                continue
+            pmid = _revise(article.find("MedlineCitation/PMID"), report, where)
             if pmid is None:
-                report.skip("no PMID", f"{unit.path}:{article.sourceline}")
                 continue
             title = _without_brackets(xml.text_of(article.find("MedlineCitation/Article/ArticleTitle")))
             abstract = _abstract(article.find("MedlineCitation/Article/Abstract"))
             if not abstract and self.abstracts_only:
-                report.skip("no abstract", f"{unit.path}:{article.sourceline}")
+                report.skip("no abstract", where)
             else:
                 yield Document(
                     text="\n\n".join(filter(None, [title, abstract])), id=pmid, license=None, path=unit.path,
@@ -52,6 +63,16 @@ class PubMed(Source):
                         text=text, id=f"{pmid}-{language}", license=None, path=unit.path,
                         language=language, metadata=_metadata(article, columns),
                     )  # fmt: skip
+
+
+def _revise(pmid: xml.Element | None, report: ReadReport, where: str, *, deleted: bool = False) -> str | None:
+    """The PMID, once the report knows that its record begins here, or is deleted; None, and counted, if it is none."""
+    number, version = ((pmid.text or "").strip(), pmid.get("Version", "1")) if pmid is not None else ("", "1")
+    if not (number.isascii() and number.isdigit() and len(number) < 18 and version.isascii() and version.isdigit()):
+        report.skip("no PMID", where)
+        return None
+    report.revise(int(number), int(version[:9]), deleted=deleted)
+    return number
 
 
 def _without_brackets(title: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +13,20 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from detour.corpus.input_files import files_of_pattern
 from detour.corpus.shingles import shingles, word_hashes
 from detour.corpus.steps.base import DocumentStep, StepReport, register
-from detour.corpus.text import Document, ReadReport, UnusableRecordError, format_of, parsed, raw_records
+from detour.corpus.text import (
+    COMPRESSED,
+    FORMATS,
+    Document,
+    ReadReport,
+    UnusableRecordError,
+    decoded,
+    format_of,
+    json_records,
+    raw_records,
+)
 from detour.errors import DataError
 
 INDEX = "index.npz"
@@ -30,13 +40,14 @@ class Decontaminate(DocumentStep):
 
     Letters and digits are compared, in small letters. The list is ``removed/NN_decontaminate.jsonl``: the document, the
     item with the largest overlap, and how much of it was found. Items of fewer words than ``words`` cannot be checked so;
-    their number is in the manifest.
+    their number is in the manifest. Of Chinese and other scripts without spaces a sign counts as a word.
 
     Cost: about 8 MB/s; memory of each process 16 bytes for each word of the evaluation sets.
 
     Attributes:
-        paths: Evaluation sets: .jsonl or .txt files (also .gz, .zst), or patterns.
-        columns_of_items: Where their texts stand; a list of tokens is joined. Those that a record lacks are passed over.
+        paths: Evaluation sets: JSON (.jsonl, .ndjson, .json) or .txt files, also compressed, or patterns that find only
+            those.
+        columns_of_items: Where their texts stand; a list of tokens is joined. A record may lack some, a file not all.
         words: Words of a run.
         overlap: Share of an item's runs that must be found, in (0, 1].
         items: How many items, of different words, must overlap before a document goes: more than 1 spares stock phrases.
@@ -93,7 +104,8 @@ class Decontaminate(DocumentStep):
             found: Counter[int] = Counter()
             for start, end in zip(left[right > left], right[right > left], strict=True):
                 found.update(owner[start:end].tolist())
-            over = {item: n / int(size[item]) for item, n in found.items() if n >= self.overlap * int(size[item])}
+            shares = {item: n / int(size[item]) for item, n in found.items()}
+            over = {item: share for item, share in shares.items() if share >= self.overlap}
             if len(over) < self.items:
                 yield document
                 continue
@@ -105,27 +117,42 @@ class Decontaminate(DocumentStep):
 
     @staticmethod
     def _files(given: str) -> list[Path]:
-        found = [Path(given)] if Path(given).is_file() else [Path(p) for p in glob.glob(given, recursive=True)]
-        found = [path for path in found if path.is_file() and format_of(path) in (".jsonl", ".txt")]
+        found = [Path(given)] if Path(given).is_file() else files_of_pattern(given)
+        found = [path for path in found if path.is_file()]
         if not found:
-            raise DataError(f"{given}: no evaluation set there, expected .jsonl or .txt files (also .gz, .zst)")
+            raise DataError(f"{given}: no evaluation set there, expected {' or '.join(FORMATS)} files ({COMPRESSED})")
+        for path in found:
+            if format_of(path) not in FORMATS:
+                raise DataError(f"{path}: no evaluation set, expected {' or '.join(FORMATS)} ({COMPRESSED})")
         return found
 
 
-def _items(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(name, text). An evaluation set must be whole: a line that cannot be read is an error."""
-    for number, (where, data) in enumerate(raw_records(file, ReadReport(strict=True)), start=1):
-        try:
-            record = parsed(data) if format_of(file) == ".jsonl" else {"text": data.decode("utf-8", "replace")}
-        except UnusableRecordError as problem:
-            raise DataError(f"{where}: {problem}") from None
+def _items(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(name, text). An evaluation set must be whole: a line or file that cannot be read is an error."""
+    report, any_text, keys = ReadReport(strict=True), False, dict[str, None]()
+    for number, (where, record) in enumerate(_records(file, report, columns[0]), start=1):
         if not isinstance(record, Mapping):
             raise DataError(f"{where}: not an object, expected one with {', '.join(columns)}")
+        keys |= dict.fromkeys(map(str, list(record)[:8]))
         for column in columns:
             value = record.get(column)
             text = " ".join(map(str, value)) if isinstance(value, list) else value
             if isinstance(text, str):
+                any_text = True
                 yield str(record.get("id", number)), text
+    if keys and not any_text:
+        raise DataError(f"{file}: no text in {', '.join(columns)}, found {', '.join(list(keys)[:8])}")
+
+
+def _records(file: Path, report: ReadReport, column: str) -> Iterator[tuple[str, Any]]:
+    if format_of(file) != ".txt":
+        yield from json_records(file, report)
+        return
+    for where, data in raw_records(file, report):
+        try:
+            yield where, {column: decoded(data)}
+        except UnusableRecordError as problem:
+            raise DataError(f"{where}: {problem}") from None
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,6 @@ from typing import Any
 from detour.errors import ConfigError, DataError
 from detour.evaluation.metrics import title
 from detour.evaluation.results import tables
-from detour.evaluation.results.figures import forest_plot
 from detour.evaluation.results.statistics import Comparison, compare, seeds_needed, summarize
 from detour.evaluation.results.tables import points, probability
 from detour.evaluation.suite import collect, deciding, row_of, write_whole
@@ -62,6 +61,8 @@ def write_summary(out: Path, *, baseline: str | None = None) -> Path:
     if comparisons:
         write_whole(out / "differences.csv", tables.differences_csv(comparisons, metrics))
     for comparison in comparisons:
+        from detour.evaluation.results.figures import forest_plot  # loads matplotlib
+
         suffix = f"differences_{comparison.model}"
         write_whole(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
         write_whole(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))

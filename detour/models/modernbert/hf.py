@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import ModernBertConfig, PreTrainedTokenizerFast
 
-from detour.errors import ConfigError, ModelError
+from detour.data.tokenizer import MODEL_INPUTS
+from detour.errors import ModelError
+from detour.export.reload import reload_difference
 from detour.models.modernbert.architecture import Architecture
 from detour.models.modernbert.encoder import TIED, Encoder
+from detour.models.modernbert.hf_config import NAMES, TOKEN_IDS, carried_keys, read_architecture, read_config
 
-log = logging.getLogger(__name__)
-
-_TYPES = ("modernbert", "modernbert-decoder")
-_NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-_NAMES = (  # fields of Architecture that the config calls the same
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "global_attn_every_n_layers", "local_attention", "max_position_embeddings", "norm_eps", "norm_bias",
-    "attention_bias", "mlp_bias", "classifier_bias", "decoder_bias", "embedding_dropout", "attention_dropout",
-    "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
-)  # fmt: skip
+__all__ = ["expected_shapes", "fetch", "hf_config", "read_architecture", "read_config", "read_weights",
+           "reload_difference", "write_folder"]  # fmt: skip
 
 
 def fetch(name_or_folder: str) -> Path:
@@ -42,84 +37,21 @@ def fetch(name_or_folder: str) -> Path:
         ) from error
 
 
-def read_architecture(folder: Path) -> Architecture:
-    """The architecture that a folder's config.json describes.
-
-    A decoder folder (`ModernBertDecoder`) is read too; its causal window is one narrower and is kept so, and all its
-    layers have one rotary base unless transformers 5 wrote it.
-
-    Raises:
-        ModelError: Missing or damaged file, another model type, or a feature this model does not have.
-    """
-    path = folder / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{path}: expected a JSON object")
-    if config.get("model_type") not in _TYPES:
-        raise ModelError(f"{path}: model_type is {config.get('model_type')!r}, expected one of {', '.join(_TYPES)}")
-    for key, only in {
-        "hidden_activation": "gelu",
-        "classifier_activation": "gelu",
-        "tie_word_embeddings": True,
-    }.items():
-        if config.get(key, only) != only:
-            raise ModelError(f"{path}: {key} is {config[key]!r}, expected {only!r}")
-    missing = [key for key in _NEEDED if key not in config]
-    if missing:
-        raise ModelError(f"{path}: {', '.join(missing)} missing")
-    values = {key: config[key] for key in _NAMES if key in config}
-    decoder = config["model_type"] == "modernbert-decoder"
-    try:
-        if decoder:
-            if "sliding_window" in config:  # transformers 4 writes this one and not local_attention
-                values.setdefault("local_attention", 2 * config["sliding_window"])
-            values["causal_left_window"] = values.get("local_attention", 128) // 2 - 1
-        if "layer_types" in config:
-            values["global_attn_every_n_layers"] = _every(config)
-        global_theta, local_theta = _thetas(config, decoder=decoder)
-        arch = Architecture(**values, global_rope_theta=global_theta, local_rope_theta=local_theta)
-    except (TypeError, KeyError, AttributeError, ValueError, ConfigError) as error:
-        raise ModelError(f"{path}: {type(error).__name__}: {error}") from error
-    if decoder and config.get("local_rope_theta", local_theta) != local_theta:
-        log.warning(
-            "%s: local_rope_theta is not used: transformers 4 rotates all layers of a decoder by %g", path, local_theta
-        )
-    return arch
-
-
-def _every(config: dict[str, Any]) -> int:
-    """Which layers are global, from their list. Raises ValueError if it is not every n-th from the first on."""
-    kinds = config["layer_types"]
-    for every in (config.get("global_attn_every_n_layers", 3), *range(1, len(kinds) + 1)):
-        if kinds == [
-            "sliding_attention" if i % every else "full_attention" for i in range(config["num_hidden_layers"])
-        ]:
-            return every
-    raise ValueError(f"layer_types is {kinds}, expected full_attention in every n-th layer from the first on")
-
-
-def _thetas(config: dict[str, Any], *, decoder: bool) -> tuple[float, float]:
-    """Rotary bases of global and local layers, as transformers 4 and 5 write them."""
-    if "rope_parameters" in config:  # transformers >= 5: one record a layer type
-        layers = config["rope_parameters"]
-        return layers["full_attention"]["rope_theta"], layers["sliding_attention"]["rope_theta"]
-    global_theta = config.get("global_rope_theta", 160_000.0)
-    local_theta = config.get("local_rope_theta", 10_000.0)
-    if decoder or local_theta is None:  # transformers 4's decoder rotates all layers alike, whatever its config says
-        return global_theta, global_theta
-    return global_theta, local_theta
-
-
-def read_weights(folder: Path, arch: Architecture) -> dict[str, Tensor]:
+def read_weights(
+    folder: Path, arch: Architecture, *, load: Callable[[Path], dict[str, Tensor]] = load_file
+) -> dict[str, Tensor]:
     """The folder's weights under the encoder's names, on the CPU in fp32; the tied projection is left out.
 
-    Only safetensors are read; nothing is unpickled.
+    A folder of the trunk alone (`ModernBertModel`, as sentence-embedding models are), with names that begin with
+    ``model.`` or without that prefix, gives the trunk's weights only. Only safetensors are read; nothing is unpickled.
+
+    Args:
+        folder: The folder.
+        arch: The architecture that they must fit.
+        load: Reads one safetensors file.
 
     Raises:
-        ModelError: A weight is missing, unknown or of another shape, or the projection is not tied.
+        ModelError: A weight is missing, unknown, stored twice or of another shape, or the projection is not tied.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -127,12 +59,17 @@ def read_weights(folder: Path, arch: Architecture) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in files:
         try:
-            weights.update(load_file(file))
+            stored = load(file)
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file}: cannot be read ({error})") from error
+        if twice := weights.keys() & stored.keys():
+            raise ModelError(f"{file}: {min(twice)} is in another .safetensors file of this folder too")
+        weights.update(stored)
     weights = _as_encoder(weights)
     tied = weights.pop(TIED, None)
     expected = expected_shapes(arch)
+    if not any(_of_head(name) for name in weights):
+        expected = {name: shape for name, shape in expected.items() if not _of_head(name)}
     problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
     problems += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
     problems += [
@@ -148,9 +85,21 @@ def read_weights(folder: Path, arch: Architecture) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
+def _of_head(name: str) -> bool:
+    return name.startswith(("head.", "decoder."))
+
+
 def _as_encoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Decoder names to encoder names: q, k and v joined, lm_head called head. Encoder names pass unchanged."""
-    renamed = {name.replace("lm_head.", "head.", 1): tensor for name, tensor in weights.items()}
+    """Other classes' names to those of the encoder, which pass unchanged.
+
+    A trunk alone gets the prefix ``model.``; of decoders q, k and v are joined, and lm_head is called head.
+    """
+    prefix = "" if any(name.startswith("model.") for name in weights) else "model."
+    trunk = ("embeddings.", "layers.", "final_norm.")
+    renamed = {
+        prefix + name if name.startswith(trunk) else name.replace("lm_head.", "head.", 1): tensor
+        for name, tensor in weights.items()
+    }
     for name in [name for name in renamed if name.endswith(("attn.q_proj.weight", "attn.q_proj.bias"))]:
         stem, kind = name.rsplit("q_proj.", 1)
         parts = [renamed.pop(f"{stem}{part}_proj.{kind}", None) for part in "qkv"]
@@ -167,17 +116,28 @@ def expected_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items() if name != TIED}
 
 
-def hf_config(arch: Architecture, tokenizer: PreTrainedTokenizerFast) -> ModernBertConfig:
-    """The `ModernBertConfig` of an architecture, with the tokenizer's special ids."""
-    special: dict[str, Any] = {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.cls_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-        "cls_token_id": tokenizer.cls_token_id,
-        "sep_token_id": tokenizer.sep_token_id,
-    }
+def hf_config(
+    arch: Architecture, tokenizer: PreTrainedTokenizerFast, *, start: Mapping[str, Any] | None = None
+) -> ModernBertConfig:
+    """The `ModernBertConfig` of an architecture, with the tokenizer's special ids.
+
+    Args:
+        arch: The architecture.
+        tokenizer: Its ids come first; [CLS] and [SEP] serve as bos and eos where neither it nor ``start`` has these.
+        start: config.json of the start model, for special ids that the tokenizer does not declare.
+    """
+    start = start or {}
+    special: dict[str, Any] = {}
+    for key in TOKEN_IDS:
+        id = getattr(tokenizer, key, None)
+        special[key] = start.get(key) if id is None else id
+    special["bos_token_id"] = tokenizer.cls_token_id if special["bos_token_id"] is None else special["bos_token_id"]
+    special["eos_token_id"] = tokenizer.sep_token_id if special["eos_token_id"] is None else special["eos_token_id"]
+    for key in ("mask_token_id", "unk_token_id"):  # no keys of ModernBertConfig
+        if key not in start:
+            del special[key]
     return ModernBertConfig(
-        **{key: getattr(arch, key) for key in _NAMES},
+        **{key: getattr(arch, key) for key in NAMES},
         **special,
         global_rope_theta=arch.global_rope_theta,
         local_rope_theta=arch.local_rope_theta,
@@ -187,9 +147,23 @@ def hf_config(arch: Architecture, tokenizer: PreTrainedTokenizerFast) -> ModernB
 
 
 def write_folder(
-    out: Path, *, arch: Architecture, weights: dict[str, Tensor], tokenizer: PreTrainedTokenizerFast, card: str
+    out: Path,
+    *,
+    arch: Architecture,
+    weights: dict[str, Tensor],
+    tokenizer: PreTrainedTokenizerFast,
+    card: str,
+    start: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a folder that `AutoModelForMaskedLM.from_pretrained` loads: config, safetensors, tokenizer, model card.
+
+    Args:
+        out: The folder.
+        arch: The architecture.
+        weights: Under the encoder's names, without the tied projection.
+        tokenizer: The run's.
+        card: Text of the model card.
+        start: config.json of the start model; its keys that are not the architecture's are carried over.
 
     Raises:
         ModelError: The folder exists and is not empty.
@@ -197,36 +171,15 @@ def write_folder(
     if out.exists() and any(out.iterdir()):
         raise ModelError(f"{out}: exists and is not empty")
     out.mkdir(parents=True, exist_ok=True)
-    hf_config(arch, tokenizer).save_pretrained(out)
+    hf_config(arch, tokenizer, start=start).save_pretrained(out)
+    config = out / "config.json"
+    # as text: a key from a file must not become an attribute of the library's object
+    values = json.loads(config.read_text(encoding="utf-8")) | carried_keys(dict(start or {}))
+    config.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file({k: v.contiguous() for k, v in weights.items()}, out / "model.safetensors", metadata={"format": "pt"})
     tokenizer.model_max_length = arch.max_position_embeddings
+    # the library's default names token_type_ids too, which ModernBERT's forward pass refuses
+    tokenizer.model_input_names = MODEL_INPUTS
+    tokenizer.init_kwargs["model_input_names"] = MODEL_INPUTS
     tokenizer.save_pretrained(out)
-    (out / "README.md").write_text(card)
-
-
-@torch.no_grad()
-def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tensor]) -> float:
-    """Largest difference of logits between the exported folder in plain transformers and our own model, as a share of
-    the largest logit (but never of less than 1).
-
-    Two documents of different length, the shorter one padded for transformers: bidirectional attention, masking and
-    the head are all exercised. Loading fails on any missing or unexpected weight.
-    """
-    from transformers import AutoModelForMaskedLM
-
-    theirs, info = AutoModelForMaskedLM.from_pretrained(
-        out, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
-    )
-    if info["missing_keys"] or info["unexpected_keys"]:
-        raise ModelError(
-            f"{out}: transformers misses {info['missing_keys']} or does not know {info['unexpected_keys']}"
-        )
-    theirs.config.reference_compile = False
-    ours = Encoder(arch).eval()
-    ours.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
-    long, short = min(2 * arch.local_attention + 5, arch.max_position_embeddings), 7
-    ids_BT = torch.randint(0, arch.vocab_size, (2, long), generator=torch.Generator().manual_seed(0))
-    real_BT = torch.arange(long) < torch.tensor([[long], [short]])
-    expected = theirs.eval()(input_ids=ids_BT, attention_mask=real_BT.long()).logits
-    got = ours.logits(ids_BT, torch.tensor([[long], [short]]), "bidirectional")
-    return ((got - expected)[real_BT].abs().max() / expected[real_BT].abs().max().clamp(min=1)).item()
+    (out / "README.md").write_text(card, encoding="utf-8")

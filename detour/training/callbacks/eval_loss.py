@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from composer.core import Callback, State
 from composer.loggers import Logger
 
+TOGETHER, BY_FOLDER, SPREAD = "loss/eval", "loss/eval_folder", "loss/eval_sd"
+
 
 class EvalLoss(Callback):
-    """Logs each evaluation as ``loss/eval/<objective>``, in nats a supervised token."""
+    """Logs each evaluation in nats a supervised token.
+
+    - ``loss/eval/<objective>``: over all rows and mask draws together.
+    - ``loss/eval_folder/<objective>/<folder>``: over the rows of one validation folder, where there are several.
+    - ``loss/eval_sd/<objective>``: standard deviation of the loss over the mask draws, where there are several.
+
+    Args:
+        folders: Names of the validation folders, in their order.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.folders = folders
 
     def eval_end(self, state: State, logger: Logger) -> None:
         label = state.dataloader_label
         assert label is not None
-        logger.log_metrics({f"loss/eval/{label}": state.eval_metrics[label]["loss"].compute().item()})
+        metric = state.eval_metrics[label]["loss"]
+        values = {f"{TOGETHER}/{label}": metric.compute().item()}
+        total_DF, count_DF = metric.sums  # type: ignore[misc]
+        if len(self.folders) > 1:
+            tokens_F = count_DF.sum(0)
+            losses_F = total_DF.sum(0) / tokens_F
+            for name, loss, tokens in zip(self.folders, losses_F.tolist(), tokens_F.tolist(), strict=True):
+                if tokens:  # else it has no loss: every document is one token long, say
+                    values[f"{BY_FOLDER}/{label}/{name}"] = loss
+        drawn_D = count_DF.sum(1) > 0
+        if drawn_D.sum() > 1:
+            losses_D = total_DF.sum(1)[drawn_D] / count_DF.sum(1)[drawn_D]
+            values[f"{SPREAD}/{label}"] = losses_D.std().item()
+        logger.log_metrics(values)

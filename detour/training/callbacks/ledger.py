@@ -37,8 +37,8 @@ class Entry:
             (`detour.cost.matmul`), measured at each start in the precision of the run. FLOPs over it is the
             utilisation.
         steps: Optimizer steps.
-        skipped: Batches that changed no weight (`detour.training.callbacks.step_guard`); their tokens, FLOPs and seconds were spent
-            all the same and are counted.
+        skipped: Batches that changed no weight (`detour.training.callbacks.step_guard`);
+            their tokens, FLOPs and seconds are counted.
     """
 
     phase: str

@@ -20,6 +20,7 @@ from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.stop import StopRequest
 
 log = logging.getLogger(__name__)
+EMPTY = "no token is supervised"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class StepCheck:
     Attributes:
         loss: Its mean loss, in nats a supervised token.
         norm: Norm of its gradient, before clipping.
-        problem: Why it must not change the weights; None if it may.
+        problem: Why it must not change the weights; None if it may. EMPTY if nothing in it carries loss.
     """
 
     loss: float
@@ -47,6 +48,9 @@ class StepGuard(Callback):
 
     A bad batch is written to metrics.jsonl with its rows, and its update is left out; the token clock moves on, since
     its rows were read. After ``max_skips`` in a row the next one ends the run, without an update.
+
+    A batch without any supervised token (documents of special tokens only) has nothing to learn from. Its update is left
+    out in the same way, or weight decay and momentum would still move the weights; it is no fault and never ends the run.
 
     Cost: an all-reduce of four numbers and the wait for the gradient's norm, which was read in each step anyway.
 
@@ -99,14 +103,22 @@ class StepGuard(Callback):
         if phase != self._phase:
             self._phase = phase
             self._losses.clear()
-        check = StepCheck(loss=loss, norm=norms / dist.get_world_size(), problem=self._problem(loss, norms))
+        empty = not supervised
+        check = StepCheck(
+            loss=loss,
+            norm=norms / dist.get_world_size(),
+            problem=EMPTY if empty else self._problem(loss, norms),
+        )
         self.skipped_last = check.problem is not None
-        if check.problem is None:
+        if empty:
+            self.metrics.leave_out_loss()
+            self._report(state, check, ends=False)
+        elif check.problem is None:
             self._losses.append(loss)
             self._in_a_row = 0
         else:
             self._in_a_row += 1
-            self._report(state, check)
+            self._report(state, check, ends=self._in_a_row > self.max_skips)
         return check
 
     def _problem(self, loss: float, norm: float) -> str | None:
@@ -120,9 +132,8 @@ class StepGuard(Callback):
                 return f"the loss is {loss:.4g}, over {self.spike_factor:g} times the usual {usual:.4g}"
         return None
 
-    def _report(self, state: State, check: StepCheck) -> None:
+    def _report(self, state: State, check: StepCheck, *, ends: bool) -> None:
         rows = sorted(row for part in dist.all_gather_object(state.batch["sample_id"].tolist()) for row in part)
-        ends = self._in_a_row > self.max_skips
         # as text: JSON has no NaN
         seen = {"problem": check.problem, "loss": str(check.loss), "grad_norm": str(check.norm), "rows": rows}
         self.metrics.write_event(state, {"bad_batch": {**seen, "action": "stop" if ends else "skip"}})
@@ -133,7 +144,8 @@ class StepGuard(Callback):
                 f"batch to be left out. Its rows, {', '.join(map(str, rows[:8]))}{', ...' if len(rows) > 8 else ''}, are "
                 f"all in {self.metrics.path}; the newest checkpoint is from before it"
             )
-        log.warning("%s: %s; left out (%d of %d in a row)", where, check.problem, self._in_a_row, self.max_skips)
+        counted = "" if check.problem == EMPTY else f" ({self._in_a_row} of {self.max_skips} in a row)"
+        log.warning("%s: %s; left out%s", where, check.problem, counted)
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self._losses), "phase": self._phase, "in_a_row": self._in_a_row}

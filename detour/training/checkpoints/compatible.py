@@ -51,6 +51,56 @@ def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any]
     return lines
 
 
+def measured_otherwise(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What separates the held-out losses of before a checkpoint from those to come.
+
+    Args:
+        saved: The record stored with the checkpoint (`detour.training.run_folder.run_record`).
+        now: The record of the configuration now.
+
+    Returns:
+        Lines for what makes a curve jump though the weights do not (other rows, seed, draws or options), and lines for what a
+        user may well want: curves that begin or end, another precision, a run that an earlier version of this library began.
+    """
+    if "evaluation" not in saved:
+        return [], ["evaluation: begun by a version that drew held-out rows in another way"] if now[
+            "evaluation"
+        ] else []
+    before, after = saved["evaluation"], now["evaluation"]
+    if before is None or after is None:
+        return [], [] if before == after else [f"evaluation: {'begins' if after else 'ends'} here"]
+    breaks, told = [], []
+    rows = [{f["sha256"]: f["drawn"] for f in each["folders"]} for each in (before, after)]
+    if rows[0] != rows[1]:
+        breaks.append(f"held-out rows: were {_rows(before)}, now {_rows(after)}")
+    for key in ("seed", "mask_draws"):
+        if before[key] != after[key]:
+            breaks.append(f"evaluation.{key}: was {before[key]}, now {after[key]}")
+    for name in sorted({*before["objectives"], *after["objectives"]}):
+        old, new = before["objectives"].get(name), after["objectives"].get(name)
+        if old is None or new is None:
+            told.append(f"evaluation.objectives.{name}: {'begins' if old is None else 'ends'} here")
+        elif old != new:
+            keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+            changed = ", ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
+            breaks.append(f"evaluation.objectives.{name}: {changed}")
+    for key in ("precision", "attention_backend"):
+        if before[key] != after[key]:
+            told.append(f"{key}: was {before[key]}, now {after[key]}")
+    names = [{f["sha256"]: f["name"] for f in each["folders"]} for each in (before, after)]
+    if rows[0] == rows[1] and names[0] != names[1]:
+        told.append(f"validation folders: were called {_names(before)}, now {_names(after)}")
+    return breaks, told
+
+
+def _rows(measurement: Mapping[str, Any]) -> str:
+    return ", ".join(f"{f['rows']:,} of {f['of']:,} of {f['name']} ({f['sha256'][:8]})" for f in measurement["folders"])
+
+
+def _names(measurement: Mapping[str, Any]) -> str:
+    return ", ".join(folder["name"] for folder in measurement["folders"])
+
+
 def _knots(schedule: WSD, phases: PhaseSchedule) -> list[int]:
     """Tokens between which the learning rate is smooth."""
     starts = zip(phases.boundaries, phases.phases, strict=False)

@@ -15,17 +15,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from detour.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NAME = re.compile(r"tokens-(\d{15})")
 MANIFEST = "manifest.json"
 STATE = "state.json"
+
+
+def load_file(path: Path) -> dict[str, Tensor]:
+    """`safetensors.torch.load_file`, imported when it is called: the plain values alone are read without torch."""
+    from safetensors import torch as safetensors_torch
+
+    return safetensors_torch.load_file(path)
+
+
+def save_file(tensors: dict[str, Tensor], path: Path) -> None:
+    """`safetensors.torch.save_file`, imported when it is called."""
+    from safetensors import torch as safetensors_torch
+
+    safetensors_torch.save_file(tensors, path)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from composer.utils import dist
 from detour.config.schema import RunConfig
 from detour.errors import CheckpointError
 from detour.training.checkpoints import files as checkpoints
-from detour.training.checkpoints.compatible import differences
+from detour.training.checkpoints.compatible import differences, measured_otherwise
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.run_folder import METRICS, RunFolder
 
@@ -48,6 +48,34 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
             f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)
         )
     return newest
+
+
+def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpoint | None) -> list[str]:
+    """Lines for what held-out losses are measured otherwise by from here on; logged here. Empty for a run that begins, and for
+    one that is complete.
+
+    Args:
+        run: The configuration.
+        record: What the run is now.
+        resumed: The checkpoint that it continues from.
+
+    Raises:
+        CheckpointError: Curves would jump though the weights do not, and `evaluation.change_on_resume` does not allow it.
+    """
+    if resumed is None or resumed.tokens >= sum(phase.tokens for phase in run.phases):
+        return []
+    with resumed.translate_errors():
+        breaks, told = measured_otherwise(resumed.state()["run"], record)
+    if breaks and not run.evaluation.change_on_resume:
+        raise CheckpointError(
+            f"{resumed.path}: this configuration would measure held-out losses otherwise than before:\n  "
+            + "\n  ".join(breaks)
+            + "\nevaluation.change_on_resume: true allows it, and marks the place in the report"
+        )
+    changes = [*breaks, *told]
+    for line in changes if dist.get_global_rank() == 0 else []:
+        log.warning("from token %s on held-out losses are measured otherwise: %s", f"{resumed.tokens:,}", line)
+    return changes
 
 
 def _newest(folder: Path) -> Checkpoint | None:

@@ -289,8 +289,8 @@ def test_half_a_decoder_s_attention_is_refused(tmp_path):
         ({"num_attention_heads": 5}, "num_attention_heads 5"),
         ({"num_attention_heads": 0}, "num_attention_heads is 0"),
         ({"hidden_size": "wide"}, "TypeError"),
-        ({"rope_parameters": None}, "TypeError"),
-        ({"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}, "sliding_attention"),
+        ({"rope_parameters": None}, "rope_parameters.full_attention is None"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 5000.0}}}, "sliding_attention"),
     ],
     ids=str,
 )

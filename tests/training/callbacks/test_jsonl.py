@@ -76,6 +76,46 @@ def test_a_run_from_the_start_begins_an_empty_file(path):
     assert path.read_text() == ""
 
 
+def test_every_file_of_a_run_that_starts_over_is_kept_under_a_number_of_its_own(path):
+    (path.parent / "metrics.before.jsonl").write_text("of an earlier version\n")
+    texts = []
+    for batches in ([1], [1, 2], [1, 2, 3]):
+        train(JsonlLogger(path, batches_trained=0), *batches)
+        texts.append(path.read_text())
+    JsonlLogger(path, batches_trained=0)
+    JsonlLogger(path, batches_trained=0)  # an empty file is no loss
+    kept = [path.with_name(f"metrics.before-{number}.jsonl") for number in (1, 2, 3)]
+    assert [each.read_text() for each in kept] == texts
+    assert (path.parent / "metrics.before.jsonl").read_text() == "of an earlier version\n"
+    assert len(list(path.parent.glob("metrics.before*"))) == 4
+
+
+def test_a_number_that_is_taken_is_passed_over(path):
+    path.with_name("metrics.before-1.jsonl").mkdir()
+    path.with_name("metrics.before-2.jsonl").write_text("mine")
+    train(JsonlLogger(path, batches_trained=0), 1)
+    text = path.read_text()
+    JsonlLogger(path, batches_trained=0)
+    assert path.with_name("metrics.before-2.jsonl").read_text() == "mine"
+    assert path.with_name("metrics.before-3.jsonl").read_text() == text
+
+
+@pytest.mark.parametrize("event", ["bad_batch", "measurement"])
+def test_an_event_of_the_batch_under_way_is_there_once_after_any_number_of_resumes(path, event):
+    """It is written before its batch ends, and again when the batch is trained again."""
+    logger = JsonlLogger(path, batches_trained=0)
+    train(logger, 1)
+    logger.write_event(at(1), {event: "first"})
+    train(logger, 2)
+    for _ in range(3):
+        logger = JsonlLogger(path, batches_trained=2)
+        logger.write_event(at(2), {event: "second"})
+    train(logger, 3)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["batch"] for line in lines] == [1, 1, 2, 2, 3]
+    assert [line[event] for line in lines if event in line] == ["first", "second"]
+
+
 @pytest.mark.parametrize("lost", [1, 2, 30])
 def test_a_half_written_last_line_breaks_nothing(path, lost):
     train(JsonlLogger(path, batches_trained=0), 1, 2, 3)

@@ -134,3 +134,34 @@ def test_a_wish_to_stop_is_agreed_on_in_the_same_step(build):
     guard.stop.reason = "SIGTERM"
     show(guard, 1.0)
     assert guard.stop.agreed
+
+
+def empty_batch(guard: StepGuard, batch: int) -> None:
+    state = SimpleNamespace(
+        batch={"sample_id": torch.tensor([7, 3])}, timestamp=Timestamp(batch=batch, token=10 * batch)
+    )
+    guard.before_train_batch(state, None)  # type: ignore[arg-type]
+    outputs = SimpleNamespace(total=torch.tensor(0.0), supervised=torch.tensor(0))
+    guard.after_loss(SimpleNamespace(outputs=outputs), None)  # type: ignore[arg-type]
+    check = guard.check(state, torch.tensor(0.0), phase=0)  # type: ignore[arg-type]
+    assert (check.problem, guard.skipped_last) == ("no token is supervised", True)
+
+
+def test_a_batch_with_nothing_to_learn_is_left_out_and_never_ends_the_run(build):
+    guard = build(max_skips=0)
+    for batch in range(5):
+        empty_batch(guard, batch)
+    assert {event["action"] for event in events(guard)} == {"skip"}
+    assert show(guard, 2.0) == [None]
+    assert not guard.skipped_last
+
+
+def test_it_neither_enters_the_window_nor_counts_among_bad_ones(build):
+    guard = build(max_skips=1, window=2)
+    assert show(guard, 2.0) == [None]
+    empty_batch(guard, 1)
+    assert list(guard.state_dict()["losses"]) == [2.0]
+    assert show(guard, math.nan)[0] is not None
+    empty_batch(guard, 3)
+    with pytest.raises(TrainingError):
+        show(guard, math.nan)

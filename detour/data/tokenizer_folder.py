@@ -1,0 +1,59 @@
+"""Tokenizer folders in the form of transformers 5, whose classes transformers 4 does not know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerFast
+
+from detour.errors import DataError
+
+ONLY_IN_5 = ("TokenizersBackend",)
+TAKEN = ("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces", "model_input_names")
+ROLE_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+def needs_build(config: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer_config.json is one that transformers 4 cannot load."""
+    return config.get("tokenizer_class") in ONLY_IN_5 or isinstance(config.get("extra_special_tokens"), list)
+
+
+def build(name_or_folder: str, config: Mapping[str, Any]) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder's (or hub repository's) tokenizer.json, with the special tokens that its config declares.
+
+    The rules that split text are those of tokenizer.json alone, as in transformers 5.
+
+    Raises:
+        DataError: There is no tokenizer.json, or a declared token is neither text nor the record of one.
+    """
+    folder = Path(name_or_folder)
+    file = folder / "tokenizer.json" if folder.is_dir() else Path(hf_hub_download(name_or_folder, "tokenizer.json"))
+    if not file.is_file():
+        raise DataError(f"no tokenizer.json, which a tokenizer of class {config.get('tokenizer_class')} is built from")
+    splitter = json.loads(file.read_text(encoding="utf-8")).get("pre_tokenizer") or {}
+    further = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    further = [*further.values()] if isinstance(further, Mapping) else further
+    named = (config.get("model_specific_special_tokens") or {}).values()
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(file),
+        name_or_path=name_or_folder,
+        add_prefix_space=splitter.get("add_prefix_space", False),  # else the class would set it to False
+        additional_special_tokens=[_token("extra_special_tokens", token) for token in [*further, *named]],
+        **{role: _token(role, config[role]) for role in ROLE_KEYS if config.get(role) is not None},
+        **{key: config[key] for key in TAKEN if key in config},
+    )
+
+
+def _token(key: str, value: Any) -> str | AddedToken:
+    """A token as a config writes it: its text, or a record of its text and options."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
+        raise DataError(f"tokenizer_config.json: {key} is {value!r}, expected a token's text")
+    options = {name: bool(value[name]) for name in ("single_word", "lstrip", "rstrip", "normalized") if name in value}
+    return AddedToken(value["content"], special=True, **options)

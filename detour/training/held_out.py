@@ -1,0 +1,141 @@
+"""Held-out evaluation: an Evaluator for each objective, all over the same rows under masks that the run has no part in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from composer import DataSpec, Evaluator
+from composer.utils import dist
+
+from detour import objectives
+from detour.batch import IGNORE
+from detour.config.schema import RunConfig
+from detour.data.loader import StreamSpec, build_loader
+from detour.data.manifest import ShardManifest
+from detour.data.overlap import SharedRows, refuse_same_shards
+from detour.data.stream import RowDataset
+from detour.data.validation import HeldOutFolder
+from detour.data.validation_loader import HeldOutLoader
+from detour.objectives import Objective, RowRandom
+from detour.training.intervals import EveryTokens
+from detour.training.run_folder import held_out_rows
+from detour.vocab import Vocab
+
+log = logging.getLogger(__name__)
+
+
+class HeldOut:
+    """The validation folders of a run: opened, checked against the training folders, and the rows drawn.
+
+    Shards that are verified are compared with those of training row by row: the training loader calls
+    ``shared.add_training`` for each of its own, and then `check_shared` says what was found.
+
+    Args:
+        run: The configuration.
+        identity: `fingerprint` of the tokenizer.
+
+    Raises:
+        DataError: A folder is damaged or does not fit, or holds a shard that is trained on.
+    """
+
+    def __init__(self, run: RunConfig, identity: str) -> None:
+        self.run, self.shared = run, SharedRows()
+        self.folders: list[HeldOutFolder] = []
+        self.dataset: RowDataset | None = None
+        if not run.data.validation:
+            return
+        train, validation = (
+            {stream.path: ShardManifest.load(Path(stream.path)) for stream in streams}
+            for streams in (run.data.train, run.data.validation)
+        )
+        refuse_same_shards(train, validation)
+        self.folders = held_out_rows(run, validation)
+        self.dataset = build_loader(
+            streams=[StreamSpec(path=stream.path, remote=stream.remote) for stream in run.data.validation],
+            device_batch_size=1,  # rows are read by their index
+            shuffle=False,
+            shuffle_seed=0,
+            canonical_nodes=1,
+            workers=0,
+            timeout_s=run.data.timeout_seconds,
+            verify_hashes=run.data.verify_hashes,
+            vocab_fingerprint=identity,
+            seq_len=run.data.seq_len,
+            verified=self.shared.add_validation,
+        ).dataset  # type: ignore[assignment]
+        there = sum(folder.of for folder in self.folders)
+        if run.evaluation.rows > there and dist.get_global_rank() == 0:
+            log.warning(
+                "evaluation.rows: %d, and data.validation holds %d rows: all are used", run.evaluation.rows, there
+            )
+
+    def check_shared(self) -> None:
+        """Once the training folders were read. Raises DataError if more than a few held-out rows are trained on."""
+        for folder, rows in self.shared.counts().items():
+            log.warning(
+                "data.validation: %s: %d rows are also in data.train; the held-out loss is too low by them",
+                folder,
+                rows,
+            )
+
+    def evaluators(
+        self, vocab: Vocab, boundaries: Sequence[int], data_spec: Callable[..., DataSpec]
+    ) -> list[Evaluator]:
+        """One for each objective.
+
+        Args:
+            vocab: The tokenizer's ids.
+            boundaries: Token counts at which phases end: evaluation is due there too.
+            data_spec: Makes Composer's description of a loader, from it and from what is done to each batch.
+        """
+        if self.dataset is None:
+            return []
+        evaluation, out = self.run.evaluation, []
+        for name, options in evaluation.objectives.items():
+            objective = objectives.build(name, options)
+            transform = partial(_corrupt, objective=objective, vocab=vocab, seed=evaluation.seed)
+            loader = self._loader(draws=1)
+            if evaluation.mask_draws > 1 and _is_random(objective, vocab, next(iter(loader))):
+                loader = self._loader(draws=evaluation.mask_draws)
+            out.append(
+                Evaluator(
+                    label=name,
+                    dataloader=data_spec(loader, transform),
+                    metric_names=["loss"],
+                    device_eval_microbatch_size=self.run.data.micro_batch_size,
+                    subset_num_batches=len(loader),
+                    eval_interval=EveryTokens(evaluation.interval_tokens, boundaries),
+                )
+            )
+        return out
+
+    def _loader(self, *, draws: int) -> HeldOutLoader:
+        assert self.dataset is not None
+        return HeldOutLoader(
+            self.dataset,
+            self.folders,
+            batch_rows=self.run.data.micro_batch_size,
+            processes=dist.get_world_size(),
+            rank=dist.get_global_rank(),
+            draws=draws,
+        )
+
+
+def _corrupt(batch: dict[str, Any], *, objective: Objective, vocab: Vocab, seed: int) -> dict[str, Any]:
+    """The same masks at each evaluation, so that the curve moves with the model alone."""
+    rng = RowRandom(seed=seed, step=batch["draw"], sample_id_B=batch["sample_id"])
+    supervised: dict[str, Any] = objective(batch, vocab, rng)  # type: ignore[arg-type,assignment]
+    labels = torch.full_like(supervised["labels"], IGNORE) if batch["idle"] else supervised["labels"]
+    return {**supervised, "labels": labels, "draw": batch["draw"], "stream": batch["stream"]}
+
+
+def _is_random(objective: Objective, vocab: Vocab, batch: dict[str, Any]) -> bool:
+    """Whether another draw would be another corruption."""
+    rng = RowRandom(seed=0, step=0, sample_id_B=batch["sample_id"])
+    objective(batch, vocab, rng)  # type: ignore[arg-type]
+    return rng.drawn
