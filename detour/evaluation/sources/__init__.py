@@ -6,5 +6,6 @@ from detour.evaluation.sources.brat import Brat
 from detour.evaluation.sources.conll import Conll
 from detour.evaluation.sources.hub import Hub
 from detour.evaluation.sources.local import Local
+from detour.evaluation.sources.pubtator import PubTator
 
-__all__ = ["BioC", "Brat", "Conll", "Hub", "Local", "Source", "build", "registry"]
+__all__ = ["BioC", "Brat", "Conll", "Hub", "Local", "PubTator", "Source", "build", "registry"]

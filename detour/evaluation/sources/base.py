@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
+import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +77,25 @@ def existing_folder(folder: Path) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """A whole UTF-8 file, decompressed where it is .gz or .zst, with line ends as they are. Raises DataError."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    """A whole UTF-8 file as `read_bytes` gives it. Raises DataError."""
     try:
-        return decoded(b"".join(read_chunks(path, ReadReport())))
+        return decoded(read_bytes(path))
     except UnusableRecordError as problem:
         raise DataError(f"{path}: {problem}") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole file, decompressed where it is .gz or .zst, without a byte order mark, line ends as they are. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    return b"".join(read_chunks(path, ReadReport())).removeprefix(codecs.BOM_UTF8)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file, which end in LF, CR LF or, throughout, CR. No other character ends one: words may hold U+2028."""
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def read_json(data: bytes, where: str) -> dict[str, Any]:
@@ -143,33 +158,126 @@ def tagged(id: str, words: Sequence[str], tags: Sequence[str], group: str, where
     return Example(id=id, parts=tuple(words), target=tuple(tags), group=group)
 
 
+class Claim(NamedTuple):
+    """An entity as its source states it: not yet compared with the text.
+
+    Attributes:
+        fragments: Characters [start, end) of the text; several where it is discontinuous, none where it has no place.
+        type: Of the entity.
+        covered: The text that it covers by its source; None where the source does not say.
+        where: Its place in the source.
+    """
+
+    fragments: list[tuple[int, int]]
+    type: str
+    covered: str | None
+    where: str
+
+    def fits(self, text: str) -> bool:
+        """Whether it lies in the text and covers what its source says, white space and Unicode's compositions apart."""
+        if not all(0 <= start < end <= len(text) for start, end in self.fragments):
+            return False
+        if self.covered is None:
+            return True
+        pieces = "".join(text[start:end] for start, end in self.fragments)
+        return _bare(self.covered) in (_bare(pieces), _bare(text[slice(*self.extent)]))
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """From its first to its last character."""
+        return min(start for start, _ in self.fragments), max(end for _, end in self.fragments)
+
+
 class Annotated(NamedTuple):
     """A text with stand-off entities."""
 
     id: str
     group: str
     text: str
-    spans: list[Span]
+    claims: list[Claim]
 
 
-def checked_span(span: Span, text: str, where: str) -> Span:
-    """The span. Raises DataError if it does not lie in the text."""
-    if not 0 <= span.start < span.end <= len(text):
-        raise DataError(f"{where}: characters {span.start} to {span.end}, the text has {len(text)}")
-    return span
+def tag_documents(
+    documents: Iterable[Annotated], types: Sequence[str], where: str, *, max_misplaced: float
+) -> list[Example]:
+    """Examples of annotated documents, those without a word left out. What is left out is counted and logged.
 
+    Offsets may count the line ends that a file had before it was converted, or its byte order mark: of each document
+    the reading is taken in which most entities cover the text that they name. Of nested and overlapping entities the
+    longest stays, and a discontinuous one becomes one span from its first to its last character.
 
-def tag_documents(documents: Iterable[Annotated], types: Sequence[str], where: str) -> Iterator[Example]:
-    """Examples of annotated documents, those without a word left out; logs how many spans of the types were lost."""
-    lost = total = 0
+    Args:
+        types: Entity types to keep; empty keeps all.
+        where: What messages name.
+        max_misplaced: Fraction of the entities that may cover other text than they name; these are left out.
+
+    Raises:
+        DataError: More are misplaced, naming the first.
+    """
+    examples: list[Example] = []
+    misplaced: list[str] = []
+    left = Counter[str]()
     for document in documents:
-        spans = [span for span in document.spans if not types or span.type in types]
-        words, tags, fewer = tag_text(document.text, spans)
-        lost, total = lost + fewer, total + len(spans)
+        claims = [claim for claim in document.claims if claim.fragments]
+        text = _best_reading(document.text, claims)
+        placed = [claim for claim in claims if claim.fits(text)]
+        misplaced += [_misfit(claim, document.text) for claim in claims if not claim.fits(text)]
+        spans = [Span(*claim.extent, claim.type) for claim in placed if not types or claim.type in types]
+        words, tags, nested = tag_text(text, spans)
+        left.update(documents=1, claims=len(claims), spans=len(spans), nested=nested, wordless=not words)
+        left.update(unplaced=len(document.claims) - len(claims), reread=text != document.text)
         if words:
-            yield tagged(document.id, words, tags, document.group, where)
-    if lost:
-        log.warning("%s: %d of %d entities left out, nested in or overlapping longer ones", where, lost, total)
+            examples.append(tagged(document.id, words, tags, document.group, where))
+    if len(misplaced) > max_misplaced * left["claims"]:
+        raise DataError(
+            f"{where}: {len(misplaced)} of {left['claims']} entities do not cover the text that they name, "
+            f"expected at most {max_misplaced:.1%} (max_misplaced); the first: {misplaced[0]}"
+        )
+    for key, whole, said in (
+        ("nested", "spans", "entities left out, nested in or overlapping longer ones"),
+        ("unplaced", "", "annotations left out that name no place in the text"),
+        ("wordless", "documents", "documents left out that hold no word"),
+        ("reread", "documents", "documents read with the line ends or byte order mark that their offsets count"),
+    ):
+        if left[key]:
+            log.warning("%s: %d%s %s", where, left[key], f" of {left[whole]}" if whole else "", said)
+    if misplaced:
+        log.warning(
+            "%s: %d of %d entities left out that do not cover the text that they name; the first: %s",
+            where, len(misplaced), left["claims"], misplaced[0],
+        )  # fmt: skip
+    return examples
+
+
+def _best_reading(text: str, claims: Sequence[Claim]) -> str:
+    """The text as it is, or as it was if line ends were converted or a byte order mark counts: the first most claims fit."""
+    lf = text.replace("\r\n", "\n")
+    best, most = text, -1
+    for reading in (text, lf, lf.replace("\n", "\r\n"), f" {text}", f" {lf}"):
+        if (fitting := sum(claim.fits(reading) for claim in claims)) > most:
+            best, most = reading, fitting
+        if most == len(claims):
+            break
+    return best
+
+
+def _bare(text: str) -> str:
+    return "".join(unicodedata.normalize("NFC", text).split())
+
+
+def _misfit(claim: Claim, text: str) -> str:
+    start, end = claim.extent
+    if not 0 <= start < end <= len(text):
+        return f"{claim.where}: characters {start} to {end}, the text has {len(text)}"
+    return (
+        f"{claim.where}: characters {start} to {end} are {text[start:end][:60]!r}, expected {str(claim.covered)[:60]!r}"
+    )
+
+
+def check_fraction(option: str, value: float) -> None:
+    """Raises ConfigError for a value outside [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{option}: {value}, expected a fraction from 0 to 1")
 
 
 def ner_only(form: str, kind: str) -> None:

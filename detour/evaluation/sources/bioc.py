@@ -10,17 +10,18 @@ from typing import Any
 from detour.config.schema import MISSING
 from detour.data.text import format_of
 from detour.errors import DataError
-from detour.evaluation.examples import Span, Splits
+from detour.evaluation.examples import Splits
 from detour.evaluation.sources.base import (
     SPLITS,
     Annotated,
+    Claim,
     Source,
+    check_fraction,
     check_keys,
-    checked_span,
     existing_folder,
     ner_only,
+    read_bytes,
     read_json,
-    read_text,
     registry,
     tag_documents,
 )
@@ -33,7 +34,8 @@ FILES = {"train": "train.xml", "dev": "dev.xml", "test": "test.xml"}
 class BioC(Source):
     """BioC collections. A passage is one example; those of a document stay together in a split.
 
-    Nested, overlapping and discontinuous entities are treated as in brat folders.
+    A passage that holds its text by sentences is put together from these. Annotations are compared with the text that
+    they cover where they give it. Nested, overlapping and discontinuous entities are treated as in brat folders.
 
     Attributes:
         path: The folder.
@@ -41,71 +43,97 @@ class BioC(Source):
             train alone to have the task's `split` cut it.
         type_key: The infon of an annotation that holds its type.
         types: Entity types to keep; empty keeps all.
+        max_misplaced: Fraction of a file's entities that may cover other text than they name; they are left out. More is
+            an error.
     """
 
     path: str = MISSING
     files: dict[str, str] = field(default_factory=dict)
     type_key: str = "type"
     types: list[str] = field(default_factory=list)
+    max_misplaced: float = 0.01
 
     def __post_init__(self) -> None:
         check_keys("files", self.files, SPLITS)
+        check_fraction("max_misplaced", self.max_misplaced)
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("bioc", kind)
         folder = existing_folder(root / self.path)
         return {
-            split: list(tag_documents(self._passages(folder / name), self.types, str(folder / name)))
+            split: tag_documents(
+                self._passages(folder / name), self.types, str(folder / name), max_misplaced=self.max_misplaced
+            )
             for split, name in (self.files or FILES).items()
         }
 
     def _passages(self, path: Path) -> Iterator[Annotated]:
-        text = read_text(path)
-        collection = read_json(text.encode(), str(path)) if format_of(path) == ".json" else _from_xml(text, path)
+        data = read_bytes(path)
+        collection = read_json(data, str(path)) if format_of(path) == ".json" else _from_xml(data, path)
         try:
             for document in collection["documents"]:
                 for number, passage in enumerate(document["passages"]):
-                    id = f"{document['id']}-{number}"
-                    spans = self._spans(passage, f"{path}: document {document['id']}, passage {number}")
-                    yield Annotated(id, str(document["id"]), passage.get("text") or "", spans)
-        except (KeyError, TypeError, ValueError) as error:
+                    id, where = str(document["id"]), f"{path}: document {document['id']}, passage {number}"
+                    parts = [passage, *(passage.get("sentences") or [])]
+                    claims = [claim for part in parts for claim in self._claims(part, int(passage["offset"]), where)]
+                    yield Annotated(f"{id}-{number}", id, _text_of(passage, where), claims)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: not as BioC has it: {type(error).__name__} {error}") from error
 
-    def _spans(self, passage: dict[str, Any], where: str) -> list[Span]:
-        spans, offset = [], int(passage["offset"])
-        for annotation in passage.get("annotations", []):
+    def _claims(self, part: dict[str, Any], offset: int, where: str) -> Iterator[Claim]:
+        """The annotations of a passage or sentence; their offsets are those of the document, the claims' of the passage."""
+        for annotation in part.get("annotations") or []:
             places = [(int(place["offset"]) - offset, int(place["length"])) for place in annotation["locations"]]
-            start, end = min(begin for begin, _ in places), max(begin + length for begin, length in places)
-            span = Span(start, end, str(annotation["infons"][self.type_key]))
-            spans.append(checked_span(span, passage.get("text") or "", where))
-        return spans
+            kind = annotation["infons"][self.type_key]
+            if not isinstance(kind, str):
+                raise DataError(f"{where}: the {self.type_key} of an annotation is {kind!r}, expected a text")
+            covered = annotation.get("text")
+            yield Claim([(start, start + length) for start, length in places], kind, covered, where)
 
 
-def _from_xml(text: str, path: Path) -> dict[str, Any]:
+def _text_of(passage: dict[str, Any], where: str) -> str:
+    """A passage's text, or that of its sentences, each at its offset. Raises DataError if they overlap."""
+    if passage.get("text"):
+        return passage["text"]
+    text, first = "", int(passage["offset"])
+    for sentence in sorted(passage.get("sentences") or [], key=lambda sentence: int(sentence["offset"])):
+        begin = int(sentence["offset"]) - first
+        if begin < len(text):
+            raise DataError(f"{where}: a sentence at character {begin}, where the one before it has not ended")
+        text = text.ljust(begin) + (sentence.get("text") or "")
+    return text
+
+
+def _from_xml(data: bytes, path: Path) -> dict[str, Any]:
     """The collection in the shape of its JSON form. No entity is expanded and no address fetched."""
     from lxml import etree  # type: ignore[attr-defined]
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
-        root = etree.fromstring(text.encode(), parser)
-    except etree.XMLSyntaxError as error:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
         raise DataError(f"{path}: not well-formed XML: {error}") from error
+
+    def part(element: Any) -> dict[str, Any]:
+        return {
+            "offset": element.findtext("offset"),
+            "text": element.findtext("text"),
+            "annotations": [
+                {
+                    "infons": {infon.get("key"): infon.text for infon in annotation.iterfind("infon")},
+                    "locations": [dict(place.attrib) for place in annotation.iterfind("location")],
+                    "text": annotation.findtext("text"),
+                }
+                for annotation in element.iterfind("annotation")
+            ],
+        }
+
     return {
         "documents": [
             {
                 "id": document.findtext("id"),
                 "passages": [
-                    {
-                        "offset": passage.findtext("offset"),
-                        "text": passage.findtext("text"),
-                        "annotations": [
-                            {
-                                "infons": {infon.get("key"): infon.text for infon in annotation.iterfind("infon")},
-                                "locations": [dict(place.attrib) for place in annotation.iterfind("location")],
-                            }
-                            for annotation in passage.iterfind("annotation")
-                        ],
-                    }
+                    part(passage) | {"sentences": [part(sentence) for sentence in passage.iterfind("sentence")]}
                     for passage in document.iterfind("passage")
                 ],
             }

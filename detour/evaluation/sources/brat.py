@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detour.config.schema import MISSING
 from detour.errors import DataError
-from detour.evaluation.examples import Span, Splits
+from detour.evaluation.examples import Splits
 from detour.evaluation.sources.base import (
     SPLITS,
     Annotated,
+    Claim,
     Source,
+    check_fraction,
     check_keys,
-    checked_span,
     existing_folder,
+    lines_of,
     ner_only,
     read_text,
     registry,
     tag_documents,
 )
 
+log = logging.getLogger(__name__)
+KINDS = "TREAMN#*"  # entities; relations, events, attributes (two letters), normalizations, notes, equivalences
 FOLDERS = {split: split for split in SPLITS}
 
 
@@ -30,55 +34,73 @@ FOLDERS = {split: split for split in SPLITS}
 class Brat(Source):
     """Folders of ``.txt`` files, each with the ``.ann`` of its entities. A document is one example.
 
-    Of nested and overlapping entities the longest stays, and a discontinuous one is one span from its first to its
-    last character; the number left out is logged.
+    The third column of an entity is compared with the text that it covers. Of nested and overlapping entities the
+    longest stays, and a discontinuous one is one span from its first to its last character; the number left out is
+    logged, as are texts without an ``.ann``.
 
     Attributes:
         path: The folder.
         folders: Folders of train, dev and test in it; empty takes these names. Name train alone to have the task's
             `split` cut it.
         types: Entity types to keep; empty keeps all.
+        max_misplaced: Fraction of a folder's entities that may cover other text than their third column; they are left
+            out. More is an error.
     """
 
     path: str = MISSING
     folders: dict[str, str] = field(default_factory=dict)
     types: list[str] = field(default_factory=list)
+    max_misplaced: float = 0.01
 
     def __post_init__(self) -> None:
         check_keys("folders", self.folders, SPLITS)
+        check_fraction("max_misplaced", self.max_misplaced)
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("brat", kind)
         top, splits = existing_folder(root / self.path), {}
         for split, name in (self.folders or FOLDERS).items():
             folder = existing_folder(top / name)
-            texts = sorted(path for path in folder.rglob("*.txt") if path.with_suffix(".ann").is_file())
-            if not texts:
-                raise DataError(f"{folder}: no .txt file with an .ann file beside it")
+            texts = _annotated(folder)
             documents = (
                 _document(path, f"{name}/{path.relative_to(folder).with_suffix('').as_posix()}") for path in texts
             )
-            splits[split] = list(tag_documents(documents, self.types, str(folder)))
+            splits[split] = tag_documents(documents, self.types, str(folder), max_misplaced=self.max_misplaced)
         return splits
 
 
+def _annotated(folder: Path) -> list[Path]:
+    """The texts that have annotations, sorted; logs how many have none. Raises DataError for annotations without a text."""
+    texts = {path.with_suffix(""): path for path in folder.rglob("*.txt")}
+    annotations = {path.with_suffix(""): path for path in folder.rglob("*.ann")}
+    if alone := sorted(annotations.keys() - texts.keys()):
+        raise DataError(f"{annotations[alone[0]]}: no .txt file beside it ({len(alone)} such files)")
+    if not annotations:
+        raise DataError(f"{folder}: no .txt file with an .ann file beside it")
+    if bare := sorted(texts.keys() - annotations.keys()):
+        log.warning("%s: %d .txt files left out without an .ann file, the first %s", folder, len(bare), texts[bare[0]])
+    return sorted(texts[stem] for stem in annotations)
+
+
 def _document(path: Path, id: str) -> Annotated:
-    annotation, text = path.with_suffix(".ann"), read_text(path)
-    spans = [
-        checked_span(_span(line, f"{annotation}:{number}"), text, f"{annotation}:{number}")
-        for number, line in _entity_lines(read_text(annotation))
-    ]
-    return Annotated(id, "", text, spans)
+    annotation = path.with_suffix(".ann")
+    lines = enumerate(lines_of(read_text(annotation)), start=1)
+    claims = [_claim(line, f"{annotation}:{number}") for number, line in lines if _is_entity(line, annotation, number)]
+    return Annotated(id, "", read_text(path), claims)
 
 
-def _entity_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines of entities; those of relations, events, attributes and notes begin with other letters."""
-    return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.startswith("T"))
+def _is_entity(line: str, path: Path, number: int) -> bool:
+    """Whether a line is an entity's; those of relations, events, attributes and notes are not. Raises DataError."""
+    if line.strip() and line[0] not in KINDS:
+        raise DataError(f"{path}:{number}: begins with {line[:20]!r}, expected one of {' '.join(KINDS)}")
+    return line.startswith("T")
 
 
-def _span(line: str, where: str) -> Span:
+def _claim(line: str, where: str) -> Claim:
     try:
-        kind, *numbers = line.split("\t")[1].replace(";", " ").split()
-        return Span(int(numbers[0]), int(numbers[-1]), kind)
-    except (IndexError, ValueError):
-        raise DataError(f"{where}: expected 'T1<tab>TYPE START END<tab>text'") from None
+        _, place, covered = line.split("\t", 2)
+        kind, numbers = place.split(maxsplit=1)
+        fragments = [(int(start), int(end)) for start, end in map(str.split, numbers.split(";"))]
+    except ValueError:
+        raise DataError(f"{where}: {line[:60]!r}, expected 'T1<tab>TYPE START END<tab>text'") from None
+    return Claim(fragments, kind, covered, where)

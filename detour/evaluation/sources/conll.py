@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,15 @@ from detour.evaluation.sources.base import (
     Source,
     check_keys,
     existing_folder,
+    lines_of,
     ner_only,
     read_text,
     registry,
     tagged,
 )
 
+BLANKS = " \t"  # others, such as the no-break space, are part of a word
+COLUMNS = re.compile(f"[{BLANKS}]+")
 FILES = {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}
 
 
@@ -37,7 +41,7 @@ class Conll(Source):
         word_column: Which column is the word, from 0.
         tag_column: Which one is the tag; -1 is the last.
         scheme: "iob2", "iob1" or "bioes"; the latter two are brought to IOB2.
-        separator: Between columns; null is any white space.
+        separator: Between columns; null is any number of spaces and tabs.
     """
 
     path: str = MISSING
@@ -51,6 +55,8 @@ class Conll(Source):
         check_keys("files", self.files, SPLITS)
         if self.scheme not in SCHEMES:
             raise ConfigError(f"scheme '{self.scheme}', expected one of {', '.join(SCHEMES)}")
+        if self.separator == "":
+            raise ConfigError("separator: empty, expected a text between columns, or null for spaces and tabs")
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("conll", kind)
@@ -63,16 +69,12 @@ class Conll(Source):
         words: list[str] = []
         tags: list[str] = []
         begin = 1
-        for number, line in enumerate([*read_text(path).splitlines(), ""], start=1):
+        for number, line in enumerate([*lines_of(read_text(path)), ""], start=1):
             starts_document = line.startswith("-DOCSTART-")
             document += starts_document
-            if line.strip() and not starts_document:
-                cells = line.split(self.separator)
-                try:
-                    word, tag = cells[self.word_column], cells[self.tag_column].strip()
-                except IndexError:
-                    raise DataError(f"{path}:{number}: {len(cells)} columns, too few") from None
+            if line.strip(BLANKS) and not starts_document:
                 begin = begin if words else number
+                word, tag = self._cells(line, f"{path}:{number}")
                 words.append(word)
                 tags.append(tag)
             elif words:
@@ -85,3 +87,16 @@ class Conll(Source):
                     f"{path}: sentence at line {begin}",
                 )
                 words, tags = [], []
+
+    def _cells(self, line: str, where: str) -> tuple[str, str]:
+        """Word and tag of a line. Raises DataError."""
+        cells = line.split(self.separator) if self.separator else COLUMNS.split(line.strip(BLANKS))
+        places = [
+            number % len(cells) for number in (self.word_column, self.tag_column) if -len(cells) <= number < len(cells)
+        ]
+        if len(set(places)) < 2:
+            raise DataError(f"{where}: {len(cells)} columns, too few")
+        word, tag = (cells[place].strip(BLANKS) for place in places)
+        if not word:
+            raise DataError(f"{where}: the word is empty")
+        return word, tag

@@ -18,6 +18,7 @@ from detour.evaluation.sources.base import (
     check_keys,
     examples_of,
     existing_folder,
+    read_bytes,
     read_json,
     registry,
 )
@@ -63,7 +64,7 @@ class Local(Source):
         path = root / self.path / "task.json"
         if not path.is_file():
             return []
-        said = read_json(path.read_bytes(), str(path))
+        said = read_json(read_bytes(path), str(path))
         labels = said.get("labels") or said.get("entity_types") or []
         if not isinstance(labels, list):
             raise DataError(f"{path}: labels is {labels!r}, expected a list")
