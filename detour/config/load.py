@@ -179,9 +179,29 @@ def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> No
                 continue
             for index, item in enumerate(value):
                 _check_shape(get_args(hint)[0], item, f"{full}[{index}]", problems)
+        elif strange := [*_strange(hint, value, full)]:
+            problems += strange
         else:
             leaves[key] = value
     problems += _misfits(cls, leaves, prefix)
+
+
+def _strange(hint: Any, value: Any, full: str) -> Iterator[str]:
+    """A line for each value that omegaconf would take for a text, a number or a list of these although it is none.
+
+    It makes "True" of a yes, and lets mappings and lists be in a list of texts.
+    """
+    within = get_args(hint)
+    if get_origin(hint) is list and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strange(within[0], item, f"{full}[{index}]")
+    elif get_origin(hint) is dict and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strange(within[1], item, _join(full, key))
+    elif isinstance(value, bool) and (hint is str or str in within):
+        yield f"{full}: {value} stands for yes or no, expected a text; put it in quotes"
+    elif isinstance(value, dict | list) and hint in (str, int, float, bool):
+        yield f"{full}: {str(value)[:60]}, expected a single value"
 
 
 def _misfits(cls: type, leaves: dict[str, Any], prefix: str) -> Iterator[str]:
