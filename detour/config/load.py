@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
@@ -140,13 +141,19 @@ def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Ma
 
 
 def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
     try:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
         lines = lines_of(path)
         loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    except (AttributeError, LookupError, TypeError) as error:  # of yaml, for a tag that its value does not fit
+        raise ConfigError(f"{path}: not valid YAML ({type(error).__name__}: {error})") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep") from None
+    except AssertionError:  # of omegaconf, for a quoted text and nothing else
+        loaded = None
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return loaded, lines
@@ -200,7 +207,7 @@ def _strange(hint: Any, value: Any, full: str) -> Iterator[str]:
             yield from _strange(within[1], item, _join(full, key))
     elif isinstance(value, bool) and (hint is str or str in within):
         yield f"{full}: {value} stands for yes or no, expected a text; put it in quotes"
-    elif isinstance(value, dict | list) and hint in (str, int, float, bool):
+    elif hint in (str, int, float, bool) and not isinstance(value, str | int | float | NoneType):
         yield f"{full}: {str(value)[:60]}, expected a single value"
 
 

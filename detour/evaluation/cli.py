@@ -92,12 +92,14 @@ def tasks(
 ) -> None:
     """List the tasks of a suite with their data, metric and licence; exit code 1 if data is missing with --check."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     from detour.errors import DetourError
     from detour.evaluation.dataset import load_dataset
     from detour.evaluation.metrics import title
     from detour.evaluation.task import load_suite, load_task, suite_names, task_names
+    from detour.redact import redacted
 
     listed = load_suite(suite) if suite else [load_task(name) for name in task_names()]
     name = Column("task", no_wrap=True, min_width=max(len(task.name) for task in listed))
@@ -113,9 +115,8 @@ def tasks(
                 place = str(error)
         elif task.credentials:
             place += " (credentials)"
-        table.add_row(
-            task.name, task.language, task.kind, title(task.metric), f"{task.max_length}", place, task.licence
-        )
+        said = (task.name, task.language, task.kind, title(task.metric), f"{task.max_length}", place, task.licence)
+        table.add_row(*(escape(redacted(cell)) for cell in said))
     Console(soft_wrap=False).print(table)
     print(f"suites: {', '.join(suite_names())}")
     if missing:

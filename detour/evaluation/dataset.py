@@ -82,7 +82,7 @@ def _refuse_half_pairs(example: Example, task: Task) -> None:
 def _where_to_get(task: Task, root: Path) -> str:
     """What the description says of data that is not there."""
     folder = task.source.options.get("path")
-    if folder and any((root / folder).glob("*")):
+    if folder and any(sources.folder_of(root, folder).glob("*")):
         return ""
     if task.credentials:
         return f". It needs credentials: {task.credentials}"

@@ -51,7 +51,13 @@ def resolve(given: Sequence[str]) -> list[Model]:
     for text in given:
         name, equals, place = text.partition("=")
         place = place if equals else text
-        name = name if equals else Path(place).resolve().name if Path(place).is_dir() else place.rsplit("/", 1)[-1]
+        name = (
+            name
+            if equals
+            else Path(place).expanduser().resolve().name
+            if Path(place).expanduser().is_dir()
+            else place.rsplit("/", 1)[-1]
+        )
         if fault := fault_of_name(name):
             raise ConfigError(f"model '{text}': the name {name[:80]!r} {fault}; give another as name={place}")
         if name in models:
@@ -104,8 +110,8 @@ def takes_types(model: nn.Module) -> bool:
 
 
 def _fetch(place: str) -> Path:
-    if Path(place).is_dir():
-        return Path(place)
+    if (folder := Path(place).expanduser()).is_dir():  # shells leave the ~ of name=~/folder as it is
+        return folder
     try:
         return Path(snapshot_download(place, allow_patterns=READ))
     except Exception as error:  # the hub's client raises many kinds, all of which mean the same here

@@ -48,18 +48,21 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its score, apart from versions and machine; its record begins with this."""
-        return {
+        """What decides its score, apart from versions and machine; its record begins with this.
+
+        Without secrets: what came from the environment goes by its variable.
+        """
+        return redacted({
             "model": {"name": self.model.name, "sha256": self.model.sha256},
             "task": task_record(self.task),
             "data": {"sha256": self.data.sha256, "counts": self.data.counts, "labels": self.data.labels},
             "seed": self.seed,
-        }
+        })  # fmt: skip
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """The task's description as JSON holds it; without secrets: what came from the environment goes by its variable."""
-    return redacted(json.loads(json.dumps(asdict(task))))
+    """The task's description as JSON holds it."""
+    return json.loads(json.dumps(asdict(task)))
 
 
 def deciding(identity: dict[str, Any]) -> dict[str, Any]:

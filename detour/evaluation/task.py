@@ -14,6 +14,7 @@ from detour.errors import ConfigError
 from detour.evaluation import sources
 from detour.evaluation.metrics import MEASURES
 from detour.names import fault_of_label, fault_of_name
+from detour.redact import redacted
 from detour.registry import suggestion
 
 HERE = Path(__file__).parent
@@ -210,6 +211,8 @@ def _packaged(kind: str, name: str, known: list[str]) -> Path:
 def _problems(task: Task) -> Iterator[str]:
     if fault := fault_of_name(task.name):
         yield f"name: {task.name[:80]!r} {fault}"
+    if redacted(task.name) != task.name:
+        yield "name: holds a secret or a value of the environment, which every result would show; write it out"
     if fault := fault_of_label(task.language):
         yield f"language: {task.language[:80]!r} {fault}"
     if task.kind not in MEASURES:

@@ -188,7 +188,9 @@ def test_bioc_that_moves_or_overlaps_is_refused_and_labels_without_a_place_are_c
     overlapping = json.loads(bioc_json(sentences=True))
     overlapping["documents"][0]["passages"][0]["sentences"][1]["offset"] = 105
     (folder / "t.json").write_text(json.dumps(overlapping))
-    with pytest.raises(DataError, match="document d, passage 0: a sentence at character 5, the one before it ends at 21"):
+    with pytest.raises(
+        DataError, match="document d, passage 0: a sentence at character 5, the one before it ends at 21"
+    ):
         read(folder, "bioc", files={"train": "t.json"})
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import random
 import shutil
+import signal
+import time
 
 import pytest
 from sklearn.metrics import accuracy_score
@@ -16,7 +20,7 @@ from detour.evaluation import finetune as training
 from detour.evaluation import suite
 from detour.evaluation.finetune import Outcome
 from detour.evaluation.models import folder_hash, resolve
-from detour.evaluation.task import load_suite
+from detour.evaluation.task import load_suite, load_task
 
 
 @pytest.fixture
@@ -223,6 +227,65 @@ def test_the_command_line_from_folders_to_tables(encoder, write_task, made, data
         kept = [id for id in labels if id in said["ids"]]
         assert record["outcome"]["test"]["accuracy"] == accuracy_score([labels[id] for id in kept], said["predictions"])
     assert {path.suffix for path in out.glob("forest_detour.*")} == {".png", ".svg"}
+
+
+def test_what_comes_from_the_environment_is_in_nothing_that_an_evaluation_leaves(
+    encoder, trained, made, write_task, data_root, tmp_path, monkeypatch, capsys
+):
+    """Secret and place stand where a task may name them; the data has no ids, which would be made of its place."""
+    records = {s: [{k: v for k, v in r.items() if k != "id"} for r in rs] for s, rs in made.classification().items()}
+    place, secret = "the-home-of-a-project", "hf_" + "Zz9Yy8" * 5
+    monkeypatch.setenv("DETOUR_TEST_PLACE", place)
+    monkeypatch.setenv("COLUMNS", "500")  # so that no cell of a table is wrapped
+    (data_root / place).mkdir(parents=True)
+    source = {"kind": "local", "options": {"path": "${oc.env:DETOUR_TEST_PLACE}/mine"}}
+    told = "see ${oc.env:DETOUR_TEST_PLACE}, " + secret
+    path = write_task("mine", "classification", records, source=source, note=told, licence=told, credentials=told)
+    (data_root / "mine").rename(data_root / place / "mine")
+    call = ["eval", f"m={encoder}", "--task", str(path), "--data", str(data_root), "--out", str(tmp_path / "out")]
+    for _ in range(2):  # what is recorded compares equal with what is configured
+        with pytest.raises(SystemExit) as exit:
+            main([*call, "--seeds", "1"])
+        assert exit.value.code == 0
+    assert len(trained) == 1
+    suite_file = tmp_path / "suite.yaml"
+    suite_file.write_text("tasks: [mine.yaml]\n")
+    with pytest.raises(SystemExit):
+        main(["tasks", "--suite", str(suite_file), "--check", "--data", str(data_root / "absent")])
+    said = "".join(capsys.readouterr())
+    assert "see ${oc.env:DETOUR_TEST_PLACE}, [hidden]" in " ".join(said.split()), said
+    texts = {path: path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert len(texts) == 8
+    for text in (*texts.values(), said):
+        assert secret not in text
+        assert place not in text
+    assert "see ${oc.env:DETOUR_TEST_PLACE}" in texts[tmp_path / "out" / "summary.md"]
+    path.write_text(path.read_text().replace("name: mine", "name: ${oc.env:DETOUR_TEST_PLACE}"))
+    with pytest.raises(ConfigError, match="name: holds a secret or a value of the environment"):
+        load_task(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of threads of torch, which the child does not use
+def test_an_evaluation_that_is_killed_at_any_moment_goes_on_to_the_same_results(cells, trained, tmp_path):
+    """SIGKILL after 0 to 20 ms, and a little later each time, until all cells are done."""
+    whole = suite.run(cells, tmp_path / "whole")
+    rng, out, kills = random.Random(0), tmp_path / "out", 0
+    while len(list(out.glob("cells/*/*/seed*.json"))) < len(cells):
+        child = os.fork()
+        if not child:
+            try:
+                suite.run(cells, out)
+            finally:
+                os._exit(0)
+        time.sleep(rng.uniform(0, 0.02) + 0.001 * kills)
+        os.kill(child, signal.SIGKILL)
+        kills += os.waitpid(child, 0)[1] != 0
+        for path in out.glob("cells/*/*/*.json"):
+            json.loads(path.read_text())
+    assert kills > 3
+    assert suite.run(cells, out) == whole
+    assert suite.unfinished(cells, out) == []
+    assert (out / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
 
 
 def test_wrong_calls_are_one_line(encoder, tmp_path, capsys):

@@ -70,7 +70,13 @@ def check_keys(option: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise ConfigError(f"{option}.{key}: unknown{suggestion(key, known)}; known: {', '.join(known)}")
 
 
+def folder_of(root: Path, path: str) -> Path:
+    """Where a source's path leads: relative ones begin in the root; ``~`` is the home folder."""
+    return root.expanduser() / Path(path).expanduser()
+
+
 def existing_folder(folder: Path) -> Path:
+    """The folder. Raises DataError if there is none."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     return folder
@@ -132,7 +138,8 @@ def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], whe
             raise DataError(f"{where}: '{names[role]}' is {str(found)[:60]!r}, expected {spelt}")
         return found
 
-    id, group = str(record.get(names["id"], where)), str(record.get(names["group"]) or "")
+    given, group = record.get(names["id"]), str(record.get(names["group"]) or "")
+    id = Path(where).name if given is None else str(given)  # no folder: the data may be moved
     if kind == "ner":
         words, tags = (list(map(str, value(role, (list, tuple), "a list"))) for role in ("tokens", "tags"))
         return tagged(id, words, tags, group, where)

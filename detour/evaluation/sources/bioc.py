@@ -19,6 +19,7 @@ from detour.evaluation.sources.base import (
     check_fraction,
     check_keys,
     existing_folder,
+    folder_of,
     ner_only,
     read_bytes,
     read_json,
@@ -60,7 +61,7 @@ class BioC(Source):
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("bioc", kind)
-        folder = existing_folder(root / self.path)
+        folder = existing_folder(folder_of(root, self.path))
         return {
             split: tag_documents(
                 self._passages(folder / name), self.types, str(folder / name), max_misplaced=self.max_misplaced

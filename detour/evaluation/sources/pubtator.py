@@ -18,6 +18,7 @@ from detour.evaluation.sources.base import (
     check_fraction,
     check_keys,
     existing_folder,
+    folder_of,
     lines_of,
     ner_only,
     read_text,
@@ -59,7 +60,7 @@ class PubTator(Source):
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("pubtator", kind)
-        folder = existing_folder(root / self.path)
+        folder = existing_folder(folder_of(root, self.path))
         return {
             split: tag_documents(
                 _documents(folder / name), self.types, str(folder / name), max_misplaced=self.max_misplaced
