@@ -51,13 +51,9 @@ def resolve(given: Sequence[str]) -> list[Model]:
     for text in given:
         name, equals, place = text.partition("=")
         place = place if equals else text
-        name = (
-            name
-            if equals
-            else Path(place).expanduser().resolve().name
-            if Path(place).expanduser().is_dir()
-            else place.rsplit("/", 1)[-1]
-        )
+        if not equals:
+            local = Path(place).expanduser()
+            name = local.resolve().name if local.is_dir() else place.rsplit("/", 1)[-1]
         if fault := fault_of_name(name):
             raise ConfigError(f"model '{text}': the name {name[:80]!r} {fault}; give another as name={place}")
         if name in models:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
-import random
 import shutil
 import signal
-import time
+from pathlib import Path
 
 import pytest
 from sklearn.metrics import accuracy_score
@@ -267,25 +267,46 @@ def test_what_comes_from_the_environment_is_in_nothing_that_an_evaluation_leaves
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of threads of torch, which the child does not use
 def test_an_evaluation_that_is_killed_at_any_moment_goes_on_to_the_same_results(cells, trained, tmp_path):
-    """SIGKILL after 0 to 20 ms, and a little later each time, until all cells are done."""
+    """SIGKILL at the first step of writing, at the second of the next start, and so on, until all cells are done."""
     whole = suite.run(cells, tmp_path / "whole")
-    rng, out, kills = random.Random(0), tmp_path / "out", 0
-    while len(list(out.glob("cells/*/*/seed*.json"))) < len(cells):
+    out, kills = tmp_path / "out", 0
+    while True:
         child = os.fork()
         if not child:
-            try:
-                suite.run(cells, out)
-            finally:
-                os._exit(0)
-        time.sleep(rng.uniform(0, 0.02) + 0.001 * kills)
-        os.kill(child, signal.SIGKILL)
-        kills += os.waitpid(child, 0)[1] != 0
+            _die_at_step(kills + 1)
+            suite.run(cells, out)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
         for path in out.glob("cells/*/*/*.json"):
             json.loads(path.read_text())
-    assert kills > 3
-    assert suite.run(cells, out) == whole
+        if not status:
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        kills += 1
+    assert kills > 10
     assert suite.unfinished(cells, out) == []
+    assert suite.collect(out) == whole
     assert (out / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+
+
+def _die_at_step(last: int) -> None:
+    """From now on each half of a file written and each file put in its place counts; SIGKILL instead of the last."""
+    write, replace, left = Path.write_text, Path.replace, itertools.count(last - 1, -1)
+
+    def step():
+        if not next(left):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def write_in_two(path, text, **options):
+        write(path, text[: len(text) // 2], **options)
+        step()
+        return write(path, text, **options)
+
+    def replace_or_die(path, target):
+        step()
+        return replace(path, target)
+
+    Path.write_text, Path.replace = write_in_two, replace_or_die  # type: ignore[method-assign]
 
 
 def test_wrong_calls_are_one_line(encoder, tmp_path, capsys):
