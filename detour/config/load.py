@@ -146,7 +146,9 @@ def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
             raise ConfigError(f"{path}: no such file")
         lines = lines_of(path)
         loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{str(path)[:300]}: {error.strerror}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
     except (AttributeError, LookupError, TypeError) as error:  # of yaml, for a tag that its value does not fit
         raise ConfigError(f"{path}: not valid YAML ({type(error).__name__}: {error})") from error
