@@ -141,6 +141,7 @@ def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Ma
 
 
 def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
+    lines: dict[str, str] = {}
     try:
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")

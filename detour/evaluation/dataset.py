@@ -71,7 +71,7 @@ def load_dataset(task: Task, root: Path) -> Dataset:
 
 def _refuse_half_pairs(example: Example, task: Task) -> None:
     """JSON may spell half a surrogate pair, which no tokenizer and no file takes. Raises DataError."""
-    target = [example.target] if isinstance(example.target, float) else example.target
+    target = example.target if isinstance(example.target, tuple) else (example.target,)
     try:
         "".join(map(str, (example.id, example.group, *example.parts, *target))).encode()
     except UnicodeEncodeError as error:
