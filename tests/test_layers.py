@@ -12,7 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [  # lowest first; a module imports from lower rows, and from its own package
-    ["detour.errors", "detour.redact", "detour.units", "detour.console", "detour.product_rate"],
+    [
+        "detour.errors",
+        "detour.markup",
+        "detour.names",
+        "detour.redact",
+        "detour.units",
+        "detour.console",
+        "detour.product_rate",
+    ],
     ["detour.registry"],
     ["detour.batch", "detour.vocab"],
     ["detour.data", "detour.objectives", "detour.model"],

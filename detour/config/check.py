@@ -13,6 +13,7 @@ from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.model.architecture import Architecture, architecture
 from detour.model.constants import ATTENTION_BACKENDS
+from detour.names import fault_of_label, fault_of_name
 from detour.phases import Freeze, Phase, PhaseSchedule
 from detour.registry import suggestion
 from detour.schedule import WSD, Shape
@@ -114,6 +115,8 @@ def _phases(run: RunConfig) -> Iterator[str]:
         layers = None  # already reported
     for index, phase in enumerate(run.phases):
         where = f"phases[{index}]"
+        if fault := fault_of_label(phase.name):
+            yield f"{where}.name: {phase.name[:80]!r} {fault}"
         try:
             objectives.build(phase.objective, phase.options)
         except ConfigError as error:
@@ -192,5 +195,5 @@ def _rest(run: RunConfig) -> Iterator[str]:
     for key, seed in seeds.items():
         if not 0 <= seed < 2**32:  # what numpy takes
             yield f"{key}: {seed}, expected 0 to {2**32 - 1}"
-    if "/" in run.name or run.name in ("", ".", ".."):
-        yield f"name: '{run.name}' cannot be the name of a folder"
+    if fault := fault_of_name(run.name):
+        yield f"name: {run.name[:80]!r} {fault}"
