@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
 import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +22,12 @@ from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
 from detour.errors import CheckpointError, TrainingError
+from detour.files import naming, reason, try_lock
 from detour.redact import redacted
 
+log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
+FORMAT = 1  # of a run's record; raised whenever an older version would misread it
 
 
 @dataclass(frozen=True)
@@ -49,31 +52,58 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Holds the folder for this process; a second run in it would write over the first one's files.
 
+        A disk without file locks is warned of and used all the same.
+
         Raises:
             CheckpointError: Another process holds it.
+            TrainingError: There can be no such folder, or nothing can be written into it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise CheckpointError(f"{self.path}: another process is training in this run folder") from error
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            odd = os.path.lexists(self.path) and not self.path.is_dir()
+            raise TrainingError(
+                f"{self.path}: {'is no folder' if odd else 'cannot be written'} ({reason(error)}), expected a run folder"
+            ) from error
+        with file:
+            with naming(self.path, TrainingError):
+                held = try_lock(file)
+            if not held:
+                raise CheckpointError(f"{self.path}: another process is training in this run folder")
             os.register_at_fork(
                 after_in_child=file.close
             )  # loader processes, which may outlive this one, do not hold it
             yield
 
     def wandb_id(self) -> str:
-        """The run's id at Weights & Biases: drawn once, kept in the folder, so that a resume continues its curves."""
+        """The run's id at Weights & Biases: drawn once, kept in the folder, so that a resume continues its curves.
+
+        A copy of the folder is another run and gets another id, or both would write over each other's curves. A folder
+        counts as the same one at the same path, or where it was moved: then the system's number of it is the same.
+        To be asked by one process. Raises TrainingError if the id cannot be kept.
+        """
         path = self.path / "wandb_id"
-        if not path.exists():
-            drawn = secrets.token_hex(4)
-            aside = path.with_name(f".wandb_id-{drawn}")
-            aside.write_text(drawn)
-            with suppress(FileExistsError):
-                os.link(aside, path)  # the first process's stays
-            aside.unlink()
-        return path.read_text().strip()
+        here = {"path": str(self.path.resolve()), "inode": self.path.stat().st_ino}
+        try:
+            kept = json.loads(path.read_text())
+            drawn, origin = str(kept["id"]), {"path": kept["path"], "inode": kept["inode"]}
+        except FileNotFoundError:
+            drawn, origin = "", {}
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            log.warning("%s: cannot be read (%s); the run gets a new id at Weights & Biases", path, error)
+            drawn, origin = "", {}
+        if origin and not any(origin[key] == here[key] for key in here):
+            log.warning("%s: this folder is a copy of %s; it gets an id of its own", path, origin["path"])
+            drawn = ""
+        if drawn and origin == here:
+            return drawn
+        drawn = drawn or secrets.token_hex(4)
+        aside = path.with_name(f".wandb_id-{os.getpid()}")
+        with naming(path, TrainingError):
+            aside.write_text(json.dumps({"id": drawn, **here}) + "\n")
+            os.replace(aside, path)
+        return drawn
 
 
 def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
@@ -84,12 +114,28 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
     folders = [*run.data.train, *run.data.validation]
     manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
     return {
+        "format": FORMAT,
         "config": redacted(json.loads(json.dumps(asdict(run)))),
         "tokenizer": tokenizer,
         "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
         "sources": [redacted(asdict(source)) for s in run.data.train for source in manifests[s.path].sources],
         "environment": environment(),
     }
+
+
+def check_record(record: Any, where: Path) -> None:
+    """Refuses a run's record that a newer version wrote; one without a number is from before there were any.
+
+    Raises:
+        CheckpointError: It is newer, or no record.
+    """
+    found = record.get("format", FORMAT) if isinstance(record, Mapping) else record
+    if type(found) is not int or found < 1:
+        raise CheckpointError(f"{where}: the run's record has format {found!r}, expected a number from 1 on")
+    if found > FORMAT:
+        raise CheckpointError(
+            f"{where}: the run's record has format {found}, which a newer version of detour wrote; this one reads up to {FORMAT}"
+        )
 
 
 def environment() -> dict[str, Any]:
@@ -119,7 +165,8 @@ def environment() -> dict[str, Any]:
 def write_run_files(run: RunConfig) -> None:
     """``config.yaml`` and ``environment.json`` in the run folder."""
     folder = RunFolder.of(run).path
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming(folder, TrainingError):
+        folder.mkdir(parents=True, exist_ok=True)
     texts = {"config.yaml": to_yaml(run), "environment.json": json.dumps(environment(), indent=1) + "\n"}
     for name, text in texts.items():
         aside = folder / f".{name}.tmp"
@@ -127,4 +174,4 @@ def write_run_files(run: RunConfig) -> None:
             aside.write_text(text)
             os.replace(aside, folder / name)
         except OSError as error:
-            raise TrainingError(f"{folder / name}: cannot be written: {error}") from error
+            raise TrainingError(f"{folder / name}: cannot be written: {reason(error)}") from error

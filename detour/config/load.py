@@ -105,7 +105,7 @@ def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
     try:
         parent = raw.pop("extends", None)
         if parent is not None:
-            parent_path = Path(path).parent / str(parent)
+            parent_path = Path(path).parent / os.path.expanduser(str(parent))
             base, base_lines = _read(parent_path)
             lines = {**{key: f"{line} of {parent_path}" for key, line in base_lines.items()}, **lines}
             if "extends" in base:
@@ -132,11 +132,21 @@ def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Ma
         values = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
         raise ConfigError(f"{source}: {_first_line(error)}") from error
+    values = _at_home(values)
     problems: list[str] = []
     _check_shape(cls, values, "", problems)
     if problems:
         raise ConfigError(_listing(source, problems, lines))
     return values  # type: ignore[return-value]
+
+
+def _at_home(value: Any) -> Any:
+    """The same values with ``~/`` and ``~name/`` at the beginning of a text replaced by the home folder, as a shell does."""
+    if isinstance(value, str) and re.match(r"~[\w.-]*/", value):
+        return os.path.expanduser(value)
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    return [_at_home(item) for item in value] if isinstance(value, list) else value
 
 
 def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:

@@ -32,6 +32,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     """
     if out.exists() and any(out.iterdir()):
         raise ModelError(f"{out}: exists and is not empty")
+    target = out.resolve()  # "./" has no name of its own
     checkpoint = choose_checkpoint(run_folder / "checkpoints", tokens)
     state = checkpoint.state()
     with checkpoint.understood():
@@ -45,15 +46,18 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     weights = checkpoint.tensors("model")
     with checkpoint.understood():
         card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, ledger=ledger)
-    aside = out.with_name(f".writing-{out.name}")
+    aside = target.with_name(f".writing-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
     hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card)
     difference = hf.reload_difference(aside, arch=arch, weights=weights)
     if not difference < TOLERANCE:
         raise ModelError(f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}")
-    if out.exists():
-        out.rmdir()
-    aside.rename(out)
+    if target.exists():  # into an empty folder, which may be the one that a shell stands in
+        for file in sorted(aside.iterdir()):
+            shutil.move(file, target / file.name)  # it may be a mounted disk
+        aside.rmdir()
+    else:
+        aside.rename(target)
     log.info(
         "%s: token %s of %s; logits in transformers differ by %.1e",
         out,
