@@ -128,7 +128,7 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
             raise ConfigError(f"{chain[-1]}: extends: {_first_line(error)}") from error
         if base_name is None:
             return raw, lines
-        base_path = chain[-1].parent / str(base_name)
+        base_path = chain[-1].parent / os.path.expanduser(str(base_name))
         if base_path.resolve() in [file.resolve() for file in chain]:
             spelt = ", which extends ".join(map(str, [*chain, base_path]))
             raise ConfigError(f"{path}: extends itself: {spelt}")
@@ -153,11 +153,21 @@ def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Ma
         values = OmegaConf.to_container(raw if isinstance(raw, DictConfig) else OmegaConf.create(raw), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{source}: {_first_line(error)}") from error
+    values = _at_home(values)
     problems: list[str] = []
     _check_shape(cls, values, "", problems)
     if problems:
         raise ConfigError(_listing(source, problems, lines))
     return values  # type: ignore[return-value]
+
+
+def _at_home(value: Any) -> Any:
+    """The same values with ``~/`` and ``~name/`` at the beginning of a text replaced by the home folder, as a shell does."""
+    if isinstance(value, str) and re.match(r"~[\w.-]*/", value):
+        return os.path.expanduser(value)
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    return [_at_home(item) for item in value] if isinstance(value, list) else value
 
 
 def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:

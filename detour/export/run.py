@@ -61,9 +61,12 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
                 f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}"
             )
         check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
+        if out.exists():  # an empty folder, which may be the one that a shell stands in, or a mounted disk
+            for file in sorted(aside.iterdir()):
+                shutil.move(file, out / file.name)
+            aside.rmdir()
+        else:
+            aside.rename(out)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(f"{out}: cannot be written: {error}") from error
@@ -90,9 +93,7 @@ def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _refuse_full(out: Path) -> None:
-    """Raises ModelError unless there is nothing at the path, or an empty folder that is not the current one."""
-    if out == Path.cwd():
-        raise ModelError(f"{out}: is the current folder, expected a new one")
+    """Raises ModelError unless there is nothing at the path, or an empty folder."""
     try:
         if out.exists() and any(out.iterdir()):
             raise ModelError(f"{out}: exists and is not empty")
