@@ -29,11 +29,11 @@ SIDES = ("ours", "datasets.map")
 
 
 def main(
-    corpus: Annotated[Optional[Path], typer.Option(help="JSON lines with a text; left out, synthetic cases.")] = None,
-    tokenizer: Annotated[Optional[Path], typer.Option(help="Left out, one of 8,192 trained on them.")] = None,
+    corpus: Annotated[Optional[Path], typer.Option(help="JSON lines with a text; left out, synthetic cases.")] = None,  # noqa: UP045
+    tokenizer: Annotated[Optional[Path], typer.Option(help="Left out, one of 8,192 trained on them.")] = None,  # noqa: UP045
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     seq_len: Annotated[int, typer.Option(min=8)] = 1024,
-    side: Annotated[Optional[str], typer.Option(hidden=True)] = None,
+    side: Annotated[Optional[str], typer.Option(hidden=True)] = None,  # noqa: UP045
 ) -> None:
     """Measures both sides and prints the ratio."""
     if side is not None:

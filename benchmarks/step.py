@@ -389,9 +389,9 @@ def main(
     rows: Annotated[int, typer.Option(help="Rows in a step.")] = 4,
     rounds: int = 5,
     steps: Annotated[int, typer.Option(help="Steps in a round.", min=3)] = 4,
-    peer: Annotated[Optional[list[str]], typer.Option(help=", ".join(PEERS))] = None,
+    peer: Annotated[Optional[list[str]], typer.Option(help=", ".join(PEERS))] = None,  # noqa: UP045
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    out: Annotated[Optional[Path], typer.Option(help="JSON lines to append the result to.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="JSON lines to append the result to.")] = None,  # noqa: UP045
 ) -> None:
     """Prints medians, spread and ratio; appends them to --out."""
     warnings.simplefilter("ignore")

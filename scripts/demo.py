@@ -32,13 +32,13 @@ console = Console(highlight=False)
 
 
 def demo(
-    corpus: Annotated[Optional[list[Path]], typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,
+    corpus: Annotated[Optional[list[Path]], typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,  # noqa: UP045
     work: Annotated[Path, typer.Option(help="Folder for everything the demo makes; emptied first.")] = Path(
         "work/demo"
     ),
     config: Annotated[Path, typer.Option(help="The run.")] = Path("yamls/smoke.yaml"),
     documents: Annotated[int, typer.Option(help="Synthetic documents to make.")] = 20_000,
-    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to the run: key=value.")] = None,
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to the run: key=value.")] = None,  # noqa: UP045
 ) -> None:
     """Runs all steps and says what each one made."""
     shutil.rmtree(work, ignore_errors=True)

@@ -16,7 +16,7 @@ Root = Annotated[Path, typer.Argument(help="A folder of rows, or one that holds 
 @app.command()
 def prepare(
     config: Annotated[Path, typer.Argument(help="A preparation's YAML.", metavar="CONFIG")],
-    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value.")] = None,
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="Changes to it: key=value.")] = None,  # noqa: UP045
     strict: Annotated[bool, typer.Option(help="Stop at the first line, row or file that cannot be used.")] = False,
 ) -> None:
     """Clean, deduplicate, split, tokenize and pack corpora; the same as ``python -m detour.corpus.prepare``."""
@@ -29,11 +29,11 @@ def prepare(
 def inspect(
     root: Root,
     tokenizer: Annotated[
-        Optional[str],
+        Optional[str],  # noqa: UP045
         typer.Option(help="To decode samples; left out, the one that lies beside the rows."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Documents to show of each folder.", min=0)] = 1,
-    picture: Annotated[Optional[Path], typer.Option(help="Where to draw; left out, DIR/lengths.png.")] = None,
+    picture: Annotated[Optional[Path], typer.Option(help="Where to draw; left out, DIR/lengths.png.")] = None,  # noqa: UP045
     hashes: Annotated[bool, typer.Option(help="Also hash every shard.")] = True,
 ) -> None:
     """Show counts, shares, document lengths, packing at several row lengths, and samples; exit code 1 on damage."""

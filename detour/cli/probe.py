@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from detour.evaluation.probes.frozen import Frozen
     from detour.evaluation.probes.task_probes import Probed
 
+# ruff: noqa: UP045
 log = logging.getLogger(__name__)
 app = typer.Typer(name="probe", help="Look into frozen encoders, without fine-tuning.", no_args_is_help=True)
 Out = Annotated[Optional[Path], typer.Option(help="CSV file to write.")]

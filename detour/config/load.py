@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
@@ -127,7 +128,7 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
             raise ConfigError(f"{chain[-1]}: extends: {_first_line(error)}") from error
         if base_name is None:
             return raw, lines
-        base_path = chain[-1].parent / str(base_name)
+        base_path = chain[-1].parent / os.path.expanduser(str(base_name))
         if base_path.resolve() in [file.resolve() for file in chain]:
             spelt = ", which extends ".join(map(str, [*chain, base_path]))
             raise ConfigError(f"{path}: extends itself: {spelt}")
@@ -152,6 +153,7 @@ def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Ma
         values = OmegaConf.to_container(raw if isinstance(raw, DictConfig) else OmegaConf.create(raw), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{source}: {_first_line(error)}") from error
+    values = _at_home(values)
     problems: list[str] = []
     _check_shape(cls, values, "", problems)
     if problems:
@@ -159,14 +161,32 @@ def _checked(cls: type, raw: DictConfig | dict[str, Any], source: str, lines: Ma
     return values  # type: ignore[return-value]
 
 
+def _at_home(value: Any) -> Any:
+    """The same values with ``~/`` and ``~name/`` at the beginning of a text replaced by the home folder, as a shell does."""
+    if isinstance(value, str) and re.match(r"~[\w.-]*/", value):
+        return os.path.expanduser(value)
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    return [_at_home(item) for item in value] if isinstance(value, list) else value
+
+
 def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+    lines: dict[str, str] = {}
     try:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
         lines = lines_of(path)
         loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(f"{str(path)[:300]}: {error.strerror}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    except (AttributeError, LookupError, TypeError) as error:  # of yaml, for a tag that its value does not fit
+        raise ConfigError(f"{path}: not valid YAML ({type(error).__name__}: {error})") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep") from None
+    except AssertionError:  # of omegaconf, for a quoted text and nothing else
+        loaded = None
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return loaded, lines
@@ -199,9 +219,29 @@ def _check_shape(cls: type, values: Any, prefix: str, problems: list[str]) -> No
                 continue
             for index, item in enumerate(value):
                 _check_shape(get_args(hint)[0], item, f"{full}[{index}]", problems)
+        elif strange := [*_strange(hint, value, full)]:
+            problems += strange
         else:
             leaves[key] = value
     problems += _misfits(cls, leaves, prefix)
+
+
+def _strange(hint: Any, value: Any, full: str) -> Iterator[str]:
+    """A line for each value that omegaconf would take for a text, a number or a list of these although it is none.
+
+    It makes "True" of a yes, and lets mappings and lists be in a list of texts.
+    """
+    within = get_args(hint)
+    if get_origin(hint) is list and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strange(within[0], item, f"{full}[{index}]")
+    elif get_origin(hint) is dict and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strange(within[1], item, _join(full, key))
+    elif isinstance(value, bool) and (hint is str or str in within):
+        yield f"{full}: {value} stands for yes or no, expected a text; put it in quotes"
+    elif hint in (str, int, float, bool) and not isinstance(value, str | int | float | NoneType):
+        yield f"{full}: {str(value)[:60]}, expected a single value"
 
 
 def _misfits(cls: type, leaves: dict[str, Any], prefix: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 # omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
+# ruff: noqa: UP045
 from omegaconf import MISSING
 
 
@@ -224,7 +225,8 @@ class LoggingConfig:
     """Where the numbers go, besides metrics.jsonl in the run folder.
 
     Attributes:
-        wandb_project: Weights & Biases project; null for none. Without a key it logs offline into the run folder.
+        wandb_project: Weights & Biases project; null for none. Without a key or an answer it logs offline into
+            the run folder.
         wandb_entity: Team or user there.
         progress_bar: Draw a progress bar on the terminal.
     """

@@ -11,6 +11,8 @@ from typing import Any, Optional
 
 from detour.config.load import read_into
 from detour.config.schema import MISSING
+
+# ruff: noqa: UP045
 from detour.corpus import readers, steps
 from detour.data.manifest import SPECIAL_TOKENS_IN_TEXT
 from detour.errors import ConfigError

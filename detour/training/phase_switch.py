@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -68,7 +69,27 @@ class PhaseSwitch(Algorithm):
         return {"phase_of_last_batch": self._phase_of_last_batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._phase_of_last_batch = state["phase_of_last_batch"]
+        last = state["phase_of_last_batch"]
+        if last is not None and not (type(last) is int and 0 <= last < len(self.schedule.phases)):
+            raise ValueError(
+                f"phase_of_last_batch is {last!r}, expected an index of {len(self.schedule.phases)} phases"
+            )
+        self._phase_of_last_batch = last
+
+    def touched(self, steps: Sequence[int]) -> set[nn.Parameter]:
+        """Parameters that the optimizer has moments of: those that a step has changed since the last reset.
+
+        Args:
+            steps: Optimizer steps so far, of each phase.
+        """
+        last = -1 if self._phase_of_last_batch is None else self._phase_of_last_batch
+        begun = self.schedule.phases[: last + 1]
+        reset = max((i for i, phase in enumerate(begun) if i and phase.optimizer_state == "reset"), default=0)
+        found: set[nn.Parameter] = set()
+        for phase, count in list(zip(begun, steps, strict=False))[reset:]:
+            if count:
+                found |= set(self.encoder.parameters()) - set(self._frozen_parameters(phase))
+        return found
 
     def match(self, event: Event, state: State) -> bool:
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)

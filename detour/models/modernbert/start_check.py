@@ -47,4 +47,4 @@ def stand_ins(file: Path) -> dict[str, Tensor]:
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as header:
-        return {name: torch.zeros(()).expand(header.get_slice(name).get_shape()) for name in header.keys()}
+        return {name: torch.zeros(()).expand(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+# ruff: noqa: UP045
 from detour.config.schema import MISSING
 from detour.errors import ConfigError, DataError
 from detour.evaluation.data.examples import SCHEMES, Example, Splits, to_iob2
@@ -16,6 +17,7 @@ from detour.evaluation.data.readers.base import (
     Source,
     check_keys,
     existing_folder,
+    folder_of,
     lines_of,
     ner_only,
     read_text,
@@ -59,7 +61,7 @@ class Conll(Source):
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("conll", kind)
-        folder = existing_folder(root / self.path)
+        folder = existing_folder(folder_of(root, self.path))
         return {split: list(self._sentences(folder, name)) for split, name in (self.files or FILES).items()}
 
     def _sentences(self, folder: Path, name: str) -> Iterator[Example]:
