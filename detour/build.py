@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import warnings
-from contextlib import nullcontext
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from composer import DataSpec, Trainer
 from composer.core import Callback, Engine
-from composer.loggers import LoggerDestination, WandBLogger
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
@@ -22,12 +19,11 @@ from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
-from detour.errors import ConfigError, DataError, StoppedError
+from detour.errors import ConfigError, DataError, StoppedError, TrainingError
 from detour.models.attention import select
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.models.modernbert.start import Start, check_tokenizer, read_start, start_record
 from detour.phase_clock import PhaseClock
-from detour.redact import redacted
 from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
@@ -36,19 +32,63 @@ from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
 from detour.training.callbacks.step_guard import StepGuard
+from detour.training.checkpoints.contents import check_weights
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.select import checkpoint_to_resume, measurement_changes
 from detour.training.checkpoints.state import RestoreRng, restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
 from detour.training.held_out import HeldOut
+from detour.training.launch import check_launch, device_of, device_rows_of
 from detour.training.match import fitted
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch
 from detour.training.run_folder import RunFolder, run_record, write_run_files
 from detour.training.stop import StopRequest
+from detour.training.wandb_logger import wandb_loggers
+from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """What is known of a run before its parts are built: where it begins, and what it is."""
+
+    device: str
+    vocab: Vocab
+    identity: str
+    record: dict[str, Any]
+    resumed: Checkpoint | None
+    model: Start | None
+    measurement_changes: list[str]
+
+
+def _find_start(run: RunConfig) -> _Start:
+    """Collective; nothing is written but the index and manifest of remote rows."""
+    check_launch()
+    device = device_of(run)
+    dist.initialize_dist(device, timeout=run.system.timeout_seconds)
+    tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
+    identity = fingerprint(tokenizer)
+    for stream in [*run.data.train, *run.data.validation]:
+        if stream.remote:  # what the run is depends on the manifests
+            fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
+    record = run_record(run, tokenizer=identity)
+    resumed = checkpoint_to_resume(run, record)
+    model = None if resumed else read_start(run)
+    record["start"] = start_record(resumed, model)
+    if not resumed:
+        check_tokenizer(run, tokenizer)
+    return _Start(
+        device=device,
+        vocab=vocab_of(tokenizer, size=run.architecture.vocab_size),
+        identity=identity,
+        record=record,
+        resumed=resumed,
+        model=model,
+        measurement_changes=measurement_changes(run, record, resumed),
+    )
 
 
 def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
@@ -61,32 +101,24 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     Raises:
         ConfigError, DataError, ModelError, CheckpointError: Something does not fit; nothing was trained or written.
     """
-    device, stop = _device(run), stop or StopRequest()
-    dist.initialize_dist(device, timeout=run.system.timeout_seconds)
-    device_rows = _device_rows(run)
-    tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
-    vocab, identity = vocab_of(tokenizer, size=run.architecture.vocab_size), fingerprint(tokenizer)
-    for stream in [*run.data.train, *run.data.validation]:
-        if stream.remote:  # what the run is depends on the manifests
-            fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
-    record = run_record(run, tokenizer=identity)
-    resumed = checkpoint_to_resume(run, record)
-    changes = measurement_changes(run, record, resumed)
-    start = None if resumed else read_start(run)
-    record["start"] = start_record(resumed, start)
-    if not resumed:
-        check_tokenizer(run, tokenizer)
+    return _build(run, _find_start(run), stop or StopRequest())
+
+
+def _build(run: RunConfig, start: _Start, stop: StopRequest) -> Trainer:
+    device, vocab, identity, resumed = start.device, start.vocab, start.identity, start.resumed
+    device_rows = device_rows_of(run)
     schedule, folder = run.phase_schedule, RunFolder.of(run)
 
     reproducibility.seed_all(run.seed)
-    encoder = build_encoder(run, resumed, device=device, start=start)
-    record |= beginning(encoder, resumed, device=device)
+    encoder = build_encoder(run, resumed, device=device, start=start.model)
+    record = {**start.record, **beginning(encoder, resumed, device=device)}
     boundaries = schedule.boundaries[1:]
     held_out = HeldOut(run, identity)
     rows = _loader(run, device_rows, identity, held_out)
     held_out.check_shared()
     evaluators = held_out.evaluators(vocab, boundaries, _data_spec)
-    metrics = JsonlLogger(folder.metrics, batches_trained=_batches_of(resumed))
+    batches = _batches_of(resumed)
+    metrics = JsonlLogger(folder.metrics, batches_trained=batches)
     guard = StepGuard(
         max_skips=run.guard.max_skips,
         spike_factor=run.guard.spike_factor,
@@ -136,7 +168,7 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
         max_duration=f"{schedule.total_tokens}tok",
         algorithms=[switch],
         callbacks=callbacks,
-        loggers=[metrics, *_wandb(run, folder)],
+        loggers=[metrics, *wandb_loggers(run, folder, batches_trained=batches)],
         progress_bar=False,
         device=device,
         precision="amp_bf16" if run.system.precision == "bf16" and device == "gpu" else "fp32",
@@ -154,9 +186,11 @@ def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
     if trainer.state.dataloader_len == 0:  # Composer would turn empty epochs for ever
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if resumed:
-        restore(trainer.state, resumed, stateful)
-        if changes:
-            metrics.write_event(trainer.state, {"measurement": changes})
+        restore(
+            trainer.state, resumed, stateful, touched=lambda: switch.touched([entry.steps for entry in ledger.entries])
+        )
+        if start.measurement_changes:
+            metrics.write_event(trainer.state, {"measurement": start.measurement_changes})
         log.warning(
             "resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}"
         )
@@ -182,34 +216,44 @@ def train(run: RunConfig) -> None:
         ConfigError, ModelError, CheckpointError: As in `build_trainer`; a checkpoint could not be written.
     """
     run = fitted(run)
-    with RunFolder.of(run).lock() if dist.get_global_rank() == 0 else nullcontext():
-        _train(run)
-
-
-def _train(run: RunConfig) -> None:
+    check_launch()
     stop = StopRequest(run.system.max_minutes)
-    trainer = build_trainer(run, stop)
+    folder, total = RunFolder.of(run), run.phase_schedule.total_tokens
+    with ExitStack() as held:
+        unwritable = None
+        if dist.get_global_rank() == 0:
+            try:
+                held.enter_context(folder.lock())
+            except TrainingError as error:
+                unwritable = error
+        start = _find_start(run)
+        if start.resumed is not None and start.resumed.tokens >= total:
+            log.warning("%s is complete (%s tokens); nothing to do", folder.path, f"{start.resumed.tokens:,}")
+            return
+        if unwritable:
+            raise unwritable
+        _train(run, start, stop)
+
+
+def _train(run: RunConfig, start: _Start, stop: StopRequest) -> None:
+    trainer = _build(run, start, stop)
     watch = FailureWatch(run.data)
     trainer.state.callbacks.append(watch)
-    done, total = trainer.state.timestamp.token.value, run.phase_schedule.total_tokens
-    if done >= total:
+    total = run.phase_schedule.total_tokens
+    if dist.get_global_rank() == 0:
+        (checkpointer,) = (each for each in trainer.state.callbacks if isinstance(each, Checkpointer))
+        write_run_files(run, checkpointer.record)
+    with stop.listening(), watch.watching():
+        if not trainer.state.timestamp.token.value and trainer.state.evaluators:
+            trainer.eval()
+        trainer.fit()
         close(trainer)
-        log.warning("%s is complete (%s tokens); nothing to do", RunFolder.of(run).path, f"{done:,}")
-    else:
-        if dist.get_global_rank() == 0:
-            (checkpointer,) = (each for each in trainer.state.callbacks if isinstance(each, Checkpointer))
-            write_run_files(run, checkpointer.record)
-        with stop.listening(), watch.watching():
-            if done == 0 and trainer.state.evaluators:
-                trainer.eval()
-            trainer.fit()
-            close(trainer)
-        done = trainer.state.timestamp.token.value
-        if stop.agreed and done < total:
-            raise StoppedError(
-                f"{RunFolder.of(run).path}: saved at token {done:,} of {total:,} and stopped early "
-                f"({stop.reason or 'another process was asked to'}); the same command continues"
-            )
+    done = trainer.state.timestamp.token.value
+    if stop.agreed and done < total:
+        raise StoppedError(
+            f"{RunFolder.of(run).path}: saved at token {done:,} of {total:,} and stopped early "
+            f"({stop.reason or 'another process was asked to'}); the same command continues"
+        )
 
 
 def build_encoder(
@@ -232,6 +276,7 @@ def build_encoder(
     if resumed is not None:
         weights = resumed.tensors("model")
         with resumed.translate_errors():
+            check_weights(weights)
             encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
     elif start := start or read_start(run):
         start.load_into(encoder)
@@ -245,19 +290,6 @@ def _batches_of(resumed: Checkpoint | None) -> int:
         return 0
     with resumed.translate_errors():
         return int(resumed.state()["timestamp"]["batch"])
-
-
-def _device(run: RunConfig) -> str:
-    if run.system.device == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("system.device: gpu, and torch sees none here")
-    return run.system.device if run.system.device != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
-
-
-def _device_rows(run: RunConfig) -> int:
-    rows, world = run.data.global_batch_size, dist.get_world_size()
-    if rows % world:
-        raise ConfigError(f"data.global_batch_size: {rows} is not divisible by {world} processes")
-    return rows // world
 
 
 def _loader(run: RunConfig, device_rows: int, identity: str, held_out: HeldOut) -> Any:
@@ -285,30 +317,3 @@ def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
         get_num_tokens_in_batch=tokens_for_trainer,
         split_batch=micro_batches,
     )
-
-
-def _wandb(run: RunConfig, folder: RunFolder) -> list[LoggerDestination]:
-    loggers: list[LoggerDestination] = []
-    if run.logging.wandb_project:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import wandb
-
-        online = bool(os.environ.get("WANDB_API_KEY")) or wandb.api.api_key is not None
-        loggers.append(
-            WandBLogger(
-                project=run.logging.wandb_project,
-                entity=run.logging.wandb_entity,
-                name=run.name,
-                init_kwargs={
-                    "id": folder.wandb_id(),
-                    "resume": "allow",
-                    "dir": str(folder.path),
-                    "mode": os.environ.get("WANDB_MODE") or ("online" if online else "offline"),
-                    "config": redacted(asdict(run)),
-                    # else it sends the command line, which may hold what the configuration hides
-                    "settings": wandb.Settings(x_disable_meta=True),
-                },
-            )
-        )
-    return loggers

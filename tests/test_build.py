@@ -8,7 +8,6 @@ import json
 import os
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -213,12 +212,3 @@ def test_a_disk_that_is_full_at_the_start_is_one_error_and_leaves_the_old_config
     with pytest.raises(TrainingError, match=r"config\.yaml: cannot be written: .*No space left"):
         write_run_files(run, {})
     assert (RunFolder.of(run).path / "config.yaml").read_text() == before
-
-
-def test_the_id_at_weights_and_biases_is_the_first_process_s(tiny_run):
-    folder = RunFolder.of(tiny_run())
-    folder.path.mkdir(parents=True)
-    with ThreadPoolExecutor(8) as pool:
-        drawn = list(pool.map(lambda _: folder.wandb_id(), range(8)))
-    assert set(drawn) == {(folder.path / "wandb_id").read_text()}
-    assert [path.name for path in folder.path.iterdir()] == ["wandb_id"]

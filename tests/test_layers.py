@@ -33,7 +33,7 @@ HOMES = {  # outside library -> modules that may import it
     "streaming": ["detour.data", "detour.training"],
     "omegaconf": ["detour.config", "detour.options"],
     "transformers": ["detour.data", "detour.models", "detour.evaluation"],
-    "wandb": ["detour.build"],
+    "wandb": ["detour.training.wandb_logger"],
     "data_prep": ["data_prep"],
 }
 MODULES = {

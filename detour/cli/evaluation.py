@@ -88,6 +88,7 @@ def tasks(
     check: Annotated[bool, typer.Option(help="Read the data and count it.")] = False,
 ) -> None:
     """List the tasks of a suite with their data, metric and license; exit code 1 if data is missing with --check."""
+    from rich.markup import escape
     from rich.table import Column, Table
 
     from detour.console import Heartbeat, show
@@ -95,6 +96,7 @@ def tasks(
     from detour.evaluation.data.dataset import load_dataset
     from detour.evaluation.data.task import load_suite, load_task, suite_names, task_names
     from detour.evaluation.metrics import title
+    from detour.redact import redacted
 
     listed = load_suite(suite) if suite else [load_task(name) for name in task_names()]
     table = Table(
@@ -112,10 +114,9 @@ def tasks(
                 place = "MISSING"
         elif task.credentials:
             place += " (credentials)"
-        table.add_row(
-            task.name, task.language, task.kind, title(task.metric), f"{task.max_length}", place, task.license
-        )
-    show(table, f"suites: {', '.join(suite_names())}", *missing)
+        cells = (task.name, task.language, task.kind, title(task.metric), f"{task.max_length}", place, task.license)
+        table.add_row(*(escape(redacted(cell)) for cell in cells))
+    show(table, f"suites: {', '.join(suite_names())}", *(redacted(line) for line in missing))
     if missing:
         raise typer.Exit(1)
 

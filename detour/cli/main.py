@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import re
 import sys
 import threading
 import traceback
@@ -16,6 +19,7 @@ from detour.cli.data import app as data_commands
 from detour.cli.evaluation import app as evaluation_commands
 from detour.cli.probe import app as probe_commands
 from detour.errors import DetourError, StoppedError
+from detour.files import naming, reason, starved
 from detour.redact import RedactingFormatter, redacted
 
 log = logging.getLogger(__name__)
@@ -102,7 +106,8 @@ def report(
     """Draw a run's losses, learning rate and throughput as one HTML page, PNG and SVG."""
     from detour.report.write import write_report
 
-    print(write_report(run, out))
+    with naming(out or run / "report"):
+        print(write_report(run, out))
 
 
 @app.command()
@@ -147,7 +152,8 @@ def export(
     """Write a run's encoder as a Hugging Face folder, and check it by loading it with transformers."""
     from detour.export.run import export_run
 
-    difference = export_run(run, out, tokens=tokens)
+    with naming(out):
+        difference = export_run(run, out, tokens=tokens)
     print(f"{out} (largest difference of logits in transformers: {difference:.1e})")
 
 
@@ -164,8 +170,12 @@ def tokenizer(
     from detour.data.tokenizer import train_bpe
     from detour.errors import DataError
 
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out}: exists and is not empty")
+    with naming(out):
+        if out.exists() and any(out.iterdir()):
+            raise DataError(f"{out}: exists and is not empty")
+        out.mkdir(parents=True, exist_ok=True)  # before minutes of training: it may not be writable
+        if not os.access(out, os.W_OK):
+            raise DataError(f"{out}: {os.strerror(errno.EACCES)}")
     files, alive, count, characters = find_files(corpus), Heartbeat(log), 0, 0
 
     def texts() -> Iterator[str]:
@@ -177,8 +187,15 @@ def tokenizer(
         log.info("%s documents, %.1f million characters read; now merging", f"{count:,}", characters / 1e6)
 
     trained = train_bpe(texts(), vocab_size=vocab_size)
-    trained.save_pretrained(out)
+    with naming(out):
+        trained.save_pretrained(out)
     print(f"{out} ({len(trained):,} tokens)")
+
+
+def at_home(argument: str) -> str:
+    """An argument with ``~/`` replaced by the home folder also where shells leave it: behind the ``=`` of ``--out=~/x``."""
+    before, equals, value = argument.partition("=") if re.match(r"[\w.-]+=~[\w.-]*/", argument) else ("", "", argument)
+    return before + equals + (os.path.expanduser(value) if re.match(r"~[\w.-]*/", value) else value)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -192,8 +209,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.captureWarnings(True)
     logging.getLogger("detour").setLevel(logging.INFO)
     try:
-        app(args=list(argv) if argv is not None else None, standalone_mode=True)
+        app(args=[at_home(argument) for argument in (sys.argv[1:] if argv is None else argv)], standalone_mode=True)
     except DetourError as error:
         kind = "stopped" if isinstance(error, StoppedError) else "error"
-        print(redacted(f"{kind}: {error}"), file=sys.stderr)
+        hint = starved(error)
+        print(redacted(f"{kind}: {error}" + (f" ({hint})" if hint and hint not in str(error) else "")), file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        refused = isinstance(error, OSError) and error.errno is not None  # else a library's, which only uses the class
+        problem = starved(error) or (reason(error) if refused else None)
+        if problem is None:
+            raise
+        logging.getLogger("detour").debug("where the system refused", exc_info=True)
+        print(
+            redacted(f"error: {getattr(error, 'filename', None) or 'the system refused'}: {problem}"), file=sys.stderr
+        )
+        raise SystemExit(1) from None

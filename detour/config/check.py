@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import NoneType
@@ -10,12 +11,35 @@ from types import NoneType
 from detour import objectives
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
+from detour.names import fault_of_label, fault_of_name
 from detour.registry import suggestion
+
+MOST = {  # far beyond any run, and small enough that a slip of the keyboard reaches neither allocator nor clock
+    "data.global_batch_size": 1 << 20,
+    "data.micro_batch_size": 1 << 20,
+    "data.canonical_nodes": 1 << 16,
+    "data.workers": 1 << 10,
+    "data.timeout_seconds": 10**7,
+    "system.timeout_seconds": 10**7,
+    "system.max_minutes": 10**7,
+    "guard.spike_window": 10**6,
+    "evaluation.rows": 1 << 31,
+}
+MOST_TOKENS = 10**18  # of a run: counters are 64 bits wide
 
 
 def check(run: RunConfig) -> list[str]:
     """Every contradiction in a well-typed configuration, one line each."""
-    return [*_model(run), *_data(run), *_phases(run), *_match(run), *_schedule(run), *_rest(run)]
+    return [
+        *_model(run),
+        *_data(run),
+        *_phases(run),
+        *_match(run),
+        *_schedule(run),
+        *_rest(run),
+        *_paths(run),
+        *_sizes(run),
+    ]
 
 
 def _one_of(key: str, value: object, allowed: object) -> Iterator[str]:
@@ -54,6 +78,13 @@ def _data(run: RunConfig) -> Iterator[str]:
         yield f"data.train: proportions sum to {sum(shares):g}, expected 1"
     if any(stream.proportion is not None for stream in data.validation):
         yield "data.validation: rows are drawn in proportion to the folders' sizes; leave proportion out"
+    for key, streams in {"data.train": data.train, "data.validation": data.validation}.items():
+        real = [os.path.realpath(stream.path) for stream in streams if "\0" not in stream.path]
+        for path, count in Counter(real).items():
+            if count > 1:
+                yield f"{key}: the folder {path} is listed {count} times; to draw more rows from it, give proportions"
+    if data.cache_gigabytes is not None and not 0 < data.cache_gigabytes < math.inf:
+        yield f"data.cache_gigabytes: {data.cache_gigabytes}, expected a number above 0, or null for no limit"
     if data.cache_gigabytes is not None and any(stream.remote is None for stream in data.train):
         yield "data.cache_gigabytes: given, and not every folder of data.train has a remote to fetch its shards from again"
     yield from _at_least(8, data__seq_len=data.seq_len)
@@ -79,6 +110,8 @@ def _phases(run: RunConfig) -> Iterator[str]:
         layers = None  # already reported
     for index, phase in enumerate(run.phases):
         where = f"phases[{index}]"
+        if fault := fault_of_label(phase.name):
+            yield f"{where}.name: {phase.name[:80]!r} {fault}"
         try:
             objectives.build(phase.objective, phase.options)
         except ConfigError as error:
@@ -150,5 +183,26 @@ def _rest(run: RunConfig) -> Iterator[str]:
     for key, seed in seeds.items():
         if not 0 <= seed < 2**32:  # what numpy takes
             yield f"{key}: {seed}, expected 0 to {2**32 - 1}"
-    if "/" in run.name or run.name in ("", ".", ".."):
-        yield f"name: '{run.name}' cannot be the name of a folder"
+    if fault := fault_of_name(run.name):
+        yield f"name: {run.name[:80]!r} {fault}"
+
+
+def _paths(run: RunConfig) -> Iterator[str]:
+    paths = {"folder": run.folder, "model.init": run.model.init, "model.tokenizer": run.model.tokenizer}
+    paths["match.run"] = run.match.run
+    for key, streams in {"data.train": run.data.train, "data.validation": run.data.validation}.items():
+        for index, stream in enumerate(streams):
+            paths |= {f"{key}[{index}].path": stream.path, f"{key}[{index}].remote": stream.remote}
+    for key, path in paths.items():
+        if path is not None and "\0" in path:
+            yield f"{key}: {path!r} cannot be a path"
+
+
+def _sizes(run: RunConfig) -> Iterator[str]:
+    for key, most in MOST.items():
+        section, name = key.split(".")
+        value = getattr(getattr(run, section), name)
+        if value is not None and value > most:
+            yield f"{key}: {value}, expected at most {most}"
+    if (total := sum(phase.tokens for phase in run.phases)) > MOST_TOKENS:
+        yield f"phases: {total} tokens, expected at most {MOST_TOKENS}"

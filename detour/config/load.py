@@ -121,7 +121,7 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
             raise ConfigError(f"{chain[-1]}: extends: {_first_line(error)}") from error
         if base_name is None:
             return raw, lines
-        base_path = chain[-1].parent / str(base_name)
+        base_path = chain[-1].parent / os.path.expanduser(str(base_name))
         if base_path.resolve() in [file.resolve() for file in chain]:
             spelt = ", which extends ".join(map(str, [*chain, base_path]))
             raise ConfigError(f"{path}: extends itself: {spelt}")
@@ -137,19 +137,38 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
 def _resolved(raw: DictConfig | dict[str, Any], source: str) -> dict[str, Any]:
     """Plain values, with every interpolation replaced. Raises ConfigError."""
     try:
-        return OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[arg-type, return-value]
+        values = OmegaConf.to_container(raw if isinstance(raw, DictConfig) else OmegaConf.create(raw), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{source}: {_first_line(error)}") from error
+    return _at_home(values)  # type: ignore[return-value]
+
+
+def _at_home(value: Any) -> Any:
+    """The same values with ``~/`` and ``~name/`` at the beginning of a text replaced by the home folder, as a shell does."""
+    if isinstance(value, str) and re.match(r"~[\w.-]*/", value):
+        return os.path.expanduser(value)
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    return [_at_home(item) for item in value] if isinstance(value, list) else value
 
 
 def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+    lines: dict[str, str] = {}
     try:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
         lines = lines_of(path)
         loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(f"{str(path)[:300]}: {error.strerror}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    except (AttributeError, LookupError, TypeError) as error:  # of yaml, for a tag that its value does not fit
+        raise ConfigError(f"{path}: not valid YAML ({type(error).__name__}: {error})") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep") from None
+    except AssertionError:  # of omegaconf, for a quoted text and nothing else
+        loaded = None
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return loaded, lines

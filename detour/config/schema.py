@@ -180,7 +180,8 @@ class LoggingConfig:
     """Where the numbers go, besides metrics.jsonl in the run folder.
 
     Attributes:
-        wandb_project: Weights & Biases project; null for none. Without a key it logs offline into the run folder.
+        wandb_project: Weights & Biases project; null for none. Without a key or an answer it logs offline into
+            the run folder.
         wandb_entity: Team or user there.
         progress_bar: Draw a progress bar on the terminal.
     """

@@ -5,7 +5,6 @@ Killed at any moment, the same command goes on from the parts that are finished;
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from detour.corpus.show import refuse_nothing_left, show
 from detour.corpus.text import HARMLESS, sha256_of
 from detour.corpus.workers import Workers
 from detour.errors import ConfigError, DataError, DetourError
+from detour.files import naming, try_lock
 from detour.redact import redacted
 
 WORK = ".work"
@@ -234,10 +234,10 @@ def _alone(out: Path) -> Iterator[None]:
     """Refuses a second preparation of the same folder while one runs; the system drops the lock with the process."""
     lock = out.with_name(f".{out.name}.lock")
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"{out}: is being prepared by another process") from None
+        with naming(lock, DataError):
+            held = try_lock(file)
+        if not held:
+            raise DataError(f"{out}: is being prepared by another process")
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -144,10 +145,8 @@ def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
 def rows_that_fit(run: RunConfig, *, gigabytes: float) -> int:
     """Most rows a micro-batch by `memory`, with a tenth and 2 GB left for libraries and the allocator; 0 if not one."""
     room = 0.9 * gigabytes * 1e9 - 2e9
-    rows = 0
-    while rows < run.data.global_batch_size and memory(run, rows=rows + 1)[1].total <= room:
-        rows += 1
-    return rows
+    rows = range(1, run.data.global_batch_size + 1)
+    return bisect_right(rows, room, key=lambda rows: memory(run, rows=rows)[1].total)
 
 
 def show(

@@ -81,10 +81,12 @@ class Fingerprint:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Fingerprint:
         """From `state_dict`. Raises DataError if it is no such record."""
-        try:
-            found = cls(**{**state, "marks": list(state["marks"])})
-        except (KeyError, TypeError) as error:
-            raise DataError(f"fingerprint: not a record of one: {error}") from None
+        kinds = {"digest": str, "batches": int, "rows": int, "stride": int, "marks": list}
+        if not isinstance(state, Mapping) or {key: type(value) for key, value in state.items()} != kinds:
+            raise DataError(f"fingerprint: not a record of one: {str(state)[:200]}")
+        if not all(isinstance(mark, str) for mark in state["marks"]) or state["stride"] < 1 or state["batches"] < 0:
+            raise DataError(f"fingerprint: not a record of one: {str(state)[:200]}")
+        found = cls(**{**state, "marks": list(state["marks"])})
         if found.batches // found.stride != len(found.marks):
             raise DataError(f"fingerprint: {len(found.marks)} marks, expected {found.batches // found.stride}")
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -23,9 +22,11 @@ from detour.batch import Batch
 from detour.data.manifest import ShardManifest
 from detour.data.remote import RemoteStream, fetch_metadata
 from detour.data.shards import verify_rows
+from detour.data.shared_memory import mark, sweep
 from detour.data.stream import RowDataset
 from detour.data.stream_spec import StreamSpec
 from detour.errors import DataError
+from detour.files import naming, try_lock
 
 ATTEMPTS = 10
 LOCK_SECONDS = 30.0
@@ -151,10 +152,13 @@ def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: li
     """
     for _ in range(ATTEMPTS):
         try:
-            with _in_turn(), ExitStack() as locks:
+            with _in_turn() as has_turn, ExitStack() as locks:
+                if has_turn:
+                    sweep()
                 for cache in caches if os.environ.get("LOCAL_RANK", "0") == "0" else []:
                     _lock_cache(cache, locks)
                 dataset = make()
+                mark(dataset)
                 weakref.finalize(dataset, locks.pop_all().close)
                 return dataset
         except FileExistsError as error:  # another run began between looking for a free number and taking it
@@ -174,9 +178,9 @@ def _lock_cache(cache: str, locks: ExitStack) -> None:
     will say so.
     """
     file = open(os.path.join(cache, ".lock"), "ab")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    with naming(cache, DataError):
+        held = try_lock(file)
+    if not held:
         file.close()
         return
     locks.enter_context(file)
@@ -192,27 +196,27 @@ def _lock_cache(cache: str, locks: ExitStack) -> None:
 
 
 @contextmanager
-def _in_turn() -> Iterator[None]:
+def _in_turn() -> Iterator[bool]:
     """Lets the runs of one user on one machine claim shared memory one after another: streaming looks for a free number
     and takes it in two steps, between which another run's first process may come. Collective where processes are joined.
 
     After LOCK_SECONDS it goes on without its turn: a run that hangs must not keep others from starting.
+
+    Yields:
+        Whether this process is its machine's first and has its turn.
     """
+    has_turn = False
     with ExitStack() as stack:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             # others may write there too: a link of theirs is not followed
             descriptor = os.open(f"/dev/shm/detour-{os.getuid()}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             file = stack.enter_context(os.fdopen(descriptor, "w"))
             deadline = time.monotonic() + LOCK_SECONDS
-            while time.monotonic() < deadline:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(0.02)
+            while not (has_turn := try_lock(file)) and time.monotonic() < deadline:
+                time.sleep(0.02)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.barrier()  # the others begin to look when the first process has its turn
-        yield
+        yield has_turn
 
 
 def _ignore_sigterm(worker: int) -> None:

@@ -192,6 +192,8 @@ def verify_rows(
             f"{folder}: made with tokenizer '{found.name}' ({found.sha256[:12]}), not {str(vocab_fingerprint)[:12]}"
         )
     for shard, samples in zip(manifest.shards, check_index(folder, manifest), strict=True):
+        if is_cache and (folder / shard.file).is_symlink():  # what is fetched would be written through it
+            raise DataError(f"{folder / shard.file}: is a symbolic link, expected a file of this cache itself")
         if is_cache and not (folder / shard.file).exists():
             continue
         try:
@@ -224,7 +226,7 @@ def check_index(folder: Path, manifest: ShardManifest) -> list[int]:
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not an MDS index: {error!r}") from None
     for name in names:
-        _check_inside(folder, name)
+        _check_name(folder, name)
     known = [shard.file for shard in manifest.shards]
     if version != 2 or names != known:
         raise DataError(f"{path}: version {version} with shards {names[:3]}..., expected version 2 with {known[:3]}...")
@@ -235,10 +237,9 @@ def check_index(folder: Path, manifest: ShardManifest) -> list[int]:
     return [shard["samples"] for shard in shards]
 
 
-def _check_inside(folder: Path, name: Any) -> None:
+def _check_name(folder: Path, name: Any) -> None:
     # only what the writer calls its shards: index and manifest lie in the same folder, and bad shards are deleted
-    plain = isinstance(name, str) and re.fullmatch(r"shard\.[0-9]{5,}\.mds", name)
-    if not plain or (folder / name).resolve().parent != folder.resolve():
+    if not (isinstance(name, str) and re.fullmatch(r"shard\.[0-9]{5,}\.mds", name)):
         raise DataError(f"{folder / INDEX}: shard name {name!r}, expected one as 'shard.00000.mds', in this folder")
 
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, PreTrainedModel
 from detour.corpus.text import sha256_of
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ConfigError, ModelError
+from detour.names import fault_of_name
 
 READ = ["*.json", "*.safetensors", "*.txt", "*.model"]  # configuration, weights, tokenizer; nothing that is unpickled
 CARDS = ("README.md", "trainer_state.json")  # of no effect on a score
@@ -50,9 +51,11 @@ def resolve(given: Sequence[str]) -> list[Model]:
     for text in given:
         name, equals, place = text.partition("=")
         place = place if equals else text
-        name = name if equals else Path(place).resolve().name if Path(place).is_dir() else place.rsplit("/", 1)[-1]
-        if not name or any(sign in name for sign in "/\\\0") or name.startswith("."):
-            raise ConfigError(f"model '{text}': '{name}' cannot be a name; give one as name={place}")
+        if not equals:
+            local = Path(place).expanduser()
+            name = local.resolve().name if local.is_dir() else place.rsplit("/", 1)[-1]
+        if fault := fault_of_name(name):
+            raise ConfigError(f"model '{text}': the name {name[:80]!r} {fault}; give another as name={place}")
         if name in models:
             raise ConfigError(f"model '{text}': '{name}' is another one's name too; tell them apart as name={place}")
         folder = _fetch(place)
@@ -103,8 +106,8 @@ def takes_types(model: nn.Module) -> bool:
 
 
 def _fetch(place: str) -> Path:
-    if Path(place).is_dir():
-        return Path(place)
+    if (folder := Path(place).expanduser()).is_dir():  # shells leave the ~ of name=~/folder as it is
+        return folder
     try:
         return Path(snapshot_download(place, allow_patterns=READ))
     except Exception as error:  # the hub's client raises many kinds, all of which mean the same here

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.data.dataset import Dataset, load_dataset
 from detour.evaluation.data.task import Task
+from detour.evaluation.records import fault_of_record
+from detour.redact import redacted
 from detour.training.run_folder import environment
 
 if TYPE_CHECKING:
     from detour.evaluation.models import Model
 
 FORMAT = 1
-RECORD = ("model", "task", "data", "seed", "outcome", "environment")
 PROSE = ("source", "license", "credentials", "note")  # keys of a task that no score depends on
 PACKAGES = ("accelerate", "scikit-learn", "scipy", "seqeval", "tokenizers")
 COLUMNS: tuple[str, ...] = (
@@ -49,13 +50,16 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its score, apart from versions and machine; its record begins with this."""
-        return {
+        """What decides its score, apart from versions and machine; its record begins with this.
+
+        Without secrets: what came from the environment goes by its variable.
+        """
+        return redacted({
             "model": {"name": self.model.name, "sha256": self.model.sha256},
             "task": task_record(self.task),
             "data": {"sha256": self.data.sha256, "counts": self.data.counts, "labels": self.data.labels},
             "seed": self.seed,
-        }
+        })  # fmt: skip
 
 
 def task_record(task: Task) -> dict[str, Any]:
@@ -205,18 +209,19 @@ def read_records(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """One cell's record. Raises DataError if it is damaged or of another format."""
+    """One cell's record. Raises DataError if it is damaged, of another format, or of another cell than its place says."""
+    again = "remove it to have the cell done again"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        form, absent = record["format"], [key for key in RECORD if key not in record]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a record ({error}); remove it to have the cell done again"
-        ) from error
-    if form != FORMAT:
-        raise DataError(f"{path}: format {form}, expected {FORMAT}")
-    if absent:
-        raise DataError(f"{path}: no '{absent[0]}' in it; remove it to have the cell done again")
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as a record ({error}); {again}") from error
+    if isinstance(record, dict) and record.get("format", FORMAT) != FORMAT:
+        raise DataError(f"{path}: format {str(record['format'])[:60]}, expected {FORMAT}")
+    if fault := fault_of_record(record):
+        raise DataError(f"{path}: {fault}; {again}")
+    names = (record["model"]["name"], record["task"]["name"], f"seed{record['seed']}.json")
+    if names != path.parts[-3:]:
+        raise DataError(f"{path}: is of {' / '.join(names)}, another cell than its place says; {again}")
     return record
 
 

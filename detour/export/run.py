@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from detour.config.load import from_environment
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import CheckpointError, ConfigError, ModelError
@@ -31,11 +33,11 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
 
     Raises:
         CheckpointError: No such run, no whole checkpoint, or none at that token count.
-        ModelError: ``out`` is not empty, the tokenizer is not the run's, the reloaded logits differ, or one of
-            the classes that the card names fails.
+        ModelError: ``out`` is not empty or cannot be written, the tokenizer is not the run's, the reloaded logits differ, or
+            one of the classes that the card names fails.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ModelError(f"{out}: exists and is not empty")
+    out = out.expanduser().resolve()  # "." has no name of its own
+    _refuse_full(out)
     checkpoint = choose_checkpoint(run_folder / "checkpoints", tokens)
     state = checkpoint.state()
     with checkpoint.translate_errors():
@@ -50,15 +52,24 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     with checkpoint.translate_errors():
         card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, ledger=ledger)
     aside = out.with_name(f".writing-{out.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card, start=start)
-    difference = hf.reload_difference(aside, arch=arch, weights=weights)
-    if not difference < TOLERANCE:
-        raise ModelError(f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}")
-    check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
-    if out.exists():
-        out.rmdir()
-    aside.rename(out)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card, start=start)
+        difference = hf.reload_difference(aside, arch=arch, weights=weights)
+        if not difference < TOLERANCE:
+            raise ModelError(
+                f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}"
+            )
+        check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
+        if out.exists():  # an empty folder, which may be the one that a shell stands in, or a mounted disk
+            for file in sorted(aside.iterdir()):
+                shutil.move(file, out / file.name)
+            aside.rmdir()
+        else:
+            aside.rename(out)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise ModelError(f"{out}: cannot be written: {error}") from error
     log.info(
         "%s: token %s of %s; logits in transformers differ by %.1e",
         out,
@@ -79,6 +90,15 @@ def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:
     except (ModelError, ConfigError) as error:
         log.warning("the start model's config.json is not carried over: %s", error)
         return None
+
+
+def _refuse_full(out: Path) -> None:
+    """Raises ModelError unless there is nothing at the path, or an empty folder."""
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise ModelError(f"{out}: exists and is not empty")
+    except OSError as error:
+        raise ModelError(f"{out}: cannot be written: {error}") from error
 
 
 def choose_checkpoint(folder: Path, tokens: int | None = None) -> checkpoints.Checkpoint:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from composer.core import Algorithm, Event, State
 from composer.loggers import Logger
-from torch import Tensor
+from torch import Tensor, nn
 
 from detour.phase_clock import PhaseClock, StepSettings
 from detour.training.callbacks.step_guard import StepGuard
@@ -41,7 +42,25 @@ class PhaseSwitch(Algorithm):
         return {"phase_of_last_batch": self._phase_of_last_batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._phase_of_last_batch = state["phase_of_last_batch"]
+        last, count = state["phase_of_last_batch"], len(self.clock.phases.phases)
+        if last is not None and not (type(last) is int and 0 <= last < count):
+            raise ValueError(f"phase_of_last_batch is {last!r}, expected an index of {count} phases")
+        self._phase_of_last_batch = last
+
+    def touched(self, steps: Sequence[int]) -> set[nn.Parameter]:
+        """Parameters that the optimizer has moments of: those changed by a step since the last reset.
+
+        Args:
+            steps: Optimizer steps so far, per phase.
+        """
+        last = -1 if self._phase_of_last_batch is None else self._phase_of_last_batch
+        begun = self.clock.phases.phases[: last + 1]
+        reset = max((i for i, phase in enumerate(begun) if i and phase.optimizer_state == "reset"), default=0)
+        found: set[nn.Parameter] = set()
+        for phase, count in list(zip(begun, steps, strict=False))[reset:]:
+            if count:
+                found |= set(self.gate.encoder.parameters()) - set(self.gate.frozen_parameters(phase.freeze))
+        return found
 
     def match(self, event: Event, state: State) -> bool:
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)

@@ -179,13 +179,34 @@ def test_a_shard_name_that_leads_elsewhere_is_refused(write_rows, name):
     refused(folder, "expected one as 'shard.00000.mds'")
 
 
-@pytest.mark.faults(8, "a link that leads out of the folder")
-def test_a_link_that_leads_out_of_the_folder_is_refused(write_rows, tmp_path):
+@pytest.mark.faults(8, "a link in a cache that leads out of it: refused, and nothing is written through it")
+def test_a_link_in_a_cache_is_refused(write_rows, tmp_path):
     folder = write_rows()
-    shard = folder / "shard.00000.mds"
-    shard.rename(tmp_path / "elsewhere.mds")
-    os.symlink(tmp_path / "elsewhere.mds", shard)
-    refused(folder, "expected one as 'shard.00000.mds'")
+    shard, elsewhere = folder / "shard.00000.mds", tmp_path / "elsewhere.mds"
+    content = shard.read_bytes()
+    shard.rename(elsewhere)
+    os.symlink(elsewhere, shard)
+    with pytest.raises(DataError, match=r"shard\.00000\.mds: is a symbolic link"):
+        verify_rows(folder, hashes=True, is_cache=True)
+    assert elsewhere.read_bytes() == content
+
+
+def test_rows_behind_symbolic_links_are_read_and_hashed(write_rows, tmp_path):
+    """As git-annex, DVC and the hub's cache keep them."""
+    folder = write_rows()
+    real = tmp_path / "real"
+    folder.rename(real)
+    folder.mkdir()
+    for file in real.iterdir():
+        os.symlink(file, folder / file.name)
+    manifest = verify_rows(folder, hashes=True)
+    assert manifest.counts.rows > 0
+    shard = real / "shard.00000.mds"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match="xxh64"):
+        verify_rows(folder, hashes=True)
 
 
 @pytest.mark.faults(8, "an index with other shards, versions or numbers of rows")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import os
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
 from sklearn.metrics import accuracy_score
@@ -13,7 +17,7 @@ from typer.testing import CliRunner
 from detour.cli.main import app, main
 from detour.errors import ConfigError, DataError, ModelError
 from detour.evaluation import suite
-from detour.evaluation.data.task import load_suite
+from detour.evaluation.data.task import load_suite, load_task
 from detour.evaluation.finetune import finetune as training
 from detour.evaluation.finetune.finetune import Outcome
 from detour.evaluation.models import folder_hash, resolve
@@ -156,7 +160,7 @@ def test_a_damaged_record_is_named(cells, trained, tmp_path):
     with pytest.raises(DataError, match=r"seed0\.json: cannot be read as a record"):
         suite.unfinished(cells, tmp_path / "out")
     cells[0].path(tmp_path / "out").write_text('{"format": 1, "model": {}}')
-    with pytest.raises(DataError, match=r"seed0\.json: no 'task' in it"):
+    with pytest.raises(DataError, match=r"seed0\.json: model\.name: Field required; remove it"):
         suite.unfinished(cells, tmp_path / "out")
 
 
@@ -183,7 +187,7 @@ def test_models_are_told_apart_by_their_files(encoder, tmp_path):
     assert [model.name for model in named] == ["a", "second"]
     with pytest.raises(ConfigError, match="'a' is another one's name too"):
         resolve([str(tmp_path / "a"), str(tmp_path / "a")])
-    with pytest.raises(ConfigError, match="cannot be a name"):
+    with pytest.raises(ConfigError, match=r"the name '\.\./up' holds '/'"):
         resolve([f"../up={tmp_path / 'a'}"])
 
 
@@ -223,6 +227,86 @@ def test_the_command_line_from_folders_to_tables(encoder, write_task, made, data
         kept = [id for id in labels if id in said["ids"]]
         assert record["outcome"]["test"]["accuracy"] == accuracy_score([labels[id] for id in kept], said["predictions"])
     assert {path.suffix for path in out.glob("forest_detour.*")} == {".png", ".svg"}
+
+
+def test_what_comes_from_the_environment_is_in_nothing_that_an_evaluation_leaves(
+    encoder, trained, made, write_task, data_root, tmp_path, monkeypatch, capsys
+):
+    """Secret and place stand where a task may name them; the data has no ids, which would be made of its place."""
+    records = {s: [{k: v for k, v in r.items() if k != "id"} for r in rs] for s, rs in made.classification().items()}
+    place, secret = "the-home-of-a-project", "hf_" + "Zz9Yy8" * 5
+    monkeypatch.setenv("DETOUR_TEST_PLACE", place)
+    monkeypatch.setenv("COLUMNS", "500")  # so that no cell of a table is wrapped
+    (data_root / place).mkdir(parents=True)
+    source = {"kind": "local", "options": {"path": "${oc.env:DETOUR_TEST_PLACE}/mine"}}
+    told = "see ${oc.env:DETOUR_TEST_PLACE}, " + secret
+    path = write_task("mine", "classification", records, source=source, note=told, license=told, credentials=told)
+    (data_root / "mine").rename(data_root / place / "mine")
+    call = ["eval", f"m={encoder}", "--task", str(path), "--data", str(data_root), "--out", str(tmp_path / "out")]
+    for _ in range(2):  # what is recorded compares equal with what is configured
+        with pytest.raises(SystemExit) as exit:
+            main([*call, "--seeds", "1"])
+        assert exit.value.code == 0
+    assert len(trained) == 1
+    suite_file = tmp_path / "suite.yaml"
+    suite_file.write_text("tasks: [mine.yaml]\n")
+    with pytest.raises(SystemExit):
+        main(["tasks", "--suite", str(suite_file), "--check", "--data", str(data_root / "absent")])
+    said = "".join(capsys.readouterr())
+    assert "see ${oc.env:DETOUR_TEST_PLACE}, [hidden]" in " ".join(said.split()), said
+    texts = {path: path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert len(texts) == 8
+    for text in (*texts.values(), said):
+        assert secret not in text
+        assert place not in text
+    assert "see ${oc.env:DETOUR_TEST_PLACE}" in texts[tmp_path / "out" / "summary.md"]
+    path.write_text(path.read_text().replace("name: mine", "name: ${oc.env:DETOUR_TEST_PLACE}"))
+    with pytest.raises(ConfigError, match="name: holds a secret or a value of the environment"):
+        load_task(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of threads of torch, which the child does not use
+def test_an_evaluation_that_is_killed_at_any_moment_goes_on_to_the_same_results(cells, trained, tmp_path):
+    """SIGKILL at the first step of writing, at the second of the next start, and so on, until all cells are done."""
+    whole = suite.run(cells, tmp_path / "whole")
+    out, kills = tmp_path / "out", 0
+    while True:
+        child = os.fork()
+        if not child:
+            _die_at_step(kills + 1)
+            suite.run(cells, out)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        for path in out.glob("cells/*/*/*.json"):
+            json.loads(path.read_text())
+        if not status:
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        kills += 1
+    assert kills > 10
+    assert suite.unfinished(cells, out) == []
+    assert suite.collect(out) == whole
+    assert (out / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+
+
+def _die_at_step(last: int) -> None:
+    """From now on each half of a file written and each file put in its place counts; SIGKILL instead of the last."""
+    write, replace, left = Path.write_text, Path.replace, itertools.count(last - 1, -1)
+
+    def step():
+        if not next(left):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def write_in_two(path, text, **options):
+        write(path, text[: len(text) // 2], **options)
+        step()
+        return write(path, text, **options)
+
+    def replace_or_die(path, target):
+        step()
+        return replace(path, target)
+
+    Path.write_text, Path.replace = write_in_two, replace_or_die  # type: ignore[method-assign]
 
 
 def test_wrong_calls_are_one_line(encoder, tmp_path, capsys):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from detour.errors import CheckpointError
+from detour.build import train
+from detour.errors import CheckpointError, ModelError
 from detour.export.run import export_run
+from detour.models.modernbert import hf
 from detour.training.checkpoints import files
+from detour.training.run_folder import RunFolder
 
 
 def test_a_checkpoint_that_holds_no_run_is_refused_at_the_export(tmp_path):
@@ -15,3 +20,29 @@ def test_a_checkpoint_that_holds_no_run_is_refused_at_the_export(tmp_path):
     with pytest.raises(CheckpointError, match="does not hold what a checkpoint of this version holds"):
         export_run(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_goes_to_any_empty_place_and_says_why_it_cannot_go_to_others(tiny_run, tmp_path, monkeypatch):
+    run = tiny_run(phases=[{"name": "p", "objective": "mlm", "tokens": 300}], data={"validation": []},
+                   schedule={"decay_phase": None, "warmup_tokens": 0})  # fmt: skip
+    train(run)
+    folder = RunFolder.of(run).path
+    (tmp_path / "file").write_text("precious")
+    for place in (tmp_path / "file", tmp_path / "file" / "encoder", tmp_path / "file" / ".." / "file"):
+        with pytest.raises(ModelError, match=r"cannot be written: .*Not a directory"):
+            export_run(folder, place)
+    assert (tmp_path / "file").read_text() == "precious"
+
+    def full(out, **parts):
+        out.mkdir()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hf, "write_folder", full)
+        with pytest.raises(ModelError, match=r"encoder: cannot be written: .*No space left on device"):
+            export_run(folder, tmp_path / "encoder")
+    assert not [path.name for path in tmp_path.iterdir() if "encoder" in path.name]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_run(folder, Path("./encoder/"))
+    assert (tmp_path / "here" / "encoder" / "model.safetensors").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import pathlib
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from detour.data.stream import RowDataset
+from detour.training import wandb_logger
 from detour.training.callbacks.step_guard import StepGuard
 from detour.training.checkpoints import files
 from detour.training.composer_model import DetourModel
@@ -104,7 +106,7 @@ def kill_in_save(nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
 
-    for owner, name in [(files, "save_file"), (files, "_flush"), (files, "_remove"), (os, "replace")]:
+    for owner, name in [(files, "save_file"), (files, "_flush"), (files, "_set_aside"), (os, "replace")]:
         _wrap(owner, name, count)
 
 
@@ -246,3 +248,26 @@ def lose_shards(batch: int, folder: str) -> None:
                 shard.write_bytes(b"")
 
     _wrap(StepGuard, "after_loss", after_loss)
+
+
+def failing_locks(folder: str, number: int) -> None:
+    """Files under a folder cannot be locked, as on a network disk without locks."""
+
+    def flock(original: Callable, file: Any, how: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}")
+        if name.startswith(folder):
+            raise OSError(number, os.strerror(number))
+        original(file, how)
+
+    _wrap(fcntl, "flock", flock)
+
+
+def impatient_wandb(reach_seconds: float, init_seconds: float) -> None:
+    """Weights & Biases is waited for only so long."""
+    wandb_logger.REACH_SECONDS, wandb_logger.INIT_SECONDS = reach_seconds, init_seconds
+
+
+def few_descriptors(limit: int) -> None:
+    """So many files may be open, beside those that are."""
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))

@@ -48,7 +48,7 @@ class StepReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step(ABC):  # noqa: B024
+class Step(ABC):  # noqa: B024, its two kinds have the methods
     """One thing done to documents. Subclass `DocumentStep` or `CorpusStep` as a frozen dataclass: fields are options."""
 
     def prepare(self, folder: Path) -> dict[str, Any]:

@@ -62,15 +62,27 @@ def load_dataset(task: Task, root: Path) -> Dataset:
     if len(set(ids)) < len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
         raise DataError(f"task '{task.name}': two examples are called '{twice}'")
+    for example in (example for examples in splits.values() for example in examples):
+        _refuse_half_pairs(example, task)
     labels = _labels(task, splits, declared)
     splits = {split: _limited(examples, getattr(task.limit, split)) for split, examples in splits.items()}
     return Dataset(splits=splits, labels=labels, sha256=_hash(splits, labels))
 
 
+def _refuse_half_pairs(example: Example, task: Task) -> None:
+    """JSON may spell half a surrogate pair, which no tokenizer and no file takes. Raises DataError."""
+    target = example.target if isinstance(example.target, tuple) else (example.target,)
+    try:
+        "".join(map(str, (example.id, example.group, *example.parts, *target))).encode()
+    except UnicodeEncodeError as error:
+        sign = f"U+{ord(error.object[error.start]):04X}"
+        raise DataError(f"task '{task.name}': example {example.id!r} holds a lone surrogate, {sign}") from None
+
+
 def _where_to_get(task: Task, root: Path) -> str:
     """What the description says of data that is not there."""
     folder = task.source.options.get("path")
-    if folder and any((root / folder).glob("*")):
+    if folder and any(readers.folder_of(root, folder).glob("*")):
         return ""
     if task.credentials:
         return f". It needs credentials: {task.credentials}"
@@ -139,5 +151,5 @@ def _hash(splits: Splits, labels: list[str]) -> str:
     for split in sorted(splits):
         for example in splits[split]:
             line = [split, example.id, example.parts, example.target]
-            digest.update(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            digest.update(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,7 +54,7 @@ def tag_text(text: str, spans: Iterable[Span]) -> tuple[list[str], list[str], in
     starts, ends = [word.start() for word in found], [word.end() for word in found]
     tags, lost = ["O"] * len(found), 0
     for span in sorted(spans, key=lambda span: (span.start - span.end, span)):
-        inside = [i for i in range(len(found)) if starts[i] < span.end and ends[i] > span.start]
+        inside = range(bisect_right(ends, span.start), bisect_left(starts, span.end))
         if not inside or any(tags[i] != "O" for i in inside):
             lost += 1
             continue

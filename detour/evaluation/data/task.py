@@ -11,6 +11,8 @@ from detour.config.load import read_into
 from detour.errors import ConfigError
 from detour.evaluation.data import readers
 from detour.evaluation.metrics import MEASURES
+from detour.names import fault_of_label, fault_of_name
+from detour.redact import redacted
 from detour.registry import suggestion
 
 HERE = Path(__file__).parents[1]
@@ -22,7 +24,7 @@ class SourceConfig:
     """Where the examples lie.
 
     Attributes:
-        kind: A name in `detour.evaluation.data.readers`: "local", "hub", "brat", "conll", "bioc".
+        kind: A name in `detour.evaluation.data.readers`: "local", "hub", "brat", "conll", "bioc", "pubtator".
         options: The kind's own.
     """
 
@@ -95,7 +97,7 @@ class Task:
     """One task.
 
     Attributes:
-        name: What tables call it.
+        name: What tables call it, and the name of the folder of its results.
         language: "en", "fr".
         kind: "classification" (one label; a text or a pair), "multilabel", "similarity" (a score for a pair), "ner".
         source: Where the examples lie.
@@ -205,6 +207,12 @@ def _packaged(kind: str, name: str, known: list[str]) -> Path:
 
 
 def _problems(task: Task) -> Iterator[str]:
+    if fault := fault_of_name(task.name):
+        yield f"name: {task.name[:80]!r} {fault}"
+    if redacted(task.name) != task.name:
+        yield "name: holds a secret or a value of the environment, which every result would show; write it out"
+    if fault := fault_of_label(task.language):
+        yield f"language: {task.language[:80]!r} {fault}"
     if task.kind not in MEASURES:
         yield f"kind: '{task.kind}'{suggestion(task.kind, MEASURES)}; expected one of {', '.join(MEASURES)}"
     elif task.metric not in (known := MEASURES[task.kind]):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from detour.errors import ConfigError
 from detour.options import parse
 from detour.registry import suggestion
+
+MOST = {  # far beyond any encoder, and small enough that a slip of the keyboard does not reach the allocator
+    "vocab_size": 1 << 22,
+    "hidden_size": 1 << 16,
+    "intermediate_size": 1 << 18,
+    "num_hidden_layers": 1 << 10,
+    "num_attention_heads": 1 << 10,
+    "global_attn_every_n_layers": 1 << 20,
+    "local_attention": 1 << 24,
+    "max_position_embeddings": 1 << 24,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +58,21 @@ class Architecture:
     initializer_cutoff_factor: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                     "global_attn_every_n_layers", "max_position_embeddings"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected at least 1")
+        for name, most in MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected 1 to {most:,}")
+        for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a share in [0, 1)")
+        for name in (
+            "initializer_range",
+            "initializer_cutoff_factor",
+            "norm_eps",
+            "global_rope_theta",
+            "local_rope_theta",
+        ):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a number above 0")
         if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
             raise ConfigError(
                 f"architecture: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "

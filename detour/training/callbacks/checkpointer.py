@@ -47,6 +47,7 @@ class Checkpointer(Callback):
     ) -> None:
         self.folder, self.boundaries, self.keep = folder, boundaries, keep
         self.record, self.stateful, self.stop = record, stateful, stop
+        self._told: set[str] = set()
         self.is_due = EveryTokens(interval_tokens, boundaries)
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
@@ -69,7 +70,6 @@ class Checkpointer(Callback):
                     tensors=tensors,
                     state={**plain, "run": self.record},
                 )
-                files.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=saved.tokens)
                 log.info("saved %s", saved.path)
             # the other processes wait for what comes next; not RuntimeError, as which torch tells of a loader's end anywhere
             except (OSError, SafetensorError, ValueError, TypeError, MemoryError) as error:
@@ -77,3 +77,16 @@ class Checkpointer(Callback):
         problem = dist.all_gather_object(problem)[0]
         if problem:
             raise CheckpointError(problem) from cause
+        if captured is not None:
+            self._tidy(state.timestamp.token.value)
+
+    def _tidy(self, newest: int) -> None:
+        """Deletes what is not kept. What cannot be deleted is tried again after the next save, and told once."""
+        try:
+            left = files.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=newest)
+        except OSError as error:  # the folder cannot be listed; if that lasts, the next save says so
+            left = [f"{self.folder}: {error}"]
+        for line in left:
+            if line not in self._told:
+                log.warning("cannot delete an old checkpoint now, and will try again after the next save: %s", line)
+                self._told.add(line)

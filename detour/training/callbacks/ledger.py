@@ -19,6 +19,7 @@ from detour.data.fingerprint import Fingerprint, hash_rows
 from detour.models.modernbert.architecture import Architecture
 from detour.phases import PhaseSchedule
 from detour.training.callbacks.step_guard import StepGuard
+from detour.training.checkpoints.contents import number, same_keys, whole
 
 
 @dataclass
@@ -131,6 +132,14 @@ class Ledger(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.fingerprint = Fingerprint.from_state(state["fingerprint"])
+        if not isinstance(state["entries"], list):
+            raise ValueError(f"entries is {state['entries']!r}, expected a list")
+        for entry in state["entries"]:
+            same_keys("entries", entry, asdict(self.entries[0]))
+            for key in entry.keys() - {"phase", "objective"}:
+                (number if key in ("flops", "device_seconds", "product_flops") else whole)(
+                    f"entries: {key}", entry[key]
+                )
         # phases that were added since the checkpoint keep their empty entries
         for index, saved in enumerate(state["entries"][: len(self.entries)]):
             self.entries[index] = Entry(**saved)

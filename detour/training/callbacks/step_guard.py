@@ -17,6 +17,7 @@ from torch import Tensor
 
 from detour.errors import TrainingError
 from detour.training.callbacks.jsonl import JsonlLogger
+from detour.training.checkpoints.contents import number, whole
 from detour.training.stop import StopRequest
 
 log = logging.getLogger(__name__)
@@ -151,5 +152,9 @@ class StepGuard(Callback):
         return {"losses": list(self._losses), "phase": self._phase, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for loss in state["losses"]:
+            number("losses", abs(loss))
+        whole("phase", state["phase"] or 0)
+        whole("in_a_row", state["in_a_row"])
         self._losses = deque(state["losses"], maxlen=self.window)
         self._phase, self._in_a_row = state["phase"], state["in_a_row"]

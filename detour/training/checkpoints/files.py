@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from detour.errors import CheckpointError
+from detour.errors import CheckpointError, ConfigError, DataError
+from detour.training.run_folder import check_record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+FORMAT = 1  # of a checkpoint's files; raised whenever an older version would misread them
 _NAME = re.compile(r"tokens-(\d{15})")
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -56,21 +58,27 @@ class Checkpoint:
     tokens: int
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """One of its tensor files (``model``, ``optimizer``, ``rng``), on the CPU. Raises CheckpointError."""
+        """One of its tensor files (``model``, ``optimizer``, ``rng``), on the CPU. Raises CheckpointError.
+
+        The tensors have memory of their own: as a mapping of the file they would keep a deleted checkpoint on the disk,
+        and on a network disk its folder could not be deleted. Cost: the file's size once more while it is read.
+        """
         path = self.path / f"{name}.safetensors"
         try:
-            return load_file(path)
+            return {key: tensor.clone() for key, tensor in load_file(path).items()}
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: cannot be read ({error})") from error
 
     def state(self) -> dict[str, Any]:
-        """Its plain values. Raises CheckpointError."""
+        """Its plain values. Raises CheckpointError if they are unreadable or a newer version's."""
         try:
             state = json.loads((self.path / STATE).read_text())
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{self.path / STATE}: cannot be read ({error})") from error
         if not isinstance(state, dict):
             raise CheckpointError(f"{self.path / STATE}: expected a mapping")
+        if "run" in state:
+            check_record(state["run"], self.path / STATE)
         return state
 
     @contextmanager
@@ -82,20 +90,35 @@ class Checkpoint:
         """
         try:
             yield
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        except CheckpointError:
+            raise
+        except (
+            LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, DataError, ConfigError,
+        ) as error:  # fmt: skip
             raise CheckpointError(
                 f"{self.path}: does not hold what a checkpoint of this version holds ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:300]})"
+                f"{' '.join(str(error).split())[:600]})"
             ) from error
 
     def problem(self) -> str | None:
         """What is wrong with it, hashing every file; None if nothing.
 
         Raises:
-            CheckpointError: The disk refuses to read it. That is no damage: passing it over would let a later save delete it.
+            CheckpointError: The disk refuses to read it, or a newer version wrote it. That is no damage: passing it over
+                would let a later save delete it.
         """
         try:
-            files: dict[str, dict[str, Any]] = json.loads((self.path / MANIFEST).read_text())["files"]
+            manifest = json.loads((self.path / MANIFEST).read_text())
+            if unknown := manifest.keys() - {"format", "files"}:
+                return f"{MANIFEST} has an unknown key, {min(unknown)!r}"
+            found = manifest.get("format", 1)  # there was no number at first
+            if type(found) is not int or found < 1:
+                return f"{MANIFEST} has format {found!r}"
+            if found > FORMAT:
+                raise CheckpointError(
+                    f"{self.path}: has format {found}, which a newer version of detour wrote; this one reads up to {FORMAT}"
+                )
+            files: dict[str, dict[str, Any]] = manifest["files"]
             for name, expected in files.items():
                 path = self.path / name
                 if path.parent != self.path or not path.is_file():
@@ -128,20 +151,21 @@ def write(
         state: Plain values, JSON.
     """
     final = folder / f"tokens-{tokens:015d}"
-    aside = folder / f".writing-{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = _free(final, "writing")
     aside.mkdir(parents=True)
     for name, named in tensors.items():
         save_file({key: tensor.contiguous() for key, tensor in named.items()}, aside / f"{name}.safetensors")
     (aside / STATE).write_text(json.dumps(state, indent=1))
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(aside.iterdir())}
-    (aside / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
+    (aside / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1))
     for path in [*aside.iterdir(), aside]:
         _flush(path)
-    _remove(final)
+    replaced = _set_aside(final)
     os.replace(aside, final)
     for changed in (folder, folder.parent):  # the folder itself may be new
         _flush(changed)
+    if replaced is not None:
+        _delete(replaced)
     return Checkpoint(final, tokens)
 
 
@@ -168,30 +192,59 @@ def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, []
 
 
-def prune(folder: Path, *, keep: int, boundaries: Sequence[int], newest: int) -> None:
+def prune(folder: Path, *, keep: int, boundaries: Sequence[int], newest: int) -> list[str]:
     """Removes all but the newest ``keep`` checkpoints and the first one at or past each phase boundary.
 
-    What an earlier process left half-written or half-deleted goes too.
+    What an earlier process left half-written or half-deleted goes too. This is tidying: what cannot be deleted, such as
+    a file that another machine holds open on a network disk, is tried again by the next call.
+
+    Returns:
+        A line for each folder that could not be deleted.
     """
     everything = listing(folder)
     found = [c for c in everything if c.tokens <= newest]
-    for abandoned in everything[len(found) :]:  # damaged ones that a resume passed over
-        _remove(abandoned.path)
+    unwanted = everything[len(found) :]  # damaged ones that a resume passed over
     ends = {next((c.tokens for c in found if c.tokens >= boundary), None) for boundary in boundaries}
-    for checkpoint in found[:-keep]:
-        if checkpoint.tokens not in ends:
-            _remove(checkpoint.path)
-    for left in folder.glob(".*-tokens-*"):
-        shutil.rmtree(left)
+    unwanted += [checkpoint for checkpoint in found[:-keep] if checkpoint.tokens not in ends]
+    problems = []
+    for checkpoint in unwanted:
+        try:
+            if (aside := _set_aside(checkpoint.path)) is not None:
+                _delete(aside)
+        except OSError as error:
+            problems.append(f"{checkpoint.path}: {error.strerror or error}")
+    problems += [problem for left in sorted(folder.glob(".*-tokens-*")) if (problem := _delete(left))]
+    return problems
 
 
-def _remove(path: Path) -> None:
-    """Deletes a checkpoint, if it is there; under another name, so that none is ever seen half-deleted."""
-    aside = path.with_name(f".removing-{path.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    if path.exists():
-        os.replace(path, aside)
-        shutil.rmtree(aside)
+def _free(path: Path, doing: str) -> Path:
+    """A hidden name beside a checkpoint that is not taken; what has it from an earlier process is deleted, if it can be."""
+    aside = path.with_name(f".{doing}-{path.name}")
+    number = 0
+    while os.path.lexists(aside):
+        if _delete(aside) is not None:
+            number += 1
+            aside = path.with_name(f".{doing}-{path.name}.{number}")
+    return aside
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Hides a checkpoint, if it is there, before it is deleted, so that none is ever seen half-deleted."""
+    if not path.exists():
+        return None
+    aside = _free(path, "removing")
+    os.replace(path, aside)
+    return aside
+
+
+def _delete(path: Path) -> str | None:
+    """Deletes a hidden folder as far as it can be; a line if something of it is left."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)  # the rest of it
+        return f"{path}: {error.strerror or error}" if os.path.lexists(path) else None
+    return None
 
 
 def _sha256(path: Path) -> str:

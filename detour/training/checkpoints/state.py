@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from detour.errors import CheckpointError
 from detour.models.modernbert.encoder import TIED
+from detour.training.checkpoints import contents
 from detour.training.checkpoints.files import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -60,31 +61,64 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
     return {"model": weights, "optimizer": moments, "rng": rng_tensors}, plain
 
 
-def restore(state: State, checkpoint: Checkpoint, stateful: Sequence[Stateful]) -> None:
-    """Puts everything back but the weights (the encoder was built with them) and the RNG (see `RestoreRng`).
+def restore(
+    state: State,
+    checkpoint: Checkpoint,
+    stateful: Sequence[Stateful],
+    *,
+    touched: Callable[[], set[torch.nn.Parameter]],
+) -> None:
+    """Puts everything back but the weights (the encoder was built with them) and the RNG (see `RestoreRng`). Collective.
+
+    Args:
+        state: Composer's, with a model and an optimizer that have not trained yet.
+        checkpoint: What to continue from.
+        stateful: Callbacks, each of which takes its own state back.
+        touched: Asked once these have: the parameters that an optimizer step has changed, which have moments.
 
     Raises:
-        CheckpointError: It does not hold what is needed, or does not fit the model.
+        CheckpointError: It does not hold what is needed, or does not fit the model and optimizer in names, shapes, types
+            or completeness.
     """
     with checkpoint.translate_errors():
-        _restore(state, checkpoint.state(), checkpoint.tensors("optimizer"), stateful)
+        plain = checkpoint.state()
+        known = {type(item).__name__: item for item in stateful}
+        contents.check_plain(plain, {name: item.state_dict() for name, item in known.items()})
+        for name, item in known.items():
+            item.load_state_dict(plain["callbacks"][name])
+        contents.check_counts(plain)
+        _restore_optimizer(state, plain["param_groups"], checkpoint.tensors("optimizer"), touched())
+        _restore_position(state, plain)
 
 
-def _restore(state: State, plain: dict[str, Any], moments: dict[str, Tensor], stateful: Sequence[Stateful]) -> None:
-    optimizer = _join_optimizer(moments, plain["param_groups"])
-    untouched = _without_moments(state.model, optimizer["state"])
-    for parameter in untouched:  # torch asks for the moments of every parameter that takes gradients
+def _restore_optimizer(
+    state: State, groups: list[dict[str, Any]], moments: dict[str, Tensor], touched: set[torch.nn.Parameter]
+) -> None:
+    """Compares with what the optimizer itself would hold of these parameters, and takes it only if that is the same."""
+    untouched = [parameter for parameter in state.model.parameters() if parameter not in touched]
+    for parameter in untouched:  # torch makes and asks for the moments of every parameter that takes gradients
         parameter.requires_grad_(False)
     try:
+        expected = get_optimizer_state_dict(state.model, state.optimizers[0], options=_FULL)
+        problems: list[str] = []
+        if dist.get_global_rank() == 0:
+            problems = contents.misfits((moments, groups), _split_optimizer(expected))
+        problems = dist.all_gather_object(problems)[0]
+        if problems:
+            shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+            raise ValueError(f"the optimizer's state does not fit the model: {shown}")
         set_optimizer_state_dict(
             state.model,
             state.optimizers[0],
-            optimizer,
+            _join_optimizer(moments, groups),
             options=StateDictOptions(full_state_dict=True),  # type: ignore[arg-type]
         )
     finally:
         for parameter in untouched:
             parameter.requires_grad_(True)
+
+
+def _restore_position(state: State, plain: dict[str, Any]) -> None:
     dataset, position = _dataset(state), plain["dataset"]
     timestamp = _timestamp(plain["timestamp"])
     assert state.dataloader_len is not None
@@ -93,18 +127,6 @@ def _restore(state: State, plain: dict[str, Any], moments: dict[str, Tensor], st
         position = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
     dataset.load_state_dict(position)
     state.timestamp = timestamp
-    known = {type(item).__name__: item for item in stateful}
-    for name, values in plain["callbacks"].items():
-        if name in known:
-            known[name].load_state_dict(values)
-
-
-def _without_moments(model: torch.nn.Module, moments: Mapping[str, Any]) -> list[torch.nn.Parameter]:
-    """Parameters that no step has touched yet: frozen since the first token."""
-    names: dict[torch.nn.Parameter, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):  # the tied one has two
-        names.setdefault(parameter, []).append(name.removeprefix("module."))
-    return [parameter for parameter, known in names.items() if not any(name in moments for name in known)]
 
 
 class RestoreRng(Callback):

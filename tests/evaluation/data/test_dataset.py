@@ -131,3 +131,12 @@ def test_public_tasks_hold_what_their_makers_counted(suite):
         assert data.counts == {split: said["counts"][split] for split in ("train", "dev", "test")}, task.name
         if task.kind == "ner":
             assert {label[2:] for label in data.labels[1:]} == set(said["entity_types"]), task.name
+
+
+@pytest.mark.parametrize("place", ["id", "text", "label"])
+def test_a_lone_surrogate_is_refused_before_training(place, made, write_task, data_root):
+    """JSON spells it, and no tokenizer and no file takes it."""
+    records = made.classification()
+    records["dev"][3][place] = "a\ud800"
+    with pytest.raises(DataError, match=r"holds a lone surrogate, U\+D800"):
+        load_dataset(load_task(write_task("mine", "classification", records)), data_root)

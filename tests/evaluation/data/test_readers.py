@@ -157,8 +157,8 @@ def test_a_bad_line_of_brat_is_named(line, folder, tmp_path):
 XML = """<?xml version="1.0"?><collection><document><id>d1</id>
 <passage><infon key="type">title</infon><offset>0</offset><text>A title</text></passage>
 <passage><offset>8</offset><text>{text}</text>
-<annotation id="1"><infon key="type">Dis</infon><location offset="8" length="19"/><text>.</text></annotation>
-<annotation id="2"><infon key="type">Drug</infon><location offset="34" length="7"/><text>.</text></annotation>
+<annotation id="1"><infon key="type">Dis</infon><location offset="8" length="19"/><text>Acute renal failure</text></annotation>
+<annotation id="2"><infon key="type">Drug</infon><location offset="34" length="7"/><text>aspirin</text></annotation>
 </passage></document></collection>"""
 
 

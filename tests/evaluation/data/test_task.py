@@ -72,6 +72,25 @@ def edited(path, **changes):
         ({"source": {"kind": "local", "options": {"path": "x", "columns": {"lable": "y"}}}}, "columns.lable: unknown"),
         ({"split": {"shares": [0.5, 0.4]}}, "split.shares"),
         ({"negative_label": "none"}, "negative_label: 'none'"),
+        ({"name": "../../x"}, "name: '../../x' holds '/', which would make it a path"),
+        ({"name": "a/b"}, "name: 'a/b' holds '/'"),
+        ({"name": ".."}, "name: '..' begins with a dot"),
+        ({"name": "x" * 300}, "is 300 bytes long"),
+        ({"name": "é" * 150}, "is 300 bytes long"),
+        ({"name": "a\nb"}, "name: 'a\\nb' holds the character U+000A"),
+        ({"name": " "}, "name: ' ' is empty"),
+        ({"language": ""}, "language: '' is empty"),
+        ({"labels": [{"a": 1}]}, "labels[0]: {'a': 1}, expected a single value"),
+        ({"labels": [["a"]]}, "labels[0]: ['a'], expected a single value"),
+        ({"labels": [True, False]}, "labels[0]: True stands for yes or no, expected a text; put it in quotes"),
+        ({"negative_label": False}, "negative_label: False stands for yes or no"),
+        ({"split": {"shares": [{"a": 1}]}}, "split.shares[0]: {'a': 1}, expected a single value"),
+        ({"source": {"kind": ["local"]}}, "source.kind: ['local'], expected a single value"),
+        ({"source": {"kind": "local", "options": {"path": "x", "columns": {"text": ["a"]}}}}, "columns.text: ['a']"),
+        ({"source": {"kind": "local", "options": {"path": "x", "files": {"dev": {}}}}}, "files.dev: {}, expected"),
+        ({"source": {"kind": "local", "options": []}}, "options: [] is of the wrong kind"),
+        ({"training": []}, "training: [], expected a mapping"),
+        ({"limit": {"train": [1]}}, "limit.train: [1], expected a single value"),
         ({"training": {"epochs": 0}}, "training.epochs: 0, expected at least 1"),
         ({"training": {"batch_size": 16, "micro_batch_size": 5}}, "5 does not divide"),
         ({"training": {"learning_rate": 2.0}}, "training.learning_rate: 2.0"),
@@ -98,6 +117,23 @@ def test_the_task_and_the_suite_of_the_page_can_be_read(tmp_path):
         r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page.split("A task of your own")[0], re.MULTILINE))
     ):
         assert suite in suite_names()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'0'", "0", "- a", "a", "tasks: 1", "tasks: {a: 1}", "tasks: [{a: 1}]", "tasks: [[a]]", "tasks: [true]", "tasks: null",
+        "tasks: !!int x", "tasks: !!timestamp x", "tasks: !!bool x", "tasks: !!omap [a: 1]", "tasks: !!binary x",
+        "tasks: !!set {a}", f"tasks: [{'x' * 5000}.yaml]", f"tasks: {'[' * 3000}", f"tasks: {'9' * 5000}", "tasks: ${tasks}",
+        "include: [1.5]", "include: {english: {}}", "include: english", "tasks: [bc5cdr]\ninclude:\n- a: b", '"\\x00": 1',
+    ],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_a_suite_of_another_shape_is_refused_in_one_message(text, tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"suite\.yaml|expected|no such|not one of|File name too long"):
+        load_suite(path)
 
 
 def test_unknown_names_are_refused_with_the_nearest(tmp_path):

@@ -57,6 +57,17 @@ def test_overrides_replace_fields_of_a_named_size():
         ("tiny", {"hidden_size": 126}, "must give an even whole head width"),
         ("tiny", {"causal_left_window": -1}, "causal_left_window -1 must be in \\[0, 128\\]"),
         ("tiny", {"causal_left_window": 129}, "causal_left_window 129 must be in \\[0, 128\\]"),
+        ("tiny", {"vocab_size": 2**40}, "vocab_size is 1099511627776, expected 1 to 4,194,304"),
+        ("tiny", {"num_hidden_layers": 10**8}, "num_hidden_layers is 100000000, expected 1 to 1,024"),
+        ("tiny", {"hidden_size": 2**40}, "hidden_size is 1099511627776, expected 1 to"),
+        ("tiny", {"local_attention": -2}, "local_attention is -2, expected 1 to"),
+        ("tiny", {"embedding_dropout": 1.0}, "embedding_dropout is 1.0, expected a share in \\[0, 1\\)"),
+        ("tiny", {"attention_dropout": -0.1}, "attention_dropout is -0.1, expected a share in"),
+        ("tiny", {"mlp_dropout": float("nan")}, "mlp_dropout is nan, expected a share in"),
+        ("tiny", {"initializer_range": -1.0}, "initializer_range is -1.0, expected a number above 0"),
+        ("tiny", {"initializer_cutoff_factor": 0}, "initializer_cutoff_factor is 0, expected a number above 0"),
+        ("tiny", {"norm_eps": float("inf")}, "norm_eps is inf, expected a number above 0"),
+        ("tiny", {"global_rope_theta": 0.0}, "global_rope_theta is 0.0, expected a number above 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(size, overrides, message):

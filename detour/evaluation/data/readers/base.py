@@ -7,7 +7,7 @@ import logging
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +70,13 @@ def check_keys(option: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise ConfigError(f"{option}.{key}: unknown{suggestion(key, known)}; known: {', '.join(known)}")
 
 
+def folder_of(root: Path, path: str) -> Path:
+    """Where a source's path leads: relative ones begin in the root; ``~`` is the home folder."""
+    return root.expanduser() / Path(path).expanduser()
+
+
 def existing_folder(folder: Path) -> Path:
+    """The folder. Raises DataError if there is none."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     return folder
@@ -132,7 +138,8 @@ def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], whe
             raise DataError(f"{where}: '{names[role]}' is {str(found)[:60]!r}, expected {spelt}")
         return found
 
-    id, group = str(record.get(names["id"], where)), str(record.get(names["group"]) or "")
+    given, group = record.get(names["id"]), str(record.get(names["group"]) or "")
+    id = Path(where).name if given is None else str(given)  # no folder: the data may be moved
     if kind == "ner":
         words, tags = (list(map(str, value(role, (list, tuple), "a list"))) for role in ("tokens", "tags"))
         return tagged(id, words, tags, group, where)
@@ -219,7 +226,7 @@ def tag_documents(
     left = Counter[str]()
     for document in documents:
         claims = [claim for claim in document.claims if claim.fragments]
-        text = max(_readings(document.text), key=lambda text: sum(claim.fits(text) for claim in claims))
+        text = _best_reading(document.text, claims)
         placed = [claim for claim in claims if claim.fits(text)]
         misplaced += [_misfit(claim, document.text) for claim in claims if not claim.fits(text)]
         spans = [Span(*claim.extent, claim.type) for claim in placed if not types or claim.type in types]
@@ -249,12 +256,16 @@ def tag_documents(
     return examples
 
 
-def _readings(text: str) -> Iterator[str]:
-    """The text as it is, and as it was if its line ends were converted or a byte order mark was counted as a character."""
+def _best_reading(text: str, claims: Sequence[Claim]) -> str:
+    """The text as it is, or as it was if line ends were converted or a byte order mark counts: the first most claims fit."""
     lf = text.replace("\r\n", "\n")
-    for reading in (text, lf, lf.replace("\n", "\r\n")):
-        yield reading
-        yield f" {reading}"
+    best, most = text, -1
+    for reading in (text, lf, lf.replace("\n", "\r\n"), f" {text}", f" {lf}"):
+        if (fitting := sum(claim.fits(reading) for claim in claims)) > most:
+            best, most = reading, fitting
+        if most == len(claims):
+            break
+    return best
 
 
 def _bare(text: str) -> str:

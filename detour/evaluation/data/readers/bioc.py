@@ -18,6 +18,7 @@ from detour.evaluation.data.readers.base import (
     check_fraction,
     check_keys,
     existing_folder,
+    folder_of,
     ner_only,
     read_bytes,
     read_json,
@@ -25,6 +26,7 @@ from detour.evaluation.data.readers.base import (
     tag_documents,
 )
 
+WIDEST_GAP = 10_000  # characters between two sentences of a passage; a wrong offset must not fill the memory
 FILES = {"train": "train.xml", "dev": "dev.xml", "test": "test.xml"}
 
 
@@ -58,7 +60,7 @@ class BioC(Source):
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("bioc", kind)
-        folder = existing_folder(root / self.path)
+        folder = existing_folder(folder_of(root, self.path))
         return {
             split: tag_documents(
                 self._passages(folder / name), self.types, str(folder / name), max_misplaced=self.max_misplaced
@@ -76,7 +78,7 @@ class BioC(Source):
                     parts = [passage, *(passage.get("sentences") or [])]
                     claims = [claim for part in parts for claim in self._claims(part, int(passage["offset"]), where)]
                     yield Annotated(f"{id}-{number}", id, _text_of(passage, where), claims)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"{path}: not as BioC has it: {type(error).__name__} {error}") from error
 
     def _claims(self, part: dict[str, Any], offset: int, where: str) -> Iterator[Claim]:
@@ -86,21 +88,29 @@ class BioC(Source):
             kind = annotation["infons"][self.type_key]
             if not isinstance(kind, str):
                 raise DataError(f"{where}: the {self.type_key} of an annotation is {kind!r}, expected a text")
-            covered = annotation.get("text")
+            covered = _given_text(annotation, where) or None
             yield Claim([(start, start + length) for start, length in places], kind, covered, where)
 
 
 def _text_of(passage: dict[str, Any], where: str) -> str:
-    """A passage's text, or that of its sentences, each at its offset. Raises DataError if they overlap."""
-    if passage.get("text"):
-        return passage["text"]
-    text, first = "", int(passage["offset"])
+    """A passage's text, or that of its sentences, each at its offset. Raises DataError if they overlap or lie far apart."""
+    if text := _given_text(passage, where):
+        return text
+    first = int(passage["offset"])
     for sentence in sorted(passage.get("sentences") or [], key=lambda sentence: int(sentence["offset"])):
         begin = int(sentence["offset"]) - first
-        if begin < len(text):
-            raise DataError(f"{where}: a sentence at character {begin}, where the one before it has not ended")
-        text = text.ljust(begin) + (sentence.get("text") or "")
+        if not len(text) <= begin <= len(text) + WIDEST_GAP:
+            raise DataError(f"{where}: a sentence at character {begin}, the one before it ends at {len(text)}")
+        text = text.ljust(begin) + _given_text(sentence, where)
     return text
+
+
+def _given_text(part: dict[str, Any], where: str) -> str:
+    """The text of a passage, sentence or annotation; empty where it has none. Raises DataError for other things."""
+    text = part.get("text")
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"{where}: the text is {str(text)[:60]}, expected a text")
+    return text or ""
 
 
 def _from_xml(data: bytes, path: Path) -> dict[str, Any]:

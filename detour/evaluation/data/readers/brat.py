@@ -16,6 +16,7 @@ from detour.evaluation.data.readers.base import (
     check_fraction,
     check_keys,
     existing_folder,
+    folder_of,
     lines_of,
     ner_only,
     read_text,
@@ -57,7 +58,7 @@ class Brat(Source):
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("brat", kind)
-        top, splits = existing_folder(root / self.path), {}
+        top, splits = existing_folder(folder_of(root, self.path)), {}
         for split, name in (self.folders or FOLDERS).items():
             folder = existing_folder(top / name)
             texts = _annotated(folder)

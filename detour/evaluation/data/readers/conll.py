@@ -14,6 +14,7 @@ from detour.evaluation.data.readers.base import (
     Source,
     check_keys,
     existing_folder,
+    folder_of,
     lines_of,
     ner_only,
     read_text,
@@ -57,7 +58,7 @@ class Conll(Source):
 
     def read(self, root: Path, kind: str) -> Splits:
         ner_only("conll", kind)
-        folder = existing_folder(root / self.path)
+        folder = existing_folder(folder_of(root, self.path))
         return {split: list(self._sentences(folder, name)) for split, name in (self.files or FILES).items()}
 
     def _sentences(self, folder: Path, name: str) -> Iterator[Example]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from detour.errors import DataError
 from detour.evaluation.data.examples import Splits
-from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Source, check_keys, examples_of, registry
+from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Source, check_keys, examples_of, folder_of, registry
 
 
 @registry.register("hub")
@@ -40,7 +40,7 @@ class Hub(Source):
     def read(self, root: Path, kind: str) -> Splits:
         import datasets  # takes a second, which other sources need not pay
 
-        folder = root / self.name
+        folder = folder_of(root, self.name)
         try:
             found: Any = datasets.load_dataset(
                 folder.as_posix() if folder.is_dir() else self.name, self.subset, revision=self.revision

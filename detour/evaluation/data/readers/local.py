@@ -17,6 +17,7 @@ from detour.evaluation.data.readers.base import (
     check_keys,
     examples_of,
     existing_folder,
+    folder_of,
     read_bytes,
     read_json,
     registry,
@@ -47,7 +48,7 @@ class Local(Source):
         check_keys("files", self.files, SPLITS)
 
     def read(self, root: Path, kind: str) -> Splits:
-        folder, splits = existing_folder(root / self.path), {}
+        folder, splits = existing_folder(folder_of(root, self.path)), {}
         for split in SPLITS:
             stem = self.files.get(split, split)
             found = [path for suffix in ("", ".gz", ".zst") if (path := folder / f"{stem}.jsonl{suffix}").is_file()]
@@ -60,7 +61,7 @@ class Local(Source):
         return splits
 
     def declared_labels(self, root: Path) -> list[str]:
-        path = root / self.path / "task.json"
+        path = folder_of(root, self.path) / "task.json"
         if not path.is_file():
             return []
         said = read_json(read_bytes(path), str(path))

@@ -1,0 +1,64 @@
+"""Shared memory that killed runs left: found by a lock that the system drops with the last of their processes.
+
+streaming keeps each dataset's state in ``/dev/shm/NUMBER_NAME`` and removes it when Python ends, which SIGKILL prevents.
+Nothing in these files says whether anyone still uses them. So each process that opens a dataset holds a lock on a file
+beside them, which its loader processes inherit; where the lock is free, nobody is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from streaming import StreamingDataset
+from streaming.base.constant import LOCALS, SHM_TO_CLEAN
+
+from detour.files import try_lock
+
+SHM = Path("/dev/shm")
+
+
+def mark(dataset: StreamingDataset) -> None:
+    """Marks the dataset's shared memory as used for as long as this process, or a loader process of it, lives."""
+    number = f"{dataset._shm_prefix_int:06}"
+    path = _mark_of(number)
+    # others may write there too: a link of theirs is not followed
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+    try_lock(file, shared=True)
+    content = f"{(SHM / f'{number}_{LOCALS}').stat().st_ino}\n"
+    file.truncate()
+    file.write(content)
+    file.flush()
+
+    def release(owner: int = os.getpid()) -> None:
+        if os.getpid() == owner and os.environ.get("LOCAL_RANK", "0") == "0":
+            with suppress(OSError):
+                if path.read_text() == content:  # else the number is another process's by now
+                    path.unlink()
+        file.close()
+
+    weakref.finalize(dataset, release)
+
+
+def sweep() -> None:
+    """Removes what this user's dead processes left. To be called by one process at a time.
+
+    A number may have been given anew to a program that marks nothing: its files are others, and stay.
+    """
+    for path in SHM.glob(_mark_of("*").name):
+        number = re.fullmatch(_mark_of(r"(\d{6,})").name, path.name)
+        with suppress(OSError), os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where one of them lives
+            first = SHM / f"{number[1] if number else ''}_{LOCALS}"
+            if first.exists() and f"{first.stat().st_ino}\n" == file.read():
+                for name in SHM_TO_CLEAN:
+                    first.with_name(first.name.replace(LOCALS, name)).unlink(missing_ok=True)
+            path.unlink()
+
+
+def _mark_of(number: str) -> Path:
+    return SHM / f"detour-{os.getuid()}-{number}.claim"
