@@ -24,7 +24,7 @@ from rich.console import Console
 from benchmarks import parts, step
 from benchmarks.parts import Line
 from benchmarks.step import Result, Setting
-from detour.training.run_folder import environment
+from detour.provenance import environment
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(highlight=False)

@@ -54,7 +54,7 @@ from detour.data.tokenizer import load_tokenizer, vocab_of
 from detour.models.modernbert.architecture import SIZES, Architecture
 from detour.models.modernbert.encoder import Encoder
 from detour.objectives import RowRandom
-from detour.training.run_folder import environment
+from detour.provenance import environment
 
 console = Console(highlight=False)
 

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 
+WIDTH = 160  # of tables where no terminal says: in a file they must not lose digits
 _UNBOUNDED = 10_000  # columns; more than any table needs
 
 

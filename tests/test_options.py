@@ -100,7 +100,7 @@ def test_a_key_of_an_earlier_draft_is_refused_by_its_new_name():
     class Data:
         seq_len: int
 
-    with pytest.raises(ConfigError, match="data.row_tokens: unknown key; it is now called 'seq_len'"):
+    with pytest.raises(ConfigError, match=r"data\.row_tokens: unknown key; it is now called 'seq_len'"):
         parse(Data, {"row_tokens": 8, "seq_len": 8}, prefix="data")
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from detour.console import WIDTH
+
 app = typer.Typer(name="data", help="Prepare rows, look at them, check them.", no_args_is_help=True)
-WIDTH = 160  # where no terminal says: tables in a file must not lose digits
 Root = Annotated[Path, typer.Argument(help="A folder of rows, or one that holds several.", metavar="DIR")]
 
 

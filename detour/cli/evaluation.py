@@ -49,12 +49,10 @@ def evaluate(
     baseline: Annotated[str | None, typer.Option(help="The model that the others are compared with.")] = None,
 ) -> None:
     """Fine-tune encoders on labeled tasks, several seeds each; what is done already is not done again."""
-    from transformers.utils import logging as transformers_logging
-
     from detour.evaluation import models
     from detour.evaluation import suite as suites
 
-    transformers_logging.set_verbosity_error()  # on fresh heads, which every cell has
+    models.quiet_transformers()
     tasks = chosen_tasks(suite, task, changes)
     log.info("reading %d models and %d tasks", len(model), len(tasks))
     resolved = models.resolve(model)

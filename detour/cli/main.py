@@ -67,8 +67,8 @@ def plan(
     """
     from detour.config.load import load
     from detour.cost.plan import show
-    from detour.models.modernbert.start_check import check_start
     from detour.training.match import fitted
+    from detour.training.start_check import check_start
 
     run = fitted(load(config, overrides or []))
     check_start(run)
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         refused = isinstance(error, OSError) and error.errno is not None  # else a library's, which only uses the class
-        problem = starved(error) or (reason(error) if refused else None)
+        problem = starved(error) or (reason(error) if refused else None)  # type: ignore[arg-type]
         if problem is None:
             raise
         logging.getLogger("detour").debug("where the system refused", exc_info=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import logging
 import os
 from collections import Counter
@@ -58,15 +57,6 @@ def find_files(inputs: Sequence[str | Path], report: ReadReport | None = None) -
         if passed_over and report.strict:
             raise DataError(f"{told_of(passed_over)}; name the files that are meant")
     return files
-
-
-def sha256_of(path: Path) -> str:
-    """Of the file's bytes, as they are on the disk."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def format_of(path: Path) -> str:

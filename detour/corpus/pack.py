@@ -23,11 +23,12 @@ from rich.table import Table
 from detour.corpus.document_encoder import DocumentEncoder, cut
 from detour.corpus.encoding import check_encoding
 from detour.corpus.input_files import told_of
-from detour.corpus.text import COMPRESSED, Document, ReadReport, find_files, read_documents, sha256_of
+from detour.corpus.text import COMPRESSED, Document, ReadReport, find_files, read_documents
 from detour.data.manifest import ShardManifest, Source
 from detour.data.packing import pack_rows
 from detour.data.shards import RowWriter
 from detour.errors import DataError, DetourError
+from detour.files import sha256_of
 from detour.redact import redacted
 
 

@@ -25,8 +25,9 @@ from detour.corpus.document_shards import load_documents, load_json, save_arrays
 from detour.corpus.input_files import files_under
 from detour.corpus.readers import Unit
 from detour.corpus.steps import CorpusStep, DocumentStep, Step, StepReport
-from detour.corpus.text import MAX_RECORD_BYTES, TOO_LONG, Columns, Document, ReadReport, sha256_of
+from detour.corpus.text import MAX_RECORD_BYTES, TOO_LONG, Columns, Document, ReadReport
 from detour.errors import DataError
+from detour.files import sha256_of
 
 
 class Part(NamedTuple):

@@ -28,10 +28,10 @@ from detour.corpus.readers import Unit
 from detour.corpus.revisions import apply_revisions
 from detour.corpus.rows import write_rows
 from detour.corpus.show import refuse_nothing_left, show
-from detour.corpus.text import HARMLESS, sha256_of
+from detour.corpus.text import HARMLESS
 from detour.corpus.workers import Workers
 from detour.errors import ConfigError, DataError, DetourError
-from detour.files import naming, try_lock
+from detour.files import naming, sha256_of, try_lock
 from detour.redact import redacted
 
 WORK = ".work"

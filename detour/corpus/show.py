@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from detour.cli.data import WIDTH
+from detour.console import WIDTH
 from detour.corpus.input_files import told_of
 from detour.corpus.prepared import SIDES
 from detour.errors import DataError

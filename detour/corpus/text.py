@@ -23,7 +23,6 @@ from detour.corpus.input_files import COMPRESSED as COMPRESSED
 from detour.corpus.input_files import FORMATS as FORMATS
 from detour.corpus.input_files import find_files as find_files
 from detour.corpus.input_files import format_of
-from detour.corpus.input_files import sha256_of as sha256_of
 from detour.corpus.json_values import HEAD_BYTES, RepeatedKeyError, is_one_a_line, load_json_value, spread_values
 from detour.errors import DataError, UnreachableError
 

@@ -11,11 +11,11 @@ from random import Random
 
 import numpy as np
 
-from detour.corpus.text import sha256_of
 from detour.data.manifest import MANIFEST, ShardManifest, read_json
 from detour.data.packing import pack_rows, split_document
 from detour.data.shards import INDEX, LENGTHS, check_index, check_shard, verify_rows
 from detour.errors import DataError
+from detour.files import sha256_of
 
 PREPARED = "prepared.json"  # beside the folders of a preparation
 ROW_TOKENS = (512, 1024, 8192)

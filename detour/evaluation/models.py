@@ -14,9 +14,9 @@ from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from detour.corpus.text import sha256_of
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ConfigError, ModelError
+from detour.files import sha256_of
 from detour.names import fault_of_name
 
 READ = ["*.json", "*.safetensors", "*.txt", "*.model"]  # configuration, weights, tokenizer; nothing that is unpickled
@@ -62,6 +62,13 @@ def resolve(given: Sequence[str]) -> list[Model]:
         _check(folder)
         models[name] = Model(name=name, folder=folder, sha256=folder_hash(folder))
     return list(models.values())
+
+
+def quiet_transformers() -> None:
+    """Silences transformers' warning about fresh heads, which every fine-tuning has."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
 
 
 def folder_hash(folder: Path) -> str:

@@ -19,8 +19,8 @@ from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.data.dataset import Dataset, load_dataset
 from detour.evaluation.data.task import Task
 from detour.evaluation.records import fault_of_record
+from detour.provenance import environment
 from detour.redact import redacted
-from detour.training.run_folder import environment
 
 if TYPE_CHECKING:
     from detour.evaluation.models import Model

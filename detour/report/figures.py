@@ -17,23 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, amount, plain, scientific, short
 from detour.report.metrics_log import Points, smooth, thin
-from detour.report.plotting import (
-    INK,
-    MUTED,
-    OBJECTIVE_COLORS,
-    PAPER,
-    STYLE,
-    amount,
-    color_of,
-    finish,
-    marker_of,
-    nothing_yet,
-    plain,
-    prepare,
-    scientific,
-    short,
-)
+from detour.report.plotting import color_of, finish, marker_of, nothing_yet, prepare
 from detour.report.run_history import PhaseAccount, RunRecord
 
 CHANGED = (0, (1, 1.5))  # the line where held-out losses begin to be measured otherwise

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from detour.report.plotting import GRID, INK, MUTED, OBJECTIVE_COLORS, PAPER
+from detour.plotting import GRID, INK, MUTED, OBJECTIVE_COLORS, PAPER
 
 # on a dark ground the objectives' colors need more light; the order is that of OBJECTIVE_COLORS
 _DARK_OBJECTIVES = ["#58b0f0", "#ff8a4c", "#35d0a0", "#eaa3cc", "#f5bd45", "#a6dcff", "#a9b1ba"]

@@ -6,10 +6,11 @@ import math
 from pathlib import Path
 
 from detour.errors import DataError
+from detour.plotting import OBJECTIVE_COLORS, amount, scientific
 from detour.report.figures import save_figures, smoothing_span
 from detour.report.measurement import HeldOut
 from detour.report.page import bullets, inline_svg, page, pairs, text
-from detour.report.plotting import OBJECTIVE_COLORS, amount, color_of, scientific
+from detour.report.plotting import color_of
 from detour.report.run_history import PhaseAccount, RunRecord, read_run
 
 _NONE = '<span class="none">–</span>'

@@ -6,17 +6,13 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import secrets
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import detour
 from detour import objectives
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
@@ -24,6 +20,7 @@ from detour.data.manifest import ShardManifest
 from detour.data.validation import HeldOutFolder, draw
 from detour.errors import CheckpointError, TrainingError
 from detour.files import naming, reason, try_lock
+from detour.provenance import environment
 from detour.redact import redacted
 
 if TYPE_CHECKING:
@@ -196,32 +193,6 @@ def check_record(record: Any, where: Path) -> None:
         raise CheckpointError(
             f"{where}: the run's record has format {found}, which a newer version of detour wrote; this one reads up to {FORMAT}"
         )
-
-
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit. Nothing personal, no paths, no environment variables."""
-    import torch
-
-    packages = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = None  # installed without its repository
-    return {
-        "detour": detour.__version__,
-        "commit": commit,
-        "python": platform.python_version(),
-        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
-        **{package: version(package) for package in packages},
-    }
 
 
 def write_run_files(run: RunConfig, record: Mapping[str, Any]) -> None:

@@ -99,9 +99,9 @@ class _SegmentedLogger(WandBLogger):
         if self._init_kwargs["mode"] == "online":
             try:
                 return super().init(state, logger)
-            except wandb.errors.AuthenticationError as error:
+            except wandb.errors.AuthenticationError as error:  # type: ignore[attr-defined]
                 raise ConfigError(f"logging.wandb_project: Weights & Biases refused the key: {error}") from error
-            except (wandb.errors.CommError, TimeoutError) as error:
+            except (wandb.errors.CommError, TimeoutError) as error:  # type: ignore[attr-defined]
                 first = next(iter(str(error).splitlines()), type(error).__name__)
                 log.warning("Weights & Biases: %s; logging offline into %s", first, self._init_kwargs["dir"])
             self._init_kwargs["mode"] = "offline"
@@ -110,7 +110,7 @@ class _SegmentedLogger(WandBLogger):
         self._init_kwargs |= {"id": self._offline_id, "resume": None}
         try:
             return super().init(state, logger)
-        except wandb.errors.Error as error:
+        except wandb.errors.Error as error:  # type: ignore[attr-defined]
             raise TrainingError(f"logging.wandb_project: Weights & Biases cannot start: {error}") from error
 
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
+from detour.plotting import INK
 from detour.report import figures
-from detour.report.plotting import INK
 from detour.report.run_history import read_run
 from detour.report.write import write_report
 

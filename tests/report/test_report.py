@@ -15,9 +15,9 @@ import yaml
 from matplotlib.figure import Figure
 
 from detour.errors import DataError
+from detour.plotting import OBJECTIVE_COLORS
 from detour.report import figures
 from detour.report.metrics_log import read_metrics, smooth, thin
-from detour.report.plotting import OBJECTIVE_COLORS
 from detour.report.run_history import read_run
 from detour.report.write import write_report
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from detour.evaluation.metrics import title
 from detour.evaluation.results.statistics import Comparison
-from detour.report.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, short
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, short
 
 
 def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -> list[Path]:

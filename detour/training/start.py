@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from detour.config.schema import RunConfig
 from detour.data.tokenizer import load_tokenizer
@@ -19,6 +18,9 @@ from detour.errors import DataError, ModelError
 from detour.models.modernbert import hf
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.training.checkpoints.files import Checkpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 log = logging.getLogger(__name__)
 _FREE = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",

@@ -30,7 +30,7 @@ from detour.config.schema import RunConfig
 from detour.data.tokenizer import train_bpe
 from detour.errors import DataError, ModelError
 from detour.models.modernbert import hf
-from detour.models.modernbert.start_check import check_start
+from detour.training.start_check import check_start
 
 SMALL = {
     "vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2,
