@@ -1,8 +1,8 @@
 """Runs the tests that assert what a training reached as other CPUs would: ``python scripts/cpu_settings.py [ARGUMENT...]``.
 
 Rounding differs between CPUs, and training enlarges it. Each setting below restricts the kernels of torch (ATen) or of MKL
-to an older instruction set. With each of them the tests marked ``trains`` run on one thread and on two, with three seeds. Arguments go to pytest.
-The exit code is 1 if a test fails anywhere.
+to an older instruction set. With each of them the tests marked ``trains`` run on one thread and on two, with three seeds.
+Arguments go to pytest. The exit code is 1 if a test fails anywhere.
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ def _probe(
 
     from detour.evaluation.frozen import Frozen
     from detour.evaluation.models import resolve
+    from detour.evaluation.tables import spreadsheet
 
     table = Table("model", "data", "score", "value", "of", title=f"{name} probe")
     lines = []
@@ -166,4 +167,4 @@ def _probe(
         with out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["model", "model_sha256", "probe", "data", "metric", "value", "examples", "settings"])
-            writer.writerows(lines)
+            writer.writerows([spreadsheet(value) for value in line] for line in lines)
