@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
@@ -60,6 +60,7 @@ def lines_of(build, run, width):
 
 
 @given(st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(np.nan)), min_size=1, max_size=60), st.integers(1, 30))
+@settings(deadline=None)
 def test_smoothing_is_the_exponential_moving_average_of_pandas(values, span):
     values_N = np.array(values)
     theirs = pd.Series(values_N).ewm(span=span, adjust=True, ignore_na=True).mean().to_numpy()

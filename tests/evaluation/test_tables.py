@@ -9,7 +9,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from pylatexenc.latex2text import LatexNodes2Text
@@ -147,6 +147,7 @@ def test_a_name_is_shown_as_it_is_in_markdown_and_latex(name):
 
 
 @given(SIGNS)
+@settings(deadline=None)
 def test_no_name_is_markup(name):
     rows = [row(name, name)]
     for parsed in (
@@ -158,6 +159,7 @@ def test_no_name_is_markup(name):
 
 
 @given(SIGNS)
+@settings(deadline=None)
 def test_a_name_in_a_heading_or_a_list_is_text(name):
     for before, tag in (("## ", "h2"), ("- ", "li")):
         rendered = MarkdownIt("commonmark").render(f"{before}{tables.markdown(name)}\n")
