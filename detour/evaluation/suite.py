@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.dataset import Dataset, load_dataset
 from detour.evaluation.records import fault_of_record
+from detour.evaluation.tables import spreadsheet
 from detour.evaluation.task import Task
 from detour.record import environment
 from detour.redact import redacted
@@ -167,7 +168,7 @@ def collect(out: Path) -> list[dict[str, Any]]:
     with aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(map(row_of, records))
+        writer.writerows({key: spreadsheet(value) for key, value in row_of(record).items()} for record in records)
     aside.replace(out / "results.csv")
     return records
 
