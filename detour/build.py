@@ -23,7 +23,6 @@ from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
 from detour.errors import ConfigError, DataError, StoppedError, TrainingError
 from detour.models.attention import select
 from detour.models.modernbert.encoder import TIED, Encoder
-from detour.models.modernbert.start import Start, check_tokenizer, read_start, start_record
 from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
@@ -43,6 +42,7 @@ from detour.training.match import fitted
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch, gloo_sums_gradients
 from detour.training.run_folder import RunFolder, run_record, write_run_files
+from detour.training.start import Start, check_tokenizer, read_start, start_record
 from detour.training.stop import StopRequest
 from detour.training.wandb_logger import wandb_loggers
 from detour.vocab import Vocab

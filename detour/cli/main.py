@@ -67,8 +67,8 @@ def plan(
     """
     from detour.config.load import load
     from detour.cost.plan import show
-    from detour.models.modernbert.start_check import check_start
     from detour.training.match import fitted
+    from detour.training.start_check import check_start
 
     run = fitted(load(config, overrides or []))
     check_start(run)

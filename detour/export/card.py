@@ -8,8 +8,8 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from detour.export.reload import CLASSES, PIPELINES
 from detour.markup import markdown
+from detour.models.modernbert.reload import CLASSES, PIPELINES
 
 
 def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[dict[str, Any]]) -> str:

@@ -13,9 +13,9 @@ from detour.config.load import from_environment
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
-from detour.export.reload import check_uses
 from detour.models.modernbert import hf
 from detour.models.modernbert.architecture import architecture
+from detour.models.modernbert.reload import check_uses
 from detour.training.checkpoints import files as checkpoints
 
 log = logging.getLogger(__name__)

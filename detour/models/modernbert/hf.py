@@ -16,10 +16,10 @@ from transformers import ModernBertConfig, PreTrainedTokenizerFast
 
 from detour.data.tokenizer import MODEL_INPUTS
 from detour.errors import ModelError
-from detour.export.reload import reload_difference
 from detour.models.modernbert.architecture import Architecture
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.models.modernbert.hf_config import NAMES, TOKEN_IDS, carried_keys, read_architecture, read_config
+from detour.models.modernbert.reload import reload_difference
 
 __all__ = ["expected_shapes", "fetch", "hf_config", "read_architecture", "read_config", "read_weights",
            "reload_difference", "write_folder"]  # fmt: skip

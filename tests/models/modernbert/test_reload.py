@@ -11,10 +11,10 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from detour.data.tokenizer import train_bpe
 from detour.errors import ModelError
-from detour.export.reload import CLASSES, check_uses
 from detour.models.modernbert.architecture import architecture
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.models.modernbert.hf import write_folder
+from detour.models.modernbert.reload import CLASSES, check_uses
 
 TEXT = "the patient was given aspirin for a mild fever"
 ARCH = architecture(

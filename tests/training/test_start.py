@@ -17,9 +17,9 @@ from detour.data.tokenizer import load_tokenizer, train_bpe
 from detour.errors import DataError, ModelError
 from detour.export.run import export_run
 from detour.models.modernbert.hf import read_architecture, read_weights
-from detour.models.modernbert.start import check_tokenizer, read_start
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import RunFolder
+from detour.training.start import check_tokenizer, read_start
 
 ARCHITECTURE = {
     "vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "local_attention": 16,

@@ -30,7 +30,7 @@ from detour.config.schema import RunConfig
 from detour.data.tokenizer import train_bpe
 from detour.errors import DataError, ModelError
 from detour.models.modernbert import hf
-from detour.models.modernbert.start_check import check_start
+from detour.training.start_check import check_start
 
 SMALL = {
     "vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2,
@@ -175,7 +175,7 @@ def test_planning_from_a_hub_name_loads_no_model_library(tmp_path):
     code += "except SystemExit: pass\nprint(sorted({'torch', 'transformers'} & sys.modules.keys()), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

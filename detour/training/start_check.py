@@ -31,7 +31,7 @@ def check_start(run: RunConfig) -> None:
             raise ModelError(f"model.init: {init}: no such folder")
         return
     from detour.data.tokenizer import load_tokenizer, vocab_of  # seconds: only where there is something to check
-    from detour.models.modernbert.start import check_tokenizer, read_start
+    from detour.training.start import check_tokenizer, read_start
 
     read_start(run, load=stand_ins)
     name = run.model.tokenizer or init
