@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,10 +47,20 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         clean_up()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "trains: asserts what a training reached; see scripts/cpu_settings.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tiny tensors gain nothing from more, and lose much where cores are shared."""
-    torch.set_num_threads(1)
+    """Tiny tensors gain nothing from more, and lose much where cores are shared. scripts/cpu_settings.py tries two."""
+    torch.set_num_threads(int(os.environ.get("DETOUR_TEST_THREADS", "1")))
+
+
+@pytest.fixture(scope="session")
+def test_seed() -> int:
+    """Of the data and of the draws in tests that train: 0, or what scripts/cpu_settings.py tries."""
+    return int(os.environ.get("DETOUR_TEST_SEED", "0"))
 
 
 @dataclass(frozen=True)

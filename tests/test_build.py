@@ -27,6 +27,7 @@ def losses(run) -> list[float]:
     return [line["loss/train/total"] for line in lines if "loss/train/total" in line]
 
 
+@pytest.mark.trains
 def test_bf16_trains_on_the_cpu_close_to_fp32_with_fp32_weights(tiny_run):
     exact = losses(tiny_run("fp32"))
     rough = losses(run := tiny_run("bf16", system={"precision": "bf16"}))

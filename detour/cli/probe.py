@@ -143,6 +143,7 @@ def _probe(
     from detour.console import show
     from detour.evaluation.models import resolve
     from detour.evaluation.probes.frozen import Frozen
+    from detour.evaluation.results.tables import spreadsheet
 
     table = Table("model", "data", "score", "value", "of", title=f"{name} probe")
     lines = []
@@ -169,4 +170,4 @@ def _probe(
         with out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["model", "model_sha256", "probe", "data", "metric", "value", "examples", "settings"])
-            writer.writerows(lines)
+            writer.writerows([spreadsheet(value) for value in line] for line in lines)

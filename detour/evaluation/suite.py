@@ -19,6 +19,7 @@ from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.data.dataset import Dataset, load_dataset
 from detour.evaluation.data.task import Task
 from detour.evaluation.records import fault_of_record
+from detour.evaluation.results.tables import spreadsheet
 from detour.provenance import environment
 from detour.redact import redacted
 
@@ -167,7 +168,7 @@ def collect(out: Path) -> list[dict[str, Any]]:
     with aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(map(row_of, records))
+        writer.writerows({key: spreadsheet(value) for key, value in row_of(record).items()} for record in records)
     aside.replace(out / "results.csv")
     return records
 

@@ -199,6 +199,16 @@ def test_a_document_that_holds_an_evaluation_item_goes_and_is_listed(evaluation,
     assert len(apply("decontaminate", documents[0], folder=tmp_path, paths=[str(evaluation)], items=2)[0]) == 1
 
 
+@pytest.mark.parametrize(("words_held", "kept"), [(20, 1), (21, 0), (22, 0)])
+def test_the_share_of_an_item_that_is_too_much_counts_as_too_much(evaluation, tmp_path, words_held, kept):
+    """Of 30 words there are 18 runs of 13; 21 words hold nine of them, which is the half that is given as overlap."""
+    words = json.loads(evaluation.read_text().splitlines()[0])["tokens"]
+    options = {"paths": [str(evaluation)], "overlap": 0.5}
+    steps.build("decontaminate", options).prepare(tmp_path)
+    document = doc(" ".join(words[:words_held]), "d")
+    assert len(apply("decontaminate", document, folder=tmp_path, **options)[0]) == kept
+
+
 def test_the_same_words_in_two_columns_or_tasks_are_one_item(tmp_path):
     words = sentence(random.Random(3), 30)
     for name in ("a", "b"):

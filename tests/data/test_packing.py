@@ -122,8 +122,32 @@ def test_a_piece_that_fits_no_row_is_refused(length):
         list(pack_rows([range(length)], seq_len=T, seed=0))
 
 
-def test_a_row_that_wastes_a_512th_is_closed_and_one_that_wastes_more_is_filled():
-    """Windows of 1,024 tokens keep two rows of 512 open: those with 2 free tokens, not those with 1."""
-    lengths = [511, 511, 510, 2, 1, 1]
-    rows = pack_rows([[0] * n for n in lengths], seq_len=512, seed=0, window_tokens=1024)
-    assert sorted(sorted(map(len, row)) for row in rows) == [[1, 1], [2, 510], [511], [511]]
+def test_a_row_that_wastes_one_token_in_512_waits_no_longer_and_one_that_wastes_more_does():
+    """Of 1024 tokens two may be wasted: the row of 1022 is closed with its window, that of 1021 waits for the next."""
+    lengths = [1022, 1021, 5, 2, 3]
+    rows = pack_rows([range(n) for n in lengths], seq_len=1024, seed=0, window_tokens=2048)
+    assert sorted([len(piece) for piece in row] for row in rows) == [[5, 2], [1021, 3], [1022]]
+
+
+def test_of_the_open_rows_the_emptiest_are_kept():
+    """As many as a window has rows, here two; the fuller ones are closed."""
+    lengths = [40, 41, 42, 5]  # the first three fill a window of 123 tokens, but one row
+    rows = list(pack_rows([range(n) for n in lengths], seq_len=T, seed=0, window_tokens=123))
+    assert sorted([len(piece) for piece in row] for row in rows) == [[40, 5], [41], [42]]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, T), max_size=40))
+def test_rows_are_those_of_best_fit_decreasing(lengths):
+    """One window, by the definition: the longest piece first, each into the fullest row that holds it."""
+    expected: list[list[int]] = []
+    for n in sorted(lengths, reverse=True):
+        fitting = [row for row in expected if sum(row) + n <= T]
+        if fitting:
+            max(fitting, key=sum).append(n)
+        else:
+            expected.append([n])
+    rows = pack_rows([range(n) for n in lengths], seq_len=T, seed=0)
+    assert sorted(map(len, rows)) == sorted(map(len, expected))
+    rows = pack_rows([range(n) for n in lengths], seq_len=T, seed=0)
+    assert sorted(sum(map(len, row)) for row in rows) == sorted(map(sum, expected))

@@ -1,20 +1,23 @@
-"""A random encoder of two layers, and tasks that are made on the spot."""
+"""A random encoder of two layers, one whose weights are written by hand, and tasks that are made on the spot."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
-from transformers import ModernBertConfig, ModernBertForMaskedLM
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
+from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from detour.data.tokenizer import load_tokenizer
+from detour.data.tokenizer import ROLES, load_tokenizer
 from detour.evaluation.data.task import Task, load_task
 
 FILLERS = (
@@ -34,6 +37,7 @@ FILLERS = (
     "at",
     "home",
 )
+ANSWERS = ("fever", "pain", "no", "some", "all", "acute")  # the words that decide a label in `made`
 SIZES = {"train": 96, "dev": 32, "test": 64}
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 4}
 
@@ -68,6 +72,63 @@ def encoder(corpus, tmp_path_factory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         ModernBertForMaskedLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
+    """A function that makes a tokenizer with one token for each of the given words."""
+
+    def make(words: list[str], **options) -> PreTrainedTokenizerFast:
+        special = [ROLES[role] for role in ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")]
+        vocabulary = {word: i for i, word in enumerate([*special, *words])}
+        made = Tokenizer(models.WordLevel(vocabulary, unk_token=special[0]))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        made.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B [SEP]",
+            special_tokens=[(name, vocabulary[name]) for name in special[1:3]],
+        )
+        return PreTrainedTokenizerFast(tokenizer_object=made, **ROLES, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def constructed(word_tokenizer, tmp_path_factory) -> Path:
+    """The folder of a ModernBERT whose weights are written by hand: the state of a word names the word and nothing else.
+
+    Embeddings are unit vectors and the layers add nothing, so what `made` plants in a text can be read from the states by
+    a linear layer, on every CPU. It pools the mean, since its first token knows nothing.
+    """
+    folder = tmp_path_factory.mktemp("models") / "constructed"
+    tokenizer = word_tokenizer([*FILLERS, *ANSWERS], model_max_length=256)
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        classifier_pooling="mean",
+        pad_token_id=tokenizer.pad_token_id,
+        cls_token_id=tokenizer.cls_token_id,
+        sep_token_id=tokenizer.sep_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        reference_compile=False,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ModernBertForMaskedLM(config)
+    with torch.no_grad():
+        nn.init.eye_(model.model.embeddings.tok_embeddings.weight)
+        nn.init.eye_(model.head.dense.weight)
+        for layer in model.model.layers:
+            nn.init.zeros_(layer.attn.Wo.weight)
+            nn.init.zeros_(layer.mlp.Wo.weight)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -117,47 +178,48 @@ def make_task(write_task) -> Callable[..., Task]:
 
 
 @pytest.fixture
-def made() -> SimpleNamespace:
+def made(test_seed) -> SimpleNamespace:
     """Splits of records whose answer stands in the text: a function for each kind of task."""
-    return SimpleNamespace(classification=_classification, multilabel=_multilabel, similarity=_similarity, ner=_ner)
+    makers = {"classification": _classification, "multilabel": _multilabel, "similarity": _similarity, "ner": _ner}
+    return SimpleNamespace(**{kind: partial(make, test_seed) for kind, make in makers.items()})
 
 
-def _texts(seed: int = 0, *, sizes: dict[str, int] | None = None) -> dict[str, list[tuple[str, str, random.Random]]]:
+def _texts(seed: int) -> dict[str, list[tuple[str, str, random.Random]]]:
     """Split -> (id, words that mean nothing, generator for the rest)."""
     rng = random.Random(seed)
     return {
         split: [(f"{split}-{i}", " ".join(rng.choices(FILLERS, k=6)), rng) for i in range(count)]
-        for split, count in (sizes or SIZES).items()
+        for split, count in SIZES.items()
     }
 
 
-def _classification(*, shuffled: bool = False) -> dict[str, list[dict]]:
+def _classification(seed: int, *, shuffled: bool = False) -> dict[str, list[dict]]:
     """The label is named in the text; shuffled, it is drawn apart from it."""
 
     def record(id, filler, rng):
         said, drawn = rng.choice(["fever", "pain"]), rng.choice(["fever", "pain"])
         return {"id": id, "text": f"{said} {filler}", "label": drawn if shuffled else said}
 
-    return {split: [record(*item) for item in items] for split, items in _texts().items()}
+    return {split: [record(*item) for item in items] for split, items in _texts(seed).items()}
 
 
-def _multilabel() -> dict[str, list[dict]]:
+def _multilabel(seed: int) -> dict[str, list[dict]]:
     def record(id, filler, rng):
         labels = [label for label in ("fever", "pain") if rng.random() < 0.5]
         return {"id": id, "text": f"{' '.join(labels)} {filler}", "labels": labels}
 
-    return {split: [record(*item) for item in items] for split, items in _texts().items()}
+    return {split: [record(*item) for item in items] for split, items in _texts(seed).items()}
 
 
-def _similarity() -> dict[str, list[dict]]:
+def _similarity(seed: int) -> dict[str, list[dict]]:
     def record(id, filler, rng):
         score = rng.randrange(3)
         return {"id": id, "text_a": f"{['no', 'some', 'all'][score]} {filler}", "text_b": filler, "score": score}
 
-    return {split: [record(*item) for item in items] for split, items in _texts().items()}
+    return {split: [record(*item) for item in items] for split, items in _texts(seed).items()}
 
 
-def _ner() -> dict[str, list[dict]]:
+def _ner(seed: int) -> dict[str, list[dict]]:
     def record(id, filler, rng):
         tokens, tags = [], []
         for word in filler.split():
@@ -168,4 +230,4 @@ def _ner() -> dict[str, list[dict]]:
             tags.append("O")
         return {"id": id, "tokens": tokens, "ner_tags": tags}
 
-    return {split: [record(*item) for item in items] for split, items in _texts().items()}
+    return {split: [record(*item) for item in items] for split, items in _texts(seed).items()}

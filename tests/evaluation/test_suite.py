@@ -206,6 +206,7 @@ def test_a_folder_that_is_no_model_is_refused_before_training(encoder, tmp_path)
         resolve([str(tmp_path / "m")])
 
 
+@pytest.mark.trains
 def test_the_command_line_from_folders_to_tables(encoder, write_task, made, data_root, tmp_path):
     """Really trained; the score in the table is that of the predictions beside the record."""
     path = write_task("signs", "classification", made.classification(), training={"batch_size": 32, "epochs": 1})

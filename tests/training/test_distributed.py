@@ -16,7 +16,7 @@ from detour.config.load import to_yaml
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import RunFolder
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(300)]
 REPOSITORY = Path(__file__).parents[2]
 
 

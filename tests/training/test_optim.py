@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from composer.optim import DecoupledAdamW
@@ -24,21 +25,22 @@ RATES = [PEAK * min((step + 1) / 5, (20 - step) / 10, 1) for step in range(20)] 
 
 
 def network() -> nn.Module:
+    """In double precision: Adam divides by gradients, and would make a step of what single precision rounds."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Embedding(11, 8), nn.LayerNorm(8), nn.Linear(8, 6), nn.GELU(), nn.Linear(6, 3, bias=False))
-
-
-def backward(model: nn.Module, step: int) -> None:
-    model.zero_grad()
-    ids = torch.randint(0, 11, (16,), generator=torch.Generator().manual_seed(step))
-    nn.functional.cross_entropy(model(ids), ids % 3).backward()
+    layers = nn.Sequential(
+        nn.Embedding(11, 8), nn.LayerNorm(8), nn.Linear(8, 6), nn.GELU(), nn.Linear(6, 3, bias=False)
+    )
+    return layers.double()
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    """Gradients are drawn, not computed: a path is what the optimizer makes of them and depends on nothing else."""
     for step in steps:
+        rng = np.random.default_rng(step)
         for group in optimizer.param_groups:
             group["lr"] = RATES[step]
-        backward(model, step)
+        for parameter in model.parameters():
+            parameter.grad = torch.from_numpy(rng.normal(0.3, 1.0, tuple(parameter.shape)))
         optimizer.step()
 
 
@@ -47,6 +49,7 @@ def distance(first: nn.Module, second: nn.Module) -> float:
     return max((a - b).abs().max().item() for a, b in pairs)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-5, 0.1])
 def test_adamw_walks_the_path_of_composer_s_decoupled_adamw(weight_decay):
     ours, theirs = network(), network()
@@ -57,7 +60,7 @@ def test_adamw_walks_the_path_of_composer_s_decoupled_adamw(weight_decay):
     for step in range(20):
         train(ours, optimizer, range(step, step + 1))
         train(theirs, reference, range(step, step + 1))
-        assert distance(ours, theirs) < 1e-6
+        assert distance(ours, theirs) < 1e-9
     assert distance(ours, network()) > 0.05  # they went somewhere
 
 
@@ -92,6 +95,7 @@ def test_biases_and_norms_are_spared_and_every_parameter_is_in_one_group():
     assert "model.embeddings.tok_embeddings.weight" not in spared_names
 
 
+@pytest.mark.trains
 def test_stableadamw_clips_an_update_by_its_root_mean_square():
     """A gradient a thousand times the last one moves AdamW by several rates and StableAdamW by about one (2304.13013)."""
 
@@ -109,6 +113,7 @@ def test_stableadamw_clips_an_update_by_its_root_mean_square():
     assert longest_step("stableadamw") < 0.2 * longest_step("adamw")
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("name", ["adamw", "stableadamw"])
 def test_the_state_survives_a_checkpoint_to_the_bit(name):
     """Through the functions that checkpoints use, in the middle of a run, into a fresh model and optimizer."""

@@ -77,6 +77,7 @@ def test_twins_see_the_same_rows_in_the_same_order(tiny_run):
             assert torch.equal(mine["input_ids"], theirs["input_ids"])
 
 
+@pytest.mark.trains
 def test_the_micro_batch_size_does_not_change_the_loss(tiny_run):
     def losses(name, micro):
         run = tiny_run(name, data={"micro_batch_size": micro})

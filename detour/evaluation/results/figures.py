@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -16,45 +17,59 @@ from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, short
 
 
 def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -> list[Path]:
-    """Writes ``forest_MODEL.png`` and ``.svg``: a point and a t interval a task, below them the mean over tasks.
+    """Writes ``forest_MODEL.png`` and ``.svg``; see `draw_forest`."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = draw_forest(comparison, metrics)
+        paths = [folder / f"forest_{comparison.model}.{kind}" for kind in ("png", "svg")]
+        figure.savefig(paths[0], dpi=150)
+        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    return paths
 
-    Filled points differ from zero after Holm's correction; tasks stand by the size of their difference.
+
+def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
+    """A point and a t interval for each task, in points, and below them the mean over tasks.
+
+    Filled points differ from zero after Holm's correction; tasks are sorted by their difference. An interval that ends
+    beyond the axis has an arrow there, with the value at which it ends.
     """
     tasks = sorted(comparison.tasks, key=lambda d: d.summary.mean)
     y_K = np.arange(len(tasks)) + 1.0
     means_K = 100 * np.array([d.summary.mean for d in tasks])
     ends_K2 = 100 * np.array([[d.summary.low, d.summary.high] for d in tasks])
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=(8, 1.6 + 0.32 * len(tasks)), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.axvline(0, color=INK, lw=1, zorder=1)
-        limit = reach(means_K, ends_K2, 100 * np.array([comparison.low, comparison.high]))
-        axes.set_xlim(-limit, limit)
-        for y, difference, mean, ends in zip(y_K, tasks, means_K, ends_K2, strict=True):
-            color = OBJECTIVE_COLORS[0 if mean >= 0 else 1]
-            if np.isfinite(ends).all():
-                axes.plot(ends, [y, y], color=color, lw=1.6, zorder=2)
-                for end, marker in zip(ends, "<>", strict=True):
-                    if abs(end) > limit:
-                        at = np.sign(end) * 0.99 * limit
-                        axes.plot([at], [y], marker, ms=6, color=color, lw=0, zorder=2)
-            sure = difference.p_holm < 0.05
-            axes.plot([mean], [y], "o", ms=6, color=color, mfc=color if sure else PAPER, mew=1.4, zorder=3)
-        low, mean, high = 100 * comparison.low, 100 * comparison.mean, 100 * comparison.high
-        axes.fill([low, mean, high, mean], [0, 0.22, 0, -0.22], color=INK, lw=0, zorder=3)
-        axes.axhline(0.5, color=MUTED, lw=0.8)
-        labels = [f"{short(d.task)} ({title(metrics[d.task])}, n = {d.summary.n})" for d in tasks]
-        axes.set_yticks([0.0, *y_K], ["mean over tasks", *labels])
-        axes.set_ylim(-0.6, len(tasks) + 0.6)
-        axes.grid(axis="y", visible=False)
-        axes.set_xlabel("points; 95% intervals, filled where Holm's p is below 0.05")
-        axes.set_title(f"{short(comparison.model)} minus {short(comparison.baseline)}")
-        paths = [folder / f"forest_{comparison.model}.{kind}" for kind in ("png", "svg")]
-        figure.savefig(paths[0], dpi=150)
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-    return paths
+    low, mean, high = 100 * comparison.low, 100 * comparison.mean, 100 * comparison.high
+    limit = reach(means_K, ends_K2, np.array([low, high]))
+    figure = Figure(figsize=(8, 1.6 + 0.32 * len(tasks)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.axvline(0, color=INK, lw=1, zorder=1)
+    axes.set_xlim(-limit, limit)
+    for y, difference, at, ends in zip(y_K, tasks, means_K, ends_K2, strict=True):
+        color = OBJECTIVE_COLORS[0 if at >= 0 else 1]
+        if np.isfinite(ends).all():
+            _interval(axes, y, ends, limit, color)
+        sure = difference.p_holm < 0.05
+        axes.plot([at], [y], "o", ms=6, color=color, mfc=color if sure else PAPER, mew=1.4, zorder=3)
+    axes.fill([low, mean, high, mean], [0, 0.22, 0, -0.22], color=INK, lw=0, zorder=3)
+    axes.axhline(0.5, color=MUTED, lw=0.8)
+    labels = [f"{short(d.task)} ({title(metrics[d.task])}, n = {d.summary.n})" for d in tasks]
+    axes.set_yticks([0.0, *y_K], ["mean over tasks", *labels])
+    axes.set_ylim(-0.6, len(tasks) + 0.6)
+    axes.grid(axis="y", visible=False)
+    cut = "; arrows: on to the value beside them" if np.abs(np.nan_to_num(ends_K2)).max(initial=0) > limit else ""
+    axes.set_xlabel(f"points; 95% intervals, filled where Holm's p is below 0.05{cut}")
+    axes.set_title(f"{short(comparison.model)} minus {short(comparison.baseline)}")
+    return figure
+
+
+def _interval(axes: Axes, y: float, ends_2: np.ndarray, limit: float, color: str) -> None:
+    """A line from end to end, as far as the axis goes; beyond it an arrow and the value of the end."""
+    axes.plot(ends_2.clip(-limit, limit), [y, y], color=color, lw=1.6, zorder=2)
+    for end, marker, side in zip(ends_2, "<>", ("left", "right"), strict=True):
+        if abs(end) > limit:
+            at = np.sign(end) * 0.99 * limit
+            axes.plot([at], [y], marker, ms=6, color=color, lw=0, zorder=2)
+            axes.annotate(f"{end:+.1f}", (at, y), (0, 5), textcoords="offset points", ha=side, fontsize=8, color=color)
 
 
 def reach(means_K: np.ndarray, ends_K2: np.ndarray, pooled_2: np.ndarray) -> float:

@@ -155,6 +155,37 @@ def compare(model: str, scores: Scores, baseline: str, baseline_scores: Scores, 
     )
 
 
+def clear_best(scores: Mapping[str, Scores]) -> dict[str, str]:
+    """The tasks on which one model is clearly better than every other, and that model.
+
+    Its mean difference to each other model is above `TIE`, and by the paired t tests over the seeds that both have, the
+    largest p value, after Holm's correction over tasks, is below 0.05. With two models that all have the same tasks these
+    are the significant wins and losses of `compare`.
+
+    Args:
+        scores: By model.
+    """
+    found: dict[str, tuple[str, bool, float]] = {}  # the model of the highest mean, whether it is above all, its p
+    for task in dict.fromkeys(task for tasks in scores.values() for task in tasks):
+        have = {model: tasks[task] for model, tasks in scores.items() if tasks.get(task)}
+        first = max(have, key=lambda model: float(np.mean(list(have[model].values()))))
+        shared = {m: sorted(have[first].keys() & seeds.keys()) for m, seeds in have.items() if m != first}
+        pairs = [np.array([have[first][s] - have[m][s] for s in seeds]) for m, seeds in shared.items()]
+        p_values = [paired_p(pair) for pair in pairs]
+        known = bool(pairs) and not any(map(math.isnan, p_values))
+        found[task] = (
+            first,
+            known and all(pair.mean() > TIE for pair in pairs),
+            max(p_values) if known else math.nan,
+        )
+    corrected = holm([p for *_, p in found.values()])
+    return {
+        task: model
+        for (task, (model, above, _)), p in zip(found.items(), corrected, strict=True)
+        if above and p < 1 - LEVEL
+    }
+
+
 def paired_p(differences: np.ndarray) -> float:
     """Two-sided p of the paired t test; nan for one difference, 1 where all are 0, 0 where all are one other value."""
     from scipy.stats import ttest_1samp

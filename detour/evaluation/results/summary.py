@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from detour.errors import ConfigError, DataError
 from detour.evaluation.metrics import title
 from detour.evaluation.results import tables
-from detour.evaluation.results.statistics import Comparison, compare, seeds_needed, summarize
-from detour.evaluation.results.tables import points, probability
+from detour.evaluation.results.statistics import Comparison, clear_best, compare, seeds_needed, summarize
+from detour.evaluation.results.tables import markdown, points, probability
 from detour.evaluation.suite import collect, deciding, row_of, write_whole
 from detour.registry import suggestion
 
@@ -45,12 +46,14 @@ def write_summary(out: Path, *, baseline: str | None = None) -> Path:
         )
     described = {record["task"]["name"]: record["task"] for record in records}
     metrics = {name: task["metric"] for name, task in described.items()}
+    best = clear_best(scores)
     rows = [
         tables.Row(
             task=name,
             language=task["language"],
             metric=task["metric"],
             summaries={m: summarize(list(scores[m][name].values())) for m in models if name in scores[m]},
+            best=best.get(name),
         )
         for name, task in described.items()
     ]
@@ -107,14 +110,20 @@ def _page(
 ) -> list[str]:
     hashes = {record["model"]["name"]: record["model"]["sha256"] for record in records}
     page = ["# Scores\n", "Test scores in points, of the epoch that scored best on validation."]
-    page.append("Mean ± standard deviation over seeds [95% t interval of the mean].\n")
+    page.append(
+        "Mean ± standard deviation over seeds [95% t interval of the mean]. In bold: clearly better than every other model "
+        "(paired t tests over seeds, Holm's correction over tasks, 0.05).\n"
+    )
     page.append(tables.scores_markdown(rows, models))
     for language in dict.fromkeys(row.language for row in rows):
         page += _language_mean([row for row in rows if row.language == language], models, language)
     for comparison in comparisons:
         page += ["", *_check(comparison), "", tables.differences_markdown(comparison, metrics)]
-        page.append(f"![forest plot](forest_{comparison.model}.png)\n")
-    page += ["## What stands behind it\n", *[f"- {model}: sha256 {hashes[model]}" for model in models]]
+        page.append(f"![forest plot]({quote(f'forest_{comparison.model}.png')})\n")
+    page += [
+        "## What stands behind it\n",
+        *[f"- {markdown(model)}: sha256 {markdown(hashes[model])}" for model in models],
+    ]
     page += _remarks(records)
     return [*page, ""]
 
@@ -124,15 +133,15 @@ def _language_mean(rows: Sequence[tables.Row], models: Sequence[str], language: 
     if len(rows) < 2 or not complete:
         return []
     means = {model: sum(row.summaries[model].mean for row in rows) / len(rows) for model in complete}
-    spelt = "; ".join(f"{model} {points(mean)}" for model, mean in means.items())
+    spelt = "; ".join(f"{markdown(model)} {points(mean)}" for model, mean in means.items())
     kinds = "; ".join(dict.fromkeys(title(row.metric) for row in rows))
-    return [f"Mean over the {len(rows)} tasks in {language} (of {kinds}): {spelt}.\n"]
+    return [f"Mean over the {len(rows)} tasks in {markdown(language)} (of {kinds}): {spelt}.\n"]
 
 
 def _check(comparison: Comparison) -> list[str]:
     c = comparison
     lines = [
-        f"## {c.model} minus {c.baseline}\n",
+        f"## {markdown(c.model)} minus {markdown(c.baseline)}\n",
         f"Mean over {len(c.tasks)} tasks: {points(c.mean, sign=True)} points, 95% interval "
         f"[{points(c.low, sign=True)}, {points(c.high, sign=True)}], p = {probability(c.p)} "
         "(paired bootstrap over tasks and seeds).",
@@ -158,8 +167,8 @@ def _remarks(records: Sequence[dict[str, Any]]) -> list[str]:
     """What a reader must know of single tasks: cuts, limits, windows, inputs shorter than asked, notes of the task."""
     remarks: dict[str, None] = {}
     for record in records:
-        task, outcome, name = record["task"], record["outcome"], record["model"]["name"]
-        who = f"{task['name']}, {name}"
+        task, outcome, name = record["task"], record["outcome"], markdown(record["task"]["name"])
+        who = f"{name}, {markdown(record['model']['name'])}"
         if cut := {split: n for split, n in outcome["truncated"].items() if n}:
             spelt = ", ".join(f"{n} of {record['data']['counts'][split]} {split}" for split, n in cut.items())
             remarks[f"- {who}: texts cut at {outcome['max_length']} tokens: {spelt}"] = None
@@ -171,7 +180,7 @@ def _remarks(records: Sequence[dict[str, Any]]) -> list[str]:
             remarks[f"- {who}: {lost} words that the tokenizer leaves nothing of, predicted O"] = None
         if limits := {split: n for split, n in task["limit"].items() if n}:
             spelt = ", ".join(f"at most {n} {split}" for split, n in limits.items())
-            remarks[f"- {task['name']}: LIMITED to {spelt} examples; not comparable with published scores"] = None
+            remarks[f"- {name}: LIMITED to {spelt} examples; not comparable with published scores"] = None
         if task["note"]:
-            remarks[f"- {task['name']}: {task['note']}"] = None
+            remarks[f"- {name}: {markdown(task['note'])}"] = None
     return list(remarks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,23 +24,73 @@ class Row:
         language: Its language.
         metric: The score's name, averaging included.
         summaries: By model; a model may be absent.
+        best: The model that is clearly better than every other (`detour.evaluation.results.statistics.clear_best`), or None.
     """
 
     task: str
     language: str
     metric: str
     summaries: dict[str, Summary]
+    best: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a table is written: what makes any text harmless in a cell, and how a cell is set.
+
+    Attributes:
+        escape: From a text to one that is shown as it is.
+        bold: Around what is already escaped.
+        spread: Between a mean and its standard deviation.
+    """
+
+    escape: Callable[[str], str]
+    bold: Callable[[str], str]
+    spread: str
+
+
+def markdown(text: object) -> str:
+    """A text as Markdown (CommonMark, GitHub's tables) that is shown as it is, on one line."""
+    line = _BEGINS.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", _one_line(text).strip()))
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def latex(text: object) -> str:
+    """A text as LaTeX that is set as it is, on one line."""
+    return _one_line(text).translate(_LATEX)
+
+
+def spreadsheet(value: object) -> object:
+    """A value of a CSV file; a text that a spreadsheet would run as a formula gets an apostrophe before it (as OWASP advises)."""
+    formula = isinstance(value, str) and (value.lstrip().startswith(("=", "+", "-", "@")) or value[:1] in ("\t", "\r"))
+    return f"'{value}" if formula else value
+
+
+def _one_line(text: object) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
+# an underscore between letters is none of Markdown's, and task names are full of them
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$#!]|(?<![^\W_])_|_(?![^\W_])")
+_BEGINS = re.compile(r"^(\d*)([-+.)])(?=[-+ ]|$)")  # a list, or a line across the page
+_LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "%&#_${}"}
+    | {sign: f"${sign}$" for sign in "<>|"}  # else other signs, by the font's encoding
+    | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", NONE: "--"}
+    | {"[": "{[}", "]": "{]}"}  # after the end of a line they are its argument
+)
+MARKDOWN = Form(escape=markdown, bold="**{}**".format, spread="±")
+LATEX = Form(escape=latex, bold="\\textbf{{{}}}".format, spread="$\\pm$")
 
 
 def scores_markdown(rows: Sequence[Row], models: Sequence[str]) -> str:
-    """A line a task: mean ± standard deviation and the 95% interval of each model, the highest mean in bold if it is alone."""
-    return _markdown(["task", "metric", "seeds", *models], _score_cells(rows, models, "**{}**".format, "±"))
+    """A line a task: mean ± standard deviation and the 95% interval of each model; in bold a clear best (`Row.best`)."""
+    return _markdown(["task", "metric", "seeds", *models], _score_cells(rows, models, MARKDOWN))
 
 
 def scores_latex(rows: Sequence[Row], models: Sequence[str]) -> str:
     """The same as a booktabs table."""
-    cells = _score_cells(rows, models, "\\textbf{{{}}}".format, "$\\pm$")
-    return _latex(["task", "metric", "seeds", *models], cells)
+    return _latex(["task", "metric", "seeds", *models], _score_cells(rows, models, LATEX))
 
 
 def scores_csv(rows: Sequence[Row]) -> str:
@@ -55,12 +106,12 @@ def scores_csv(rows: Sequence[Row]) -> str:
 
 def differences_markdown(comparison: Comparison, metrics: dict[str, str]) -> str:
     """A line a task: difference in points, interval, p values, and what so many seeds can show."""
-    return _markdown(_HEADER, _difference_cells(comparison, metrics))
+    return _markdown(_HEADER, _difference_cells(comparison, metrics, MARKDOWN))
 
 
 def differences_latex(comparison: Comparison, metrics: dict[str, str]) -> str:
     """The same as a booktabs table."""
-    return _latex(_HEADER, _difference_cells(comparison, metrics))
+    return _latex(_HEADER, _difference_cells(comparison, metrics, LATEX))
 
 
 def differences_csv(comparisons: Iterable[Comparison], metrics: dict[str, str]) -> str:
@@ -88,36 +139,31 @@ def probability(p: float) -> str:
     return NONE if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _score_cells(rows: Sequence[Row], models: Sequence[str], bold: Callable[[str], str], sign: str) -> list[list[str]]:
+def _score_cells(rows: Sequence[Row], models: Sequence[str], form: Form) -> list[list[str]]:
     lines = []
     for row in rows:
-        shown = sorted((points(summary.mean) for summary in row.summaries.values()), key=float, reverse=True)
-        best = shown[0] if len(shown) > 1 and shown[0] != shown[1] else None
         cells = []
         for model in models:
             if (s := row.summaries.get(model)) is None:
-                cells.append(NONE)
+                cells.append(form.escape(NONE))
                 continue
-            mean = bold(points(s.mean)) if points(s.mean) == best else points(s.mean)
-            spread = f" {sign} {points(s.sd)} [{points(s.low)}, {points(s.high)}]"
+            mean = form.escape(points(s.mean))
+            mean = form.bold(mean) if model == row.best else mean
+            spread = f" {form.spread} {points(s.sd)} [{points(s.low)}, {points(s.high)}]"
             cells.append(mean if s.n == 1 else mean + spread)
         seeds = sorted({s.n for s in row.summaries.values()})
-        lines.append([row.task, title(row.metric), " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]]))), *cells])
+        counts = " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))
+        lines.append([form.escape(row.task), form.escape(title(row.metric)), counts, *cells])
     return lines
 
 
-def _difference_cells(comparison: Comparison, metrics: dict[str, str]) -> list[list[str]]:
+def _difference_cells(comparison: Comparison, metrics: dict[str, str], form: Form) -> list[list[str]]:
     return [
         [
-            d.task,
-            title(metrics[d.task]),
-            str(s.n),
-            points(s.mean, sign=True),
-            f"[{points(s.low, sign=True)}, {points(s.high, sign=True)}]" if s.n > 1 else NONE,
-            probability(d.p),
-            probability(d.p_holm),
-            points(d.detectable),
-            NONE if d.seeds_needed is None else str(d.seeds_needed),
+            *map(form.escape, (d.task, title(metrics[d.task]), str(s.n), points(s.mean, sign=True))),
+            f"[{points(s.low, sign=True)}, {points(s.high, sign=True)}]" if s.n > 1 else form.escape(NONE),
+            *map(form.escape, (probability(d.p), probability(d.p_holm), points(d.detectable))),
+            form.escape(NONE if d.seeds_needed is None else str(d.seeds_needed)),
         ]
         for d in comparison.tasks
         for s in [d.summary]
@@ -125,26 +171,21 @@ def _difference_cells(comparison: Comparison, metrics: dict[str, str]) -> list[l
 
 
 def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in [header, *lines]]
-    escaped.insert(1, ["---"] * len(header))
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+    """Cells are Markdown already, the header is plain text."""
+    whole = [[markdown(cell) for cell in header], ["---"] * len(header), *lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in whole)
 
 
 def _latex(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [" & ".join(map(_tex, line)) + " \\\\\n" for line in [header, *lines]]
+    """Cells are LaTeX already, the header is plain text."""
+    rows = [" & ".join(line) + " \\\\\n" for line in [[latex(cell) for cell in header], *lines]]
     columns = "ll" + "r" * (len(header) - 2)
     return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{rows[0]}\\midrule\n{''.join(rows[1:])}\\bottomrule\n\\end{{tabular}}\n"
-
-
-def _tex(cell: str) -> str:
-    for sign in "%&#_":
-        cell = cell.replace(sign, f"\\{sign}")
-    return cell.replace(NONE, "--").replace("<", "$<$")
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([["" if cell is None or cell != cell else cell for cell in line] for line in lines])
+    writer.writerows([["" if cell is None or cell != cell else spreadsheet(cell) for cell in line] for line in lines])
     return text.getvalue()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import binom
 from sklearn.metrics import accuracy_score
 from torch import nn
 from transformers import (
@@ -31,24 +31,27 @@ def outcome_of(encoder, task, root, *, seed=1):
     return finetune(encoder, task, load_dataset(task, root), seed=seed)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "similarity", "ner"])
-def test_an_answer_that_stands_in_the_text_is_learnt(kind, encoder, made, make_task, data_root):
-    task = make_task(
-        "easy", kind, getattr(made, kind)(), training={"learning_rate": 5e-3, "batch_size": 8, "epochs": 20}
-    )
-    outcome = outcome_of(encoder, task, data_root)
-    assert outcome.test[task.metric] > 0.95
+def test_an_answer_that_stands_in_the_text_is_learnt(kind, constructed, made, make_task, data_root, test_seed):
+    """From states that name the words it is a matter of a few steps, on any CPU."""
+    training = {"learning_rate": 5e-3, "batch_size": 8, "epochs": 10}
+    task = make_task("easy", kind, getattr(made, kind)(), training=training)
+    outcome = outcome_of(constructed, task, data_root, seed=test_seed)
+    assert outcome.test[task.metric] > 0.8  # 0.97 and more; chance is 0.5, of a correlation 0
     assert outcome.validation[task.metric] == max(outcome.curve)
     assert outcome.epoch == outcome.curve.index(max(outcome.curve)) + 1
 
 
-def test_drawn_labels_are_scored_at_chance(encoder, made, make_task, data_root):
+@pytest.mark.trains
+def test_drawn_labels_are_scored_at_chance(encoder, made, make_task, data_root, test_seed):
     task = make_task("drawn", "classification", made.classification(shuffled=True))
-    assert (
-        0.3 < outcome_of(encoder, task, data_root).test["accuracy"] < 0.7
-    )  # 64 throws of a coin: 3 standard deviations
+    accuracy = outcome_of(encoder, task, data_root, seed=test_seed).test["accuracy"]
+    low, high = binom.interval(1 - 1e-6, 64, 0.5)  # 64 throws of a coin
+    assert low <= 64 * accuracy <= high
 
 
+@pytest.mark.trains
 def test_the_same_seed_gives_the_same_scores_and_another_one_others(encoder, made, make_task, data_root):
     task = make_task("scores", "similarity", made.similarity(), training={"epochs": 1, "batch_size": 16})
     first, second, other = (asdict(outcome_of(encoder, task, data_root, seed=seed)) for seed in (1, 1, 2))
@@ -58,32 +61,28 @@ def test_the_same_seed_gives_the_same_scores_and_another_one_others(encoder, mad
     assert first["predictions"] != other["predictions"]
 
 
-def test_micro_batches_give_the_same_training(encoder, made, make_task, data_root):
-    """Tags are not equally many in each micro-batch, so their losses may not be averaged as if they were."""
+@pytest.mark.trains
+def test_micro_batches_give_the_same_training(encoder, made, make_task, data_root, monkeypatch):
+    """Tags are not equally many in each micro-batch, so their losses may not be averaged as if they were.
+
+    With plain gradient descent: Adam makes a whole step of a gradient that is nothing but rounding.
+    """
     splits = made.ner()
     for i, record in enumerate(splits["train"]):
         del record["tokens"][1 + i % 5 :], record["ner_tags"][1 + i % 5 :]
-    losses = []
-
-    def train(micro):
-        task = make_task("micro", "ner", splits, training={"epochs": 2, "batch_size": 16, "micro_batch_size": micro})
-        data = load_dataset(task, data_root)
-        weights = SimpleNamespace()
-        load = module.load_model
-
-        def keep(*arguments):
-            weights.model = load(*arguments)
-            return weights.model
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "load_model", keep)
-            losses.append(finetune(encoder, task, data, seed=3).test)
-        return {name: tensor.clone() for name, tensor in weights.model.named_parameters()}
-
-    whole, parts = train(0), train(4)
-    assert losses[0] == losses[1]
-    for name in whole:
-        torch.testing.assert_close(whole[name], parts[name], atol=2e-5, rtol=1e-3)
+    monkeypatch.setattr(module, "_optimizer", lambda model, task: torch.optim.SGD(model.parameters(), lr=1.0))
+    models, load = [], module.load_model
+    monkeypatch.setattr(module, "load_model", lambda *arguments: models.append(load(*arguments)) or models[-1])
+    for micro in (0, 4):
+        training = {"steps": 6, "batch_size": 16, "micro_batch_size": micro}
+        task = make_task("micro", "ner", splits, training=training)
+        finetune(encoder, task, load_dataset(task, data_root), seed=3)
+    whole, parts = (dict(model.named_parameters()) for model in models)
+    start = load_file(encoder / "model.safetensors")
+    moved = [(whole[name] - start[name]).abs().max().item() for name in start.keys() & whole.keys()]
+    apart = [(whole[name] - parts[name]).abs().max().item() for name in whole]
+    assert max(moved) > 0.05
+    assert max(apart) < 1e-4  # rounding is 1e-8, a mean over means 1e-2
 
 
 def test_training_starts_from_the_weights_of_the_folder(encoder, made, make_task, data_root):
@@ -184,7 +183,8 @@ def test_long_texts_are_cut_at_what_the_model_takes_and_counted(encoder, made, m
     assert outcome.truncated == {"train": 1, "dev": 0, "test": 1}
 
 
-def test_no_word_of_a_long_document_is_left_out(encoder, made, make_task, data_root):
+@pytest.mark.trains
+def test_no_word_of_a_long_document_is_left_out(constructed, made, make_task, data_root):
     """Documents of five windows, in which every word counts for the score."""
     splits = made.ner()
     for records in splits.values():
@@ -193,8 +193,10 @@ def test_no_word_of_a_long_document_is_left_out(encoder, made, make_task, data_r
             joined["tokens"] += record["tokens"]
             joined["ner_tags"] += record["ner_tags"]
         records[:] = [{"id": records[0]["id"], **joined}]
-    task = make_task("notes", "ner", splits, training={"learning_rate": 3e-3, "batch_size": 4, "epochs": 12})
-    outcome = outcome_of(encoder, task, data_root)
+    task = make_task(
+        "notes", "ner", splits, training={"learning_rate": 3e-3, "batch_size": 4, "epochs": 12}, max_length=64
+    )
+    outcome = outcome_of(constructed, task, data_root)
     assert outcome.windows["test"] >= 5
     assert outcome.unreadable["test"] == 0
     (tags,) = outcome.predictions

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import pearsonr
+from scipy.stats import binom, pearsonr
 from transformers import AutoModel, AutoModelForMaskedLM
 from typer.testing import CliRunner
 
@@ -35,6 +35,12 @@ def frozen(encoder):
 @pytest.fixture(scope="module")
 def speaking(encoder):
     return Frozen(encoder, masked_lm=True)
+
+
+@pytest.fixture(scope="module")
+def reading(constructed):
+    """The state of a word names the word: what a probe must find in it is known, and by which margin."""
+    return Frozen(constructed)
 
 
 def test_states_are_pooled_as_transformers_gives_them(frozen, encoder):
@@ -71,41 +77,46 @@ def test_words_have_the_states_of_their_first_tokens(frozen, encoder):
     assert not frozen.states_of_words(encoded)[1].any()
 
 
-def test_a_linear_probe_of_words_finds_entities(frozen, made, make_task, data_root, monkeypatch):
+@pytest.mark.trains
+def test_a_linear_probe_of_words_finds_entities(reading, made, make_task, data_root, monkeypatch):
     splits = made.ner()
     task = make_task("signs", "ner", splits)
     data = load_dataset(task, data_root)
-    found = linear_probe(frozen, task, data)
-    assert found.scores["span_micro_f1"] > 0.8  # "a" begins several words
+    found = linear_probe(reading, task, data)
+    assert found.scores["span_micro_f1"] == 1.0
     assert found.settings["train_words"] == sum(len(record["tokens"]) for record in splits["train"])
     with monkeypatch.context() as patch:
         patch.setattr(task_probes, "WORDS", 300)
-        assert 300 <= linear_probe(frozen, task, data).settings["train_words"] < 320
+        assert 300 <= linear_probe(reading, task, data).settings["train_words"] < 320
     for record in splits["train"]:
-        record["tokens"] = record["tokens"][::-1]  # tags stay
-    lost = linear_probe(frozen, task, load_dataset(make_task("signs", "ner", splits), data_root))
+        record["tokens"] = record["tokens"][::-1]  # tags stay, and are now of other words
+    lost = linear_probe(reading, task, load_dataset(make_task("signs", "ner", splits), data_root))
     assert lost.scores["span_micro_f1"] < 0.5
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
-def test_a_linear_probe_finds_what_the_words_say(kind, frozen, made, make_task, data_root):
-    """Random weights are enough: the mean over the states of different words differs."""
+def test_a_linear_probe_finds_what_the_words_say(kind, reading, made, make_task, data_root):
     task = make_task("easy", kind, getattr(made, kind)())
-    found = linear_probe(frozen, task, load_dataset(task, data_root))
-    assert found.scores[task.metric] > 0.95
+    found = linear_probe(reading, task, load_dataset(task, data_root))
+    assert found.scores[task.metric] > 0.85  # about 1; chance is 0.5
     assert found.examples == 64
 
 
-def test_a_linear_probe_of_drawn_labels_is_at_chance(frozen, made, make_task, data_root):
+@pytest.mark.trains
+def test_a_linear_probe_of_drawn_labels_is_at_chance(reading, made, make_task, data_root):
     task = make_task("drawn", "classification", made.classification(shuffled=True))
-    assert 0.3 < linear_probe(frozen, task, load_dataset(task, data_root)).scores["accuracy"] < 0.7
+    accuracy = linear_probe(reading, task, load_dataset(task, data_root)).scores["accuracy"]
+    low, high = binom.interval(1 - 1e-6, 64, 0.5)  # 64 throws of a coin
+    assert low <= 64 * accuracy <= high
 
 
-def test_a_label_without_examples_is_never_given(frozen, made, make_task, data_root):
+@pytest.mark.trains
+def test_a_label_without_examples_is_never_given(reading, made, make_task, data_root):
     task = make_task("rare", "multilabel", made.multilabel(), labels=["fever", "pain", "never"])
-    scores = linear_probe(frozen, task, load_dataset(task, data_root)).scores
-    assert scores["micro_f1"] > 0.95
-    assert scores["macro_f1"] == pytest.approx(2 / 3, abs=0.05)  # of the third label there is nothing to find
+    scores = linear_probe(reading, task, load_dataset(task, data_root)).scores
+    assert scores["micro_f1"] > 0.85
+    assert scores["macro_f1"] == pytest.approx(2 / 3, abs=0.1)  # of the third label there is nothing to find
 
 
 def test_similarity_is_the_cosine_of_the_pooled_states(frozen, made, make_task, data_root):
@@ -199,14 +210,6 @@ def test_a_haystack_is_as_long_as_asked_and_holds_the_fact_at_its_place(frozen, 
     where = text.index(value) / len(text)
     assert {"start": where < 0.25, "middle": 0.25 < where < 0.75, "end": where > 0.75}[place]
     assert str(needle.ROOM) in text
-
-
-def test_a_needle_that_the_states_carry_is_found_and_another_is_not(frozen):
-    """Random states tell which drug is named at all, and not in which room."""
-    (plain,) = needle_probe(frozen, "en", [96], distractors=0, train=240, test=48)
-    assert min(plain.accuracy.values()) > 0.7
-    (hidden,) = needle_probe(frozen, "en", [250], distractors=7, train=240, test=48)
-    assert max(hidden.accuracy.values()) < 0.4  # all eight drugs are in each text: chance is 0.125
 
 
 def test_needles_that_cannot_be_hidden_are_refused(frozen):
