@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from detour.plotting import INK, OBJECTIVE_COLORS
 from detour.report import figures
 from detour.report.metrics_log import Metrics, smooth
-from detour.report.plotting import INK, OBJECTIVE_COLORS
 from detour.report.run_history import PhaseAccount, RunRecord
 
 MLM, CLM = OBJECTIVE_COLORS[:2]
