@@ -13,7 +13,7 @@ from matplotlib.patches import Polygon
 
 from detour.evaluation.results.figures import draw_forest, forest_plot
 from detour.evaluation.results.statistics import Comparison, Difference, Summary
-from detour.report.plotting import OBJECTIVE_COLORS, PAPER, STYLE
+from detour.plotting import OBJECTIVE_COLORS, PAPER, STYLE
 
 
 def difference(task: str, low: float, mean: float, high: float, p_holm: float, n: int = 4) -> Difference:
