@@ -35,6 +35,8 @@ def run() -> RunRecord:
         "throughput/tokens_per_second": rng.uniform(900, 1100, COUNT),
     }
     return RunRecord(
+        held_out_options={},
+        held_out={},
         name="run",
         config_text="",
         clip_norm=2.0,

@@ -165,7 +165,7 @@ def test_a_tokenizer_of_another_vocabulary_is_told(start, tmp_path, capsys):
 def test_a_path_that_is_not_there_is_told_and_a_name_on_the_hub_is_not_looked_up(start, tmp_path, capsys, missing):
     _, run = start()
     gone = from_mapping(asdict(run) | {"model": asdict(run.model) | {"init": missing}})
-    assert f"model.init: {missing}: no such folder" in plan_error(gone, tmp_path, capsys)
+    assert f"model.init: {os.path.expanduser(missing)}: no such folder" in plan_error(gone, tmp_path, capsys)
     hub = from_mapping(asdict(run) | {"model": asdict(run.model) | {"init": "someone/some-model"}})
     check_start(hub)
 
