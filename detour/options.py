@@ -148,8 +148,15 @@ def _check_value(hint: Any, value: Any, key: str, problems: list[str]) -> None:
         problems.append(
             f"{key}: {value!r}{suggestion(str(value), choices)}; expected one of {', '.join(map(str, choices))}"
         )
+    elif get_origin(hint) is list and isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _check_value(get_args(hint)[0], item, f"{key}[{index}]", problems)
+    elif get_origin(hint) is dict and isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        for name, item in value.items():
+            _check_value(get_args(hint)[1], item, _join(key, name), problems)
     elif not _fits(value, hint):
-        problems.append(f"{key}: {value!r}, expected {_spelled(hint)}")
+        quotes = "; put it in quotes" if isinstance(value, bool) and _fits("", hint) else ""
+        problems.append(f"{key}: {value!r}, expected {_spelled(hint)}{quotes}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     Otherwise shared memory piles up until the process ends, and since each new dataset opens all of it to find a free
     name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs use.
     """
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
+    folder = tempfile.mkdtemp(
+        prefix="d-"
+    )  # short: loader processes make sockets in it, whose paths have 108 bytes at most
+    monkeypatch.setenv("TMPDIR", folder)
     monkeypatch.setattr(tempfile, "tempdir", None)
     at_exit: list[Callable[[], None]] = []
     monkeypatch.setattr("streaming.base.shared.memory.atexit", SimpleNamespace(register=at_exit.append))
@@ -45,6 +47,7 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         gc.collect()  # loaders first, with their workers
     for clean_up in at_exit:
         clean_up()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -260,7 +260,7 @@ def test_what_comes_from_the_environment_is_in_nothing_that_an_evaluation_leaves
     for text in (*texts.values(), said):
         assert secret not in text
         assert place not in text
-    assert "see ${oc.env:DETOUR_TEST_PLACE}" in texts[tmp_path / "out" / "summary.md"]
+    assert r"see \${oc.env:DETOUR_TEST_PLACE}" in texts[tmp_path / "out" / "summary.md"]  # escaped for Markdown
     path.write_text(path.read_text().replace("name: mine", "name: ${oc.env:DETOUR_TEST_PLACE}"))
     with pytest.raises(ConfigError, match="name: holds a secret or a value of the environment"):
         load_task(path)

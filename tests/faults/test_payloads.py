@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 import struct
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from detour.config.load import load, to_yaml
 from detour.corpus.text import ReadReport, read_chunks
 from detour.data.shards import verify_rows
 from detour.data.tokenizer import load_tokenizer
-from detour.errors import ConfigError, DataError, DetourError
+from detour.errors import ConfigError, DataError, DetourError, ModelError
 from detour.models.modernbert import hf
 from detour.models.modernbert.architecture import architecture
 from detour.training.checkpoints import files as checkpoints
+from detour.training.start import read_start
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -194,7 +196,7 @@ def test_a_tokenizer_that_names_files_elsewhere_is_refused(corpus, tmp_path, nam
 # --- 11: YAML -------------------------------------------------------------------------------------------------------
 
 
-BOMB = "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9))
+BOMB = "\na0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9))
 
 
 @pytest.mark.faults(
@@ -203,16 +205,16 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed: 17", "seed: !!python/object/apply:pathlib.Path.touch [MARKER]", "line {line}"),
-        ("seed: 17", "seed: !!python/object/new:os.system [touch MARKER]", "line {line}"),
-        ("seed: 17", "seed: 17\nseed: 18", "found duplicate key seed"),
-        ("seed: 17", "sede: 17", "sede: unknown key; did you mean 'seed'? (line {line})"),
-        ("seed: 17", "seed: many", "seed: Value 'many' of type 'str' could not be converted to Integer (line {line})"),
-        ("seed: 17", "seed: -1", "seed: -1, expected 0 to 4294967295 (line {line})"),
-        ("seed: 17", "seed: ${seed}", "Recursive interpolation"),
-        ("seed: 17", "seed: [" + "[" * 5000, "nested deeper"),
-        ("seed: 17", BOMB, "more than 100,000 values"),
-        ("seed: 17", "seed: &a [*a]", "nested deeper than 64"),
+        ("\nseed: 17", "\nseed: !!python/object/apply:pathlib.Path.touch [MARKER]", "line {line}"),
+        ("\nseed: 17", "\nseed: !!python/object/new:os.system [touch MARKER]", "line {line}"),
+        ("\nseed: 17", "\nseed: 17\nseed: 18", "found duplicate key seed"),
+        ("\nseed: 17", "\nsede: 17", "sede: unknown key; did you mean 'seed'? (line {line})"),
+        ("\nseed: 17", "\nseed: many", "seed: 'many', expected int (line {line})"),
+        ("\nseed: 17", "\nseed: -1", "seed: -1, expected 0 to 4294967295 (line {line})"),
+        ("\nseed: 17", "\nseed: ${seed}", "Recursive interpolation"),
+        ("\nseed: 17", "\nseed: [" + "[" * 5000, "nested deeper"),
+        ("\nseed: 17", BOMB, "more than 100,000 values"),
+        ("\nseed: 17", "\nseed: &a [*a]", "nested deeper than 64"),
     ],
     ids=["apply", "system", "duplicate", "misspelt", "type", "range", "itself", "deep", "bomb", "cycle"],
 )  # fmt: skip
@@ -221,7 +223,7 @@ def test_evil_yaml_is_refused_with_its_line(tiny_run, tmp_path, marker, old, new
     text = to_yaml(tiny_run())
     assert text.count(old + "\n") == 1
     path.write_text(text.replace(old + "\n", new.replace("MARKER", str(marker)) + "\n"))
-    line = text[: text.index(old)].count("\n") + 1
+    line = text[: text.index(old)].count("\n") + 2  # the text begins with the end of the line before
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -242,7 +244,9 @@ def test_code_in_a_model_folder_is_not_run(tiny_run, start, left, tmp_path, mark
     config["auto_map"] = {"AutoConfig": "evil.Evil", "AutoModelForMaskedLM": "evil.Evil"}
     (encoder / "config.json").write_text(json.dumps(config))
     (encoder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass")
-    second = tiny_run("second", model={**run.model.__dict__, "init": str(encoder)})
+    with pytest.raises(ModelError, match="auto_map"):  # its code may compute something else
+        read_start(tiny_run("refused", model={**asdict(run.model), "init": str(encoder)}))
+    second = tiny_run("second", model={**asdict(run.model), "init": str(encoder), "ignore_config_keys": ["auto_map"]})
     assert start(second)[0].code() == 0
     assert exit_code("export", str(left(second).folder), "--out", str(tmp_path / "again")) == 0
     assert not marker.exists()
