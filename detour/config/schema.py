@@ -216,6 +216,13 @@ class RunConfig:
         name: Names the run and its folder.
         folder: Parent of the run folder.
         seed: Seed of weights, masks and dropout.
+        plugins: Python modules to import before the names below are looked up, such as "my_lab.spans": they register
+            objectives, callbacks, loggers or algorithms. Searched among the installed packages, beside this file, and in the
+            current folder. A checkpoint or an exported model never imports them.
+        callbacks: Registered callback to its options; they run after the library's own.
+        loggers: Registered logger to its options, besides metrics.jsonl and Weights & Biases: "tensorboard", "mlflow",
+            "comet", "neptune", or your own.
+        algorithms: Registered Composer algorithm to its options; they run after the phase switch.
     """
 
     name: str
@@ -232,6 +239,10 @@ class RunConfig:
     checkpoint: CheckpointConfig
     evaluation: EvaluationConfig
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    plugins: list[str] = field(default_factory=list)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    loggers: dict[str, Any] = field(default_factory=dict)
+    algorithms: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def architecture(self) -> Architecture:

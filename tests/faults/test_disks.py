@@ -25,10 +25,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detour import files
-from detour.build import build_trainer, close, train
+from detour.build import build_trainer, close
 from detour.cli.main import main
 from detour.config.load import to_yaml
 from detour.errors import CheckpointError, DataError, TrainingError
+from detour.train import train
 from detour.training import wandb_logger
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import FORMAT, RunFolder, run_record
