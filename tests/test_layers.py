@@ -77,7 +77,7 @@ def test_the_modules_are_found():
         "detour.corpus.pack",
     } <= MODULES.keys()
     assert "composer.core" in imports_of("detour.training.phase_switch")
-    assert "detour.build" in imports_of("detour.cli.main")  # inside a function
+    assert "detour.train" in imports_of("detour.cli.runs")  # inside a function
 
 
 @pytest.mark.parametrize("module", OURS)

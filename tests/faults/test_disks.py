@@ -525,7 +525,7 @@ def test_read_only_folders_are_one_sentence(tiny_run, write, capsys, caplog, tmp
         assert READ_ONLY in error_of(capsys, "export", str(folder), "--out", str(locked / "out"))
         assert READ_ONLY in error_of(capsys, "export", str(folder), "--out", str(locked))
         line = error_of(
-            capsys, "tokenizer", str(tmp_path / "text.txt"), "--out", str(locked / "t"), "--vocab-size", "300"
+            capsys, "data", "tokenizer", str(tmp_path / "text.txt"), "--out", str(locked / "t"), "--vocab-size", "300"
         )
         assert READ_ONLY in line
 
@@ -544,7 +544,7 @@ def test_full_disks_are_one_sentence(tiny_run, capsys, tmp_path):
         for command in (
             ["report", folder, "--out", str(disk / "r")],
             ["export", folder, "--out", str(disk / "e")],
-            ["tokenizer", text, "--out", str(disk / "t"), "--vocab-size", "300"],
+            ["data", "tokenizer", text, "--out", str(disk / "t"), "--vocab-size", "300"],
         ):
             line = error_of(capsys, *command)
             assert str(disk) in line
