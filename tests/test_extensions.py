@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,16 +129,17 @@ def test_a_recorded_configuration_imports_nothing(with_objective, tmp_path, monk
 def test_commands_on_a_run_folder_import_no_plugin_unless_it_is_named(with_objective, capsys, monkeypatch):
     train(run := load(with_objective))
     folder = str(RunFolder.of(run).path)
+    other = shutil.copytree(folder, f"{folder}-copy")
     del sys.modules["my_spans"]
     monkeypatch.setattr(sys, "path", [*sys.path, str(with_objective.parent)])
     for command in (
         ["report", folder],
         ["export", folder, "--out", f"{folder}-encoder"],
-        ["compare", folder, folder],
+        ["compare", folder, other],
     ):
         assert code_of(*command) == 0
         assert "my_spans" not in sys.modules
-    assert code_of("compare", folder, folder, "--plugin", "my_spans") == 0
+    assert code_of("compare", folder, other, "--plugin", "my_spans") == 0
     assert "my_spans" in sys.modules
 
 

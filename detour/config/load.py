@@ -46,7 +46,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
-    """A YAML file as any dataclass of omegaconf's kinds, with `load`'s ``extends``, overrides and checks of shape.
+    """A YAML file as any dataclass, with `load`'s ``extends``, overrides and checks of shape.
 
     Raises:
         ConfigError: Listing every unknown key, wrong type and missing value, each with its full key.
@@ -62,7 +62,7 @@ def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str, lines: 
         cls: The dataclass.
         raw: The values.
         source: What an error names.
-        lines: Full key to where it stands in the source, as far as known.
+        lines: Full key to its line in the source, where known.
     """
     return parse(cls, _resolved(raw, source), source=source, lines=lines)
 
@@ -94,7 +94,7 @@ def from_environment(text: str) -> str:
 
 
 def _environment_variable(name: str, *default: Any) -> Any:
-    """omegaconf's ``oc.env``; a value that comes from the environment is hidden from then on."""
+    """omegaconf's ``oc.env``; a value that comes from the environment is hidden in all later output."""
     if name in os.environ:
         hide(os.environ[name], shown_as=f"${{oc.env:{name}}}")
     return oc.env(name, *default)
