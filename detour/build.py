@@ -1,16 +1,17 @@
-"""The one place where a configuration becomes objects and a Trainer."""
+"""From a configuration to a Trainer, part by part."""
 
 from __future__ import annotations
 
 import atexit
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from composer import DataSpec, Trainer
-from composer.core import Callback, Engine
+from composer.core import Algorithm, Callback, Engine
+from composer.loggers import LoggerDestination
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
@@ -19,14 +20,13 @@ from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
-from detour.errors import ConfigError, DataError, StoppedError, TrainingError
+from detour.errors import ConfigError, DataError
 from detour.models.attention import select
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.phase_clock import PhaseClock
 from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
-from detour.training.callbacks.failure_watch import FailureWatch
 from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
@@ -36,13 +36,13 @@ from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.select import checkpoint_to_resume, measurement_changes
 from detour.training.checkpoints.state import RestoreRng, restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
+from detour.training.extensions import TrainerExtensions, build_extensions, check_extensions
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
 from detour.training.held_out import HeldOut
 from detour.training.launch import check_launch, device_of, device_rows_of
-from detour.training.match import fitted
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch
-from detour.training.run_folder import RunFolder, run_record, write_run_files
+from detour.training.run_folder import RunFolder, run_record
 from detour.training.start import Start, check_tokenizer, read_start, start_record
 from detour.training.stop import StopRequest
 from detour.training.wandb_logger import wandb_loggers
@@ -52,27 +52,66 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Start:
-    """What is known of a run before its parts are built: where it begins, and what it is."""
+class RunStart:
+    """Where a run begins, found before any part of the trainer is built.
+
+    Attributes:
+        device: "cpu" or "gpu".
+        vocab: The tokenizer's special and ordinary ids.
+        tokenizer: The tokenizer's fingerprint.
+        record: What identifies the run (`detour.training.run_folder.run_record`).
+        resumed: The checkpoint to resume from; None starts the run.
+        model: The weights of `model.init`; None on a resume, or for random weights.
+        measurement_changes: How held-out losses are measured otherwise than before the resume.
+    """
 
     device: str
     vocab: Vocab
-    identity: str
+    tokenizer: str
     record: dict[str, Any]
     resumed: Checkpoint | None
     model: Start | None
     measurement_changes: list[str]
 
 
-def _find_start(run: RunConfig) -> _Start:
-    """Collective; nothing is written but the index and manifest of remote rows."""
+def build_trainer(
+    run: RunConfig,
+    *,
+    callbacks: Iterable[Callback] = (),
+    algorithms: Iterable[Algorithm] = (),
+    loggers: Iterable[LoggerDestination] = (),
+) -> Trainer:
+    """A Composer Trainer ready to `fit`, at the start of the run or at the latest checkpoint in its folder.
+
+    Args:
+        run: The configuration.
+        callbacks: Run after the library's own and those of the YAML. Checkpoints do not hold their state.
+        algorithms: Run after the phase switch and those of the YAML.
+        loggers: Receive every metric, besides metrics.jsonl and those of the YAML.
+
+    Raises:
+        ConfigError, DataError, ModelError, CheckpointError: Something does not fit; nothing was trained or written.
+    """
+    extensions = build_extensions(run, callbacks=callbacks, algorithms=algorithms, loggers=loggers)
+    return assemble(run, find_start(run), StopRequest(), extensions)
+
+
+def find_start(run: RunConfig) -> RunStart:
+    """Checks the launch, tokenizer, data and checkpoints, and finds where the run begins.
+
+    A collective operation: every process calls it. Writes nothing but the index and manifest of remote rows.
+
+    Raises:
+        ConfigError, DataError, ModelError, CheckpointError: Something does not fit.
+    """
     check_launch()
+    check_extensions(run)
     device = device_of(run)
     dist.initialize_dist(device, timeout=run.system.timeout_seconds)
     tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
     identity = fingerprint(tokenizer)
     for stream in [*run.data.train, *run.data.validation]:
-        if stream.remote:  # what the run is depends on the manifests
+        if stream.remote:  # the record needs the manifests
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
     resumed = checkpoint_to_resume(run, record)
@@ -80,10 +119,10 @@ def _find_start(run: RunConfig) -> _Start:
     record["start"] = start_record(resumed, model)
     if not resumed:
         check_tokenizer(run, tokenizer)
-    return _Start(
+    return RunStart(
         device=device,
         vocab=vocab_of(tokenizer, size=run.architecture.vocab_size),
-        identity=identity,
+        tokenizer=identity,
         record=record,
         resumed=resumed,
         model=model,
@@ -91,33 +130,82 @@ def _find_start(run: RunConfig) -> _Start:
     )
 
 
-def build_trainer(run: RunConfig, stop: StopRequest | None = None) -> Trainer:
-    """A Composer Trainer ready to `fit`, at the start of the run or at the newest checkpoint of its folder.
+def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: TrainerExtensions) -> Trainer:
+    """The Trainer of a run whose start is known; at a checkpoint, with its state restored. Arguments as `build_trainer`.
 
     Args:
         run: The configuration.
-        stop: Who may ask it to end early; left out, nobody.
-
-    Raises:
-        ConfigError, DataError, ModelError, CheckpointError: Something does not fit; nothing was trained or written.
+        start: From `find_start`.
+        stop: Asks the run to save and end early.
+        extensions: From `build_extensions`.
     """
-    return _build(run, _find_start(run), stop or StopRequest())
-
-
-def _build(run: RunConfig, start: _Start, stop: StopRequest) -> Trainer:
-    device, vocab, identity, resumed = start.device, start.vocab, start.identity, start.resumed
-    device_rows = device_rows_of(run)
-    schedule, folder = run.phase_schedule, RunFolder.of(run)
-
+    device_rows, sharded = device_rows_of(run), run.system.parallelism == "fsdp" and dist.get_world_size() > 1
     reproducibility.seed_all(run.seed)
-    encoder = build_encoder(run, resumed, device=device, start=start.model)
-    record = {**start.record, **beginning(encoder, resumed, device=device)}
-    boundaries = schedule.boundaries[1:]
-    held_out = HeldOut(run, identity)
-    rows = _loader(run, device_rows, identity, held_out)
+    encoder = build_encoder(run, start.resumed, device=start.device, start=start.model)
+    record = {**start.record, **beginning(encoder, start.resumed, device=start.device)}
+    held_out = HeldOut(run, start.tokenizer)
+    rows = _loader(run, device_rows, start.tokenizer, held_out)
     held_out.check_shared()
-    evaluators = held_out.evaluators(vocab, boundaries, _data_spec)
-    batches = _batches_of(resumed)
+    evaluators = held_out.evaluators(start.vocab, run.phase_schedule.boundaries[1:], _data_spec)
+    parts = _parts(run, start, stop, encoder=encoder, record=record, held_out=held_out, sharded=sharded)
+    trainer = Trainer(
+        model=_composer_model(run, encoder, held_out),
+        optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
+        train_dataloader=_data_spec(rows, parts.ledger.see),
+        eval_dataloader=evaluators,
+        max_duration=f"{run.phase_schedule.total_tokens}tok",
+        algorithms=[parts.switch, *extensions.algorithms],
+        callbacks=[*parts.callbacks, *extensions.callbacks],
+        loggers=[*parts.loggers, *extensions.loggers],
+        progress_bar=False,
+        device=start.device,
+        precision="amp_bf16" if run.system.precision == "bf16" and start.device == "gpu" else "fp32",
+        parallelism_config={"fsdp": FSDP2Config(state_dict_type="full", mixed_precision="FULL")} if sharded else None,
+        device_train_microbatch_size=min(run.data.micro_batch_size, device_rows),
+        accumulate_train_batch_on_tokens=True,  # micro-batches weighted by rows would bias the masked-LM loss
+        spin_dataloaders=False,  # the stream resumes by itself; spinning would read past rows again
+        seed=run.seed,
+        deterministic_mode=run.system.deterministic,
+        dist_timeout=run.system.timeout_seconds,
+        run_name=run.name,
+    )
+    if sharded and not trainer.state.fsdp_enabled:
+        raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
+    if trainer.state.dataloader_len == 0:  # Composer would loop over empty epochs forever
+        raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
+    if start.resumed:
+        _resume(run, trainer, start, parts)
+    return trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What the library itself adds to a Trainer."""
+
+    switch: PhaseSwitch
+    ledger: Ledger
+    guard: StepGuard
+    metrics: JsonlLogger
+    callbacks: list[Callback]
+    loggers: list[LoggerDestination]
+
+    @property
+    def stateful(self) -> list[Any]:
+        """Those whose state is in a checkpoint."""
+        return [self.ledger, self.switch, self.guard]
+
+
+def _parts(
+    run: RunConfig,
+    start: RunStart,
+    stop: StopRequest,
+    *,
+    encoder: Encoder,
+    record: dict[str, Any],
+    held_out: HeldOut,
+    sharded: bool,
+) -> _Parts:
+    folder, schedule, batches = RunFolder.of(run), run.phase_schedule, _batches_of(start.resumed)
     metrics = JsonlLogger(folder.metrics, batches_trained=batches)
     guard = StepGuard(
         max_skips=run.guard.max_skips,
@@ -126,152 +214,86 @@ def _build(run: RunConfig, start: _Start, stop: StopRequest) -> Trainer:
         metrics=metrics,
         stop=stop,
     )
-    sharded = run.system.parallelism == "fsdp" and dist.get_world_size() > 1
-    switch = PhaseSwitch(
-        clock=PhaseClock(phases=schedule, wsd=run.schedule, vocab=vocab, seed=run.seed),
-        gate=GradientGate(
-            encoder,
-            clip_norm=run.optimizer.clip_norm,
-            scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
-        ),
+    gate = GradientGate(
+        encoder,
+        clip_norm=run.optimizer.clip_norm,
+        scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
+    )
+    clock = PhaseClock(phases=schedule, wsd=run.schedule, vocab=start.vocab, seed=run.seed)
+    ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard, dtype=_dtype(run))
+    parts = _Parts(
+        switch=PhaseSwitch(clock=clock, gate=gate, guard=guard),
+        ledger=ledger,
         guard=guard,
+        metrics=metrics,
+        callbacks=[guard, ledger, EvalLoss([folder.name for folder in held_out.folders])],
+        loggers=[metrics, *wandb_loggers(run, folder, batches_trained=batches)],
     )
-    dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
-    ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard, dtype=dtype)
-    stateful = [ledger, switch, guard]
-    checkpointer = Checkpointer(
-        folder=folder.checkpoints,
-        interval_tokens=run.checkpoint.interval_tokens,
-        boundaries=boundaries,
-        keep=run.checkpoint.keep,
-        record=record,
-        stateful=stateful,
-        stop=stop,
+    parts.callbacks.append(
+        Checkpointer(
+            folder=folder.checkpoints,
+            interval_tokens=run.checkpoint.interval_tokens,
+            boundaries=schedule.boundaries[1:],
+            keep=run.checkpoint.keep,
+            record=record,
+            stateful=parts.stateful,
+            stop=stop,
+        )
     )
-    callbacks: list[Callback] = [guard, ledger, EvalLoss([folder.name for folder in held_out.folders]), checkpointer]
-    if resumed:
-        callbacks.append(RestoreRng(resumed))
+    if start.resumed:
+        parts.callbacks.append(RestoreRng(start.resumed))
     if run.logging.progress_bar and dist.get_global_rank() == 0:
-        callbacks.append(ProgressBar(schedule))
+        parts.callbacks.append(ProgressBar(schedule))
+    return parts
 
-    model = DetourModel(
+
+def _resume(run: RunConfig, trainer: Trainer, start: RunStart, parts: _Parts) -> None:
+    assert start.resumed is not None
+    restore(
+        trainer.state,
+        start.resumed,
+        parts.stateful,
+        touched=lambda: parts.switch.touched([entry.steps for entry in parts.ledger.entries]),
+    )
+    if start.measurement_changes:
+        parts.metrics.write_event(trainer.state, {"measurement": start.measurement_changes})
+    tokens, total = start.resumed.tokens, run.phase_schedule.total_tokens
+    log.warning("resuming from %s, at token %s of %s", start.resumed.path, f"{tokens:,}", f"{total:,}")
+
+
+def _composer_model(run: RunConfig, encoder: Encoder, held_out: HeldOut) -> DetourModel:
+    return DetourModel(
         encoder,
         bf16=run.system.precision == "bf16",
         mask_draws=run.evaluation.mask_draws,
         folders=max(1, len(held_out.folders)),
     )
-    trainer = Trainer(
-        model=model,
-        optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
-        train_dataloader=_data_spec(rows, ledger.see),
-        eval_dataloader=evaluators,
-        max_duration=f"{schedule.total_tokens}tok",
-        algorithms=[switch],
-        callbacks=callbacks,
-        loggers=[metrics, *wandb_loggers(run, folder, batches_trained=batches)],
-        progress_bar=False,
-        device=device,
-        precision="amp_bf16" if run.system.precision == "bf16" and device == "gpu" else "fp32",
-        parallelism_config={"fsdp": FSDP2Config(state_dict_type="full", mixed_precision="FULL")} if sharded else None,
-        device_train_microbatch_size=min(run.data.micro_batch_size, device_rows),
-        accumulate_train_batch_on_tokens=True,  # else micro-batches weigh by rows, and MLM's loss is wrong
-        spin_dataloaders=False,  # the stream resumes by itself; spinning would read the past again
-        seed=run.seed,
-        deterministic_mode=run.system.deterministic,
-        dist_timeout=run.system.timeout_seconds,
-        run_name=run.name,
-    )
-    if sharded and not trainer.state.fsdp_enabled:
-        raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
-    if trainer.state.dataloader_len == 0:  # Composer would turn empty epochs for ever
-        raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
-    if resumed:
-        restore(
-            trainer.state, resumed, stateful, touched=lambda: switch.touched([entry.steps for entry in ledger.entries])
-        )
-        if start.measurement_changes:
-            metrics.write_event(trainer.state, {"measurement": start.measurement_changes})
-        log.warning(
-            "resuming from %s, at token %s of %s", resumed.path, f"{resumed.tokens:,}", f"{schedule.total_tokens:,}"
-        )
-    return trainer
 
 
 def close(trainer: Trainer) -> None:
-    """Ends it as `Trainer.close` does, and lets go of the model, which Composer would hold until Python ends.
+    """Closes the trainer and releases its model, which Composer would hold until Python exits.
 
-    Not after an error in one of several processes: it waits for the others, which may never come.
+    Not after an error on one of several processes: closing waits for all of them.
     """
     trainer.close()
-    atexit.unregister(Engine._close)  # it was registered with the trainer's whole state
-
-
-def train(run: RunConfig) -> None:
-    """The whole run: from the start or the newest checkpoint to the last token.
-
-    Raises:
-        StoppedError: It was asked to end early, by a signal or `system.max_minutes`, and has saved.
-        TrainingError: A batch was bad (`detour.training.callbacks.step_guard`), or memory ran out.
-        DataError: The loader failed or fell silent.
-        ConfigError, ModelError, CheckpointError: As in `build_trainer`; a checkpoint could not be written.
-    """
-    run = fitted(run)
-    check_launch()
-    stop = StopRequest(run.system.max_minutes)
-    folder, total = RunFolder.of(run), run.phase_schedule.total_tokens
-    with ExitStack() as held:
-        unwritable = None
-        if dist.get_global_rank() == 0:
-            try:
-                held.enter_context(folder.lock())
-            except TrainingError as error:
-                unwritable = error
-        start = _find_start(run)
-        if start.resumed is not None and start.resumed.tokens >= total:
-            log.warning("%s is complete (%s tokens); nothing to do", folder.path, f"{start.resumed.tokens:,}")
-            return
-        if unwritable:
-            raise unwritable
-        _train(run, start, stop)
-
-
-def _train(run: RunConfig, start: _Start, stop: StopRequest) -> None:
-    trainer = _build(run, start, stop)
-    watch = FailureWatch(run.data)
-    trainer.state.callbacks.append(watch)
-    total = run.phase_schedule.total_tokens
-    if dist.get_global_rank() == 0:
-        (checkpointer,) = (each for each in trainer.state.callbacks if isinstance(each, Checkpointer))
-        write_run_files(run, checkpointer.record)
-    with stop.listening(), watch.watching():
-        if not trainer.state.timestamp.token.value and trainer.state.evaluators:
-            trainer.eval()
-        trainer.fit()
-        close(trainer)
-    done = trainer.state.timestamp.token.value
-    if stop.agreed and done < total:
-        raise StoppedError(
-            f"{RunFolder.of(run).path}: saved at token {done:,} of {total:,} and stopped early "
-            f"({stop.reason or 'another process was asked to'}); the same command continues"
-        )
+    atexit.unregister(Engine._close)  # registered with the trainer's whole state
 
 
 def build_encoder(
-    run: RunConfig, resumed: Checkpoint | None, *, device: str = "cpu", start: Start | None = None
+    run: RunConfig, resumed: Checkpoint | None = None, *, device: str = "cpu", start: Start | None = None
 ) -> Encoder:
-    """The model with its weights: a checkpoint's, a Hugging Face folder's, or fresh ones from the current seed.
+    """The encoder with its weights: a checkpoint's, those of `model.init`, or random ones from the current seed.
 
     Args:
         run: The configuration.
         resumed: The checkpoint to continue from.
-        device: "cpu" or "gpu".
-        start: What `read_start` gave; left out, it is read here.
+        device: "cpu" or "gpu"; chooses the attention backend. The weights stay on the CPU.
+        start: From `read_start`; None reads `model.init`.
 
     Raises:
-        ModelError: The folder's architecture is not the configured one, or its weights do not fit.
+        ModelError: The architecture of `model.init` is not the configured one, or its weights do not fit.
     """
-    dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
-    backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=dtype)
+    backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=_dtype(run))
     encoder = Encoder(run.architecture, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
     if resumed is not None:
         weights = resumed.tensors("model")
@@ -285,6 +307,10 @@ def build_encoder(
     return encoder
 
 
+def _dtype(run: RunConfig) -> torch.dtype:
+    return torch.bfloat16 if run.system.precision == "bf16" else torch.float32
+
+
 def _batches_of(resumed: Checkpoint | None) -> int:
     if resumed is None:
         return 0
@@ -292,7 +318,7 @@ def _batches_of(resumed: Checkpoint | None) -> int:
         return int(resumed.state()["timestamp"]["batch"])
 
 
-def _loader(run: RunConfig, device_rows: int, identity: str, held_out: HeldOut) -> Any:
+def _loader(run: RunConfig, device_rows: int, tokenizer: str, held_out: HeldOut) -> Any:
     return build_loader(
         streams=run.data.train,
         device_batch_size=device_rows,
@@ -302,7 +328,7 @@ def _loader(run: RunConfig, device_rows: int, identity: str, held_out: HeldOut) 
         workers=run.data.workers,
         timeout_s=run.data.timeout_seconds,
         verify_hashes=run.data.verify_hashes,
-        vocab_fingerprint=identity,
+        vocab_fingerprint=tokenizer,
         seq_len=run.data.seq_len,
         cache_bytes=round(limit * 1e9) if (limit := run.data.cache_gigabytes) else None,
         verified=held_out.shared.add_training,

@@ -44,8 +44,8 @@ def parse(
         cls: The dataclass.
         values: Field name to value; dataclass fields as mappings.
         source: File or object that error messages name first.
-        prefix: Key under which the values stand, put before every key in error messages.
-        lines: Full key, such as ``phases[0].name``, to its place in the source, as far as known.
+        prefix: Key of the mapping itself, put before every key in error messages.
+        lines: Full key, such as ``phases[0].name``, to its line in the source, where known.
 
     Raises:
         ConfigError: Listing every unknown key, wrong type and missing value, each with its full key; or what the

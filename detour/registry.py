@@ -1,13 +1,13 @@
-"""Named things that users may add to: a thin layer over `catalogue` with helpful errors.
+"""Values that a configuration refers to by name, and that other packages may add to.
 
-A third-party package registers either with the decorator, or without being imported first by declaring an entry
-point in the group ``detour_<registry>`` (for example ``detour_objectives``).
+A package adds a value with the registry's decorator, or declares it as an entry point in the group ``detour_<kind>`` (for
+example ``detour_objectives``), which is found without an import.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import catalogue
@@ -18,21 +18,27 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A catalogue of named values of one kind.
+    """Named values of one kind, over `catalogue`, with errors that suggest a name.
 
     Args:
         kind: What is registered, in the plural (``"objectives"``); also the suffix of the entry-point group.
+        plugins: Whether a run's ``plugins:`` can add to it; only for the error message.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, plugins: bool = False) -> None:
         self.kind = kind
+        self._plugins = plugins
         self._catalogue = catalogue.create("detour", kind, entry_points=True)
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a value under ``name``. Raises ConfigError if the name is taken by another value."""
+        """Decorator that registers a value under ``name``.
+
+        Raises:
+            ConfigError: The name belongs to another value.
+        """
 
         def add(value: T) -> T:
-            # entry points stay unloaded here: their packages import this one, and would find it half made
+            # entry points are not loaded here: their packages import this one, which may be half imported
             if catalogue.REGISTRY.get(("detour", self.kind, name), value) is not value:
                 raise ConfigError(f"{self.kind}: the name '{name}' is already registered")
             return self._catalogue.register(name, func=value)  # type: ignore[return-value]
@@ -40,18 +46,26 @@ class Registry(Generic[T]):
         return add
 
     def get(self, name: str) -> T:
-        """The value registered under ``name``. Raises ConfigError naming the nearest known names."""
+        """The value registered under ``name``.
+
+        Raises:
+            ConfigError: There is none. The message names the nearest name, all known names, and how to add one.
+        """
         known = self._catalogue.get_all()
         if name in known:
             return known[name]
-        raise ConfigError(f"{self.kind}: no '{name}'{suggestion(name, known)}; known: {', '.join(sorted(known))}")
+        plugin = "list the module that registers it under plugins:, or " if self._plugins else ""
+        raise ConfigError(
+            f"{self.kind}: no '{name}'{suggestion(name, known)}; known: {', '.join(sorted(known)) or 'none'}. "
+            f"To add one, {plugin}declare an entry point in the group detour_{self.kind}"
+        )
 
     def names(self) -> list[str]:
         """All registered names, sorted; entry points included."""
         return sorted(self._catalogue.get_all())
 
 
-def suggestion(name: str, known: object) -> str:
-    """``"; did you mean 'x'?"`` for the closest of the known names, or an empty string."""
-    close = difflib.get_close_matches(name, [str(k) for k in known], n=1)  # type: ignore[union-attr]
+def suggestion(name: str, known: Iterable[object]) -> str:
+    """``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=1)
     return f"; did you mean '{close[0]}'?" if close else ""

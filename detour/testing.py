@@ -108,11 +108,11 @@ def check_objective(
     Args:
         objective: The objective, with the options to be tested.
         vocab: What it is tested on; by default `make_vocab()`, 64 ids that tell where words begin.
-        seeds: Runs over as many seeds.
+        seeds: Seeds to test with.
         tolerance: Relative error allowed in `target_fraction` (plus 0.002 for chance).
 
     Raises:
-        AssertionError: A part of the contract is broken; the message names the part, the row and the position.
+        AssertionError: The contract is broken; the message says where, by row and position.
     """
     vocab = vocab or make_vocab()
     for seed in seeds:
@@ -154,7 +154,7 @@ class _Trial:
     def require_same(
         self, result: dict[str, Any], expected: dict[str, Any], message: str, where_BT: Tensor | None = None
     ) -> None:
-        """Raises AssertionError unless inputs and labels are equal, everywhere or where told."""
+        """Raises AssertionError unless inputs and labels are equal, everywhere or where ``where_BT`` is true."""
         for name in ("input_ids", "labels"):
             differ_BT = result[name] != expected[name]
             self.require_none(differ_BT if where_BT is None else differ_BT & where_BT, f"{message}: '{name}' differs")
@@ -302,7 +302,7 @@ _CHECKS: tuple[Callable[[_Trial], None], ...] = (
 
 
 def _check_target_fraction(objective: Objective, vocab: Vocab, tolerance: float) -> None:
-    """Measures the share on 2^17 tokens without special ones, in documents long and short."""
+    """Measures the fraction on 2^17 tokens without special ones, in documents long and short."""
     lengths = (64, 200, 8, 100, 140)
     batch = make_batch([lengths * 2] * 128, vocab=vocab, specials=False)
     trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=0)

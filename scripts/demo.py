@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.synthetic import facts, generate
-from detour.build import train
 from detour.config.load import load
 from detour.corpus.pack import pack_corpus
 from detour.corpus.text import Document, find_files, read_documents
 from detour.data.tokenizer import train_bpe
 from detour.export.run import export_run
 from detour.report.write import write_report
+from detour.train import train
 
 console = Console(highlight=False)
 

@@ -15,8 +15,9 @@ import torch
 from composer.core import Callback
 from safetensors import SafetensorError
 
-from detour.build import build_trainer, close, train
+from detour.build import build_trainer, close
 from detour.errors import CheckpointError, ConfigError, DataError, TrainingError
+from detour.train import train
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import RunFolder, write_run_files
 

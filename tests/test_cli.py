@@ -151,7 +151,10 @@ def test_a_tokenizer_is_trained_from_text(tmp_path, capsys):
     (tmp_path / "text.jsonl").write_text(
         "".join(json.dumps({"text": f"case number {i} of many"}) + "\n" for i in range(50))
     )
-    assert call("tokenizer", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "tok"), "--vocab-size", "300") == 0
+    assert (
+        call("data", "tokenizer", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "tok"), "--vocab-size", "300")
+        == 0
+    )
     loaded = AutoTokenizer.from_pretrained(tmp_path / "tok")
     assert loaded.mask_token == "[MASK]"
     assert loaded.decode(loaded("case number 3")["input_ids"], skip_special_tokens=True).strip() == "case number 3"

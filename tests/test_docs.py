@@ -19,10 +19,10 @@ import yaml
 from omegaconf import OmegaConf
 
 from detour import objectives
+from detour.cli.data import pack
 from detour.cli.main import app
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
-from detour.corpus import pack
 from detour.models.modernbert.architecture import SIZES
 from detour.testing import check_objective
 from detour.training.checkpoints import compatible
@@ -120,7 +120,7 @@ def test_commands_that_are_named_exist(page):
 
 def test_the_options_of_the_packer_are_those_in_the_table():
     table = re.findall(r"^\| `--([\w-]+)` \|", (DOCS / "data.md").read_text(), re.MULTILINE)
-    parameters = [name.replace("_", "-") for name in inspect.signature(pack.main).parameters]
+    parameters = [name.replace("_", "-") for name in inspect.signature(pack).parameters]
     assert set(table) == set(parameters) - {"inputs"}
 
 

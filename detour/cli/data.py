@@ -1,29 +1,109 @@
-"""``detour data``: preparing rows and looking at them. Heavy imports stay inside the commands."""
+"""``detour data``: from text to packed rows, and what is in them."""
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detour.cli.groups import group
 from detour.console import WIDTH
+from detour.files import naming
 
-app = typer.Typer(name="data", help="Prepare rows, look at them, check them.", no_args_is_help=True)
-Root = Annotated[Path, typer.Argument(help="A folder of rows, or one that holds several.", metavar="DIR")]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detour.data.inspect import Folder
+
+log = logging.getLogger(__name__)
+app = group("data", "Prepare packed rows, inspect and verify them, train a tokenizer.")
+Root = Annotated[Path, typer.Argument(help="A folder of rows, or a folder that holds several.", metavar="DIR")]
+Texts = Annotated[
+    list[Path],
+    typer.Argument(help="JSON or text files (plain, .gz, .bz2, .xz, .zst), or folders of them.", metavar="FILE"),
+]
+SECONDS_BETWEEN_LINES = 20.0  # of progress in a log
+
+
+@app.command()
+def pack(
+    inputs: Texts,
+    tokenizer: Annotated[str, typer.Option(help="Hugging Face folder or hub name; the model's.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    seq_len: Annotated[int, typer.Option(help="Tokens per row.")] = 1024,
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON objects.")] = "text",
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    seed: Annotated[int, typer.Option(help="Seed of the row order.")] = 0,
+    strict: Annotated[bool, typer.Option(help="Stop at the first line or file that cannot be used.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the rows in --out.")] = False,
+    special_tokens_in_text: Annotated[
+        str,
+        typer.Option(help='How a special token written out in a text, such as "[MASK]", is encoded: text or special.'),
+    ] = "text",
+) -> None:
+    """Tokenize clean text and pack it into rows of one length. For several sources and cleaning: detour data prepare."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from detour.corpus.pack import pack_corpus, print_report
+    from detour.corpus.text import ReadReport, find_files
+
+    console = Console(stderr=True)
+    columns = ("packing", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with _errors_printed(console):
+        total = sum(path.stat().st_size for path in find_files(inputs, ReadReport()))
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("", total=total)
+            manifest, report = pack_corpus(
+                inputs,
+                tokenizer=tokenizer,
+                out=out,
+                seq_len=seq_len,
+                text_column=text_column,
+                encoding=encoding,
+                seed=seed,
+                strict=strict,
+                overwrite=overwrite,
+                special_tokens_in_text=special_tokens_in_text,
+                on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
+            )
+    print_report(manifest, report, out, special_tokens_in_text)
 
 
 @app.command()
 def prepare(
-    config: Annotated[Path, typer.Argument(help="A preparation's YAML.", metavar="CONFIG")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to it: key=value.")] = None,
-    strict: Annotated[bool, typer.Option(help="Stop at the first line, row or file that cannot be used.")] = False,
+    config: Annotated[Path, typer.Argument(help="The preparation's YAML.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides: processes=16, out=data/mine.", metavar="KEY=VALUE")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option(help="Stop at the first line, row or file that cannot be used; strict=true.")
+    ] = False,
 ) -> None:
-    """Clean, deduplicate, split, tokenize and pack corpora; the same as ``python -m detour.corpus.prepare``."""
-    from detour.corpus.prepare import main
+    """Clean, deduplicate, split, tokenize and pack corpora. Resumes where it was stopped."""
+    from rich.console import Console
 
-    main(config, overrides, strict)
+    from detour.corpus.config import load
+    from detour.corpus.prepare import prepare as run
+    from detour.corpus.show import show
+    from detour.redact import redacted
+
+    console = Console(stderr=True)
+    with _errors_printed(console):
+        settings = load(config, [*(overrides or []), *(["strict=true"] if strict else [])])
+        with _progress(console) as say:
+            record, worked = run(settings, say)
+    if not worked:
+        print(redacted(f"{settings.out}: prepared already, nothing to do"))
+    show(record, redacted(settings.out))
 
 
 @app.command()
@@ -31,13 +111,15 @@ def inspect(
     root: Root,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="To decode samples; left out, the one that lies beside the rows."),
+        typer.Option(help="Tokenizer folder to decode samples with. Default: the one beside the rows."),
     ] = None,
-    samples: Annotated[int, typer.Option(help="Documents to show of each folder.", min=0)] = 1,
-    picture: Annotated[Path | None, typer.Option(help="Where to draw; left out, DIR/lengths.png.")] = None,
+    samples: Annotated[int, typer.Option(help="Documents to show from each folder.", min=0)] = 1,
+    picture: Annotated[
+        Path | None, typer.Option(help="File for the figure of document lengths. Default: DIR/lengths.png.")
+    ] = None,
     hashes: Annotated[bool, typer.Option(help="Also hash every shard.")] = True,
 ) -> None:
-    """Show counts, shares, document lengths, packing at several row lengths, and samples; exit code 1 on damage."""
+    """Show counts, document lengths, packing efficiency at several row lengths, and samples. Exit code 1 on damage."""
     from rich.console import Console
     from rich.table import Table
 
@@ -46,7 +128,7 @@ def inspect(
     folders = rows.find_folders(root)
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     total = sum(folder.manifest.counts.tokens for folder in folders)
-    columns = ("documents", "split", "tokens", "share", "rows", "filled", "median", "90%", "longest")
+    columns = ("documents", "split", "tokens", "fraction", "rows", "filled", "median", "90%", "longest")
     table = Table("folder", *columns, title=str(root))
     for folder in folders:
         counts = folder.manifest.counts
@@ -62,14 +144,14 @@ def inspect(
         packing.add_row(folder.name, *[f"{rows.utilisation(folder.lengths, n):.2%}" for n in limits])
     console.print(packing)
     print(f"document lengths: {rows.draw_lengths(folders, picture or root / 'lengths.png')}")
-    _tell_of(folders, Path(tokenizer) if tokenizer else rows.tokenizer_of(root), samples)
+    _print_origins(folders, Path(tokenizer) if tokenizer else rows.tokenizer_of(root), samples)
     if hashes:
         verify(root)
 
 
 @app.command()
 def verify(root: Root) -> None:
-    """Hash every shard again and compare with the manifests; exit code 1 on damage or a folder that is gone."""
+    """Hash every shard and compare with the manifests. Exit code 1 on damage or a missing folder."""
     from detour.data.inspect import check_folder, name_of, row_folders, strayed_folders
     from detour.errors import DataError
 
@@ -90,7 +172,43 @@ def verify(root: Root) -> None:
         raise typer.Exit(1)
 
 
-def _tell_of(folders: list, tokenizer: Path | None, samples: int) -> None:
+@app.command()
+def tokenizer(
+    corpus: Texts,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    vocab_size: Annotated[int, typer.Option(help="Vocabulary size, special tokens included.", min=300)] = 32_768,
+    text_column: Annotated[str, typer.Option(help="Key of the text in JSON objects.")] = "text",
+) -> None:
+    """Train a byte-level BPE tokenizer on a corpus, for a model from scratch."""
+    from detour.console import Heartbeat
+    from detour.corpus.text import find_files, read_documents
+    from detour.data.tokenizer import train_bpe
+    from detour.errors import DataError
+
+    with naming(out):
+        if out.exists() and any(out.iterdir()):
+            raise DataError(f"{out}: exists and is not empty")
+        out.mkdir(parents=True, exist_ok=True)  # found out now, not after minutes of training
+        if not os.access(out, os.W_OK):
+            raise DataError(f"{out}: {os.strerror(errno.EACCES)}")
+    files, alive, count, characters = find_files(corpus), Heartbeat(log), 0, 0
+
+    def texts() -> Iterator[str]:
+        nonlocal count, characters
+        for document in read_documents(files, text_column=text_column):
+            alive.beat("reading: %s documents, %.1f million characters so far", f"{count:,}", characters / 1e6)
+            count, characters = count + 1, characters + len(document.text)
+            yield document.text
+        log.info("%s documents, %.1f million characters read; now merging", f"{count:,}", characters / 1e6)
+
+    trained = train_bpe(texts(), vocab_size=vocab_size)
+    with naming(out):
+        trained.save_pretrained(out)
+    print(f"{out} ({len(trained):,} tokens)")
+
+
+def _print_origins(folders: list[Folder], tokenizer: Path | None, samples: int) -> None:
+    """Prints each folder's tokenizer, source files and licenses, and documents decoded from it."""
     from detour.data.inspect import sample_texts
 
     for folder in folders:
@@ -102,3 +220,35 @@ def _tell_of(folders: list, tokenizer: Path | None, samples: int) -> None:
         print(f"  {len(folder.manifest.sources)} source files; licenses: {', '.join(licenses)[:200]}")
         for text in sample_texts(folder, tokenizer, samples) if samples else []:
             print(f"  | {' '.join(text.split())}")
+
+
+@contextmanager
+def _errors_printed(console: Console) -> Iterator[None]:
+    """Prints an error that a user can act on in red; exit code 2 for a wrong configuration, 1 for any other."""
+    from detour.errors import ConfigError, DetourError
+    from detour.redact import redacted
+
+    try:
+        yield
+    except DetourError as error:
+        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], Any]]:
+    """Shows what is being done: in place on a terminal, otherwise as a line every twenty seconds, for logs."""
+    if console.is_terminal:
+        with console.status("looking at the files") as status:
+            yield status.update
+        return
+    shown, at = "", -SECONDS_BETWEEN_LINES
+
+    def say(line: str) -> None:
+        nonlocal shown, at
+        what, now = line.split(":")[0], time.monotonic()
+        if what != shown or now >= at + SECONDS_BETWEEN_LINES:
+            shown, at = what, now
+            console.print(line, markup=False, highlight=False)
+
+    yield say

@@ -1,15 +1,17 @@
-"""``detour eval``, ``detour scores``, ``detour tasks``. Heavy imports stay inside the commands."""
+"""``detour eval``: fine-tuning on labeled tasks, and its tables."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from detour.cli.groups import EvalCommands, group
 
 if TYPE_CHECKING:
     from detour.evaluation.data.task import Task
@@ -18,41 +20,46 @@ if TYPE_CHECKING:
     Begin = Callable[[Cell], Callable[[int, int], None]]
 
 log = logging.getLogger(__name__)
-app = typer.Typer()
+app = group("eval", "Fine-tune encoders on labeled tasks and compare them.", EvalCommands)
 DATA = Path("data/tasks")
+OVERRIDE = "task."  # what an override of every task begins with, so that no model's name is taken for one
 Models = Annotated[
-    list[str], typer.Argument(help="Hugging Face folders or hub names; name=FOLDER names one.", metavar="MODEL...")
+    list[str],
+    typer.Argument(help="Hugging Face folders or hub names; name=FOLDER gives a folder a name.", metavar="MODEL"),
+]
+ModelsAndOverrides = Annotated[
+    list[str],
+    typer.Argument(
+        help="Hugging Face folders or hub names; name=FOLDER gives a folder a name. Then overrides of every task, "
+        "which are recorded: task.training.epochs=1, task.limit.train=200.",
+        metavar="MODEL|task.KEY=VALUE",
+    ),
 ]
 SuiteName = Annotated[
-    str | None, typer.Option(help="english, french, all, or another of `detour tasks`; or a YAML file.")
+    str | None, typer.Option(help="english, french, all or another suite of `detour eval tasks`; or a YAML file.")
 ]
-TaskNames = Annotated[
-    list[str] | None, typer.Option("--task", help="Single tasks: names or YAML files; may be repeated.")
-]
-DataRoot = Annotated[Path, typer.Option("--data", help="The folder that the tasks' local paths begin in.")]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change every task: training.epochs=1, limit.train=200; may be repeated; is recorded."),
-]
+TaskNames = Annotated[list[str] | None, typer.Option("--task", help="One task: its name or a YAML file; repeatable.")]
+DataRoot = Annotated[Path, typer.Option("--data", help="Folder that the tasks' local paths are relative to.")]
+Baseline = Annotated[str | None, typer.Option(help="The model that the others are compared with.")]
 
 
-@app.command("eval")
-def evaluate(
-    model: Models,
-    out: Annotated[Path, typer.Option(help="Folder for records, results and tables; finished cells there are kept.")],
+@app.command()
+def run(
+    models_and_overrides: ModelsAndOverrides,
+    out: Annotated[Path, typer.Option(help="Folder for records, results and tables.")],
     suite: SuiteName = None,
     task: TaskNames = None,
     data: DataRoot = DATA,
-    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 5,
-    first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 42,
-    changes: Changes = None,
-    baseline: Annotated[str | None, typer.Option(help="The model that the others are compared with.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 5,
+    first_seed: Annotated[int, typer.Option(help="The first seed; the others count up from it.", min=0)] = 42,
+    baseline: Baseline = None,
 ) -> None:
-    """Fine-tune encoders on labeled tasks, several seeds each; what is done already is not done again."""
+    """Fine-tune encoders on labeled tasks, with several seeds each. Finished runs are skipped."""
     from detour.evaluation import models
     from detour.evaluation import suite as suites
 
     models.quiet_transformers()
+    model, changes = split_overrides(models_and_overrides)
     tasks = chosen_tasks(suite, task, changes)
     log.info("reading %d models and %d tasks", len(model), len(tasks))
     resolved = models.resolve(model)
@@ -68,12 +75,27 @@ def evaluate(
     scores(out, baseline)
 
 
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Models, and the overrides of every task without their ``task.``: an argument ``task.KEY=VALUE`` is an override.
+
+    Raises:
+        ConfigError: There is no model.
+    """
+    from detour.errors import ConfigError
+
+    changes = [argument for argument in arguments if argument.startswith(OVERRIDE) and "=" in argument]
+    models = [argument for argument in arguments if argument not in changes]
+    if not models:
+        raise ConfigError("no models: give Hugging Face folders or hub names before the overrides")
+    return models, [change.removeprefix(OVERRIDE) for change in changes]
+
+
 @app.command()
 def scores(
-    out: Annotated[Path, typer.Argument(help="A folder that `detour eval` wrote.", metavar="DIR")],
-    baseline: Annotated[str | None, typer.Option(help="The model that the others are compared with.")] = None,
+    out: Annotated[Path, typer.Argument(help="A folder that `detour eval run` wrote.", metavar="DIR")],
+    baseline: Baseline = None,
 ) -> None:
-    """Tables (Markdown, CSV, LaTeX), comparisons and the forest plot, from the records in a folder."""
+    """Write tables (Markdown, CSV, LaTeX), comparisons and the forest plot from the records in a folder."""
     from detour.evaluation.results.summary import write_summary
 
     print(write_summary(out, baseline=baseline))
@@ -83,9 +105,9 @@ def scores(
 def tasks(
     suite: SuiteName = None,
     data: DataRoot = DATA,
-    check: Annotated[bool, typer.Option(help="Read the data and count it.")] = False,
+    check: Annotated[bool, typer.Option(help="Read each task's data and count the examples.")] = False,
 ) -> None:
-    """List the tasks of a suite with their data, metric and license; exit code 1 if data is missing with --check."""
+    """List tasks with their data, metric and license. With --check, exit code 1 if data is missing."""
     from rich.markup import escape
     from rich.table import Column, Table
 
@@ -120,7 +142,11 @@ def tasks(
 
 
 def chosen_tasks(suite: str | None, names: list[str] | None, changes: list[str] | None) -> list[Task]:
-    """The tasks of a suite and single ones. Raises ConfigError for none, one named twice, and all that `load_task` refuses."""
+    """The tasks of a suite followed by single tasks, each with the changes applied.
+
+    Raises:
+        ConfigError: There are none, one is named twice, or `load_task` refuses one.
+    """
     from detour.errors import ConfigError
     from detour.evaluation.data.task import load_suite, load_task
 
@@ -143,13 +169,14 @@ def _known(name: str, names: list[str]) -> None:
 
 @contextmanager
 def reported(total: int) -> Iterator[Begin]:
-    """Shows how far a suite is: bars on a terminal, in a log a line for each cell and one every half minute within it.
+    """Shows progress: bars on a terminal; in a log a line per cell, and one every half minute within a cell.
 
     Args:
-        total: Cells to do.
+        total: Number of cells to run.
 
     Yields:
-        For `detour.evaluation.suite.run`: called before each cell, gives what is told the steps done and those in all.
+        The argument ``begin`` of `detour.evaluation.suite.run`: called before each cell, it returns a function that is
+        called with the steps done and the total number of steps.
     """
     from rich.console import Console
 
@@ -193,14 +220,14 @@ def _bars(total: int) -> Iterator[Begin]:
         TimeRemainingColumn(),
     )
     with Progress(*columns) as progress:
-        whole = progress.add_task("cells", total=total)
+        cells = progress.add_task("cells", total=total)
 
         def begin(cell: Cell) -> Callable[[int, int], None]:
-            if progress.tasks[-1].id != whole:
+            if progress.tasks[-1].id != cells:
                 progress.remove_task(progress.tasks[-1].id)
-                progress.advance(whole)
+                progress.advance(cells)
             line = progress.add_task(f"{cell.task.name}, {cell.model.name}, seed {cell.seed}", total=None)
             return lambda done, steps: progress.update(line, completed=done, total=steps)
 
         yield begin
-        progress.update(whole, completed=total)
+        progress.update(cells, completed=total)

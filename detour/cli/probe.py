@@ -1,4 +1,4 @@
-"""``detour probe``: looking into frozen encoders, without fine-tuning. Heavy imports stay inside the commands."""
+"""``detour probe``: frozen encoders, without fine-tuning."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from detour.cli.evaluation import DATA, DataRoot, Models, SuiteName, TaskNames, chosen_tasks
+from detour.cli.groups import group
 
 if TYPE_CHECKING:
     from detour.evaluation.data.dataset import Dataset
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from detour.evaluation.probes.task_probes import Probed
 
 log = logging.getLogger(__name__)
-app = typer.Typer(name="probe", help="Look into frozen encoders, without fine-tuning.", no_args_is_help=True)
-Out = Annotated[Path | None, typer.Option(help="CSV file to write.")]
+app = group("probe", "Probe frozen encoders, without fine-tuning.")
+Out = Annotated[Path | None, typer.Option(help="CSV file for the scores.")]
 
 
 class Row(NamedTuple):
-    """One score of a probe."""
+    """One score of one model."""
 
     data: str
     metric: str
@@ -36,7 +37,7 @@ class Row(NamedTuple):
 def linear(
     models: Models, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
 ) -> None:
-    """Logistic regression on frozen states of texts, for NER of words; for similarity the cosine of texts itself."""
+    """Logistic regression on frozen states: mean-pooled texts, or words for NER. Similarity tasks: cosine of the texts."""
     from detour.evaluation.probes.task_probes import linear_probe
 
     _probe_tasks("linear", linear_probe, models, suite, task, data, out)
@@ -46,7 +47,7 @@ def linear(
 def retrieval(
     models: Models, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
 ) -> None:
-    """For first texts of test pairs, their second ones among all, by cosine of mean-pooled states."""
+    """Retrieve the second text of each test pair from its first, by the cosine of mean-pooled states."""
     from detour.evaluation.probes.task_probes import retrieval_probe
 
     _probe_tasks("retrieval", retrieval_probe, models, suite, task, data, out)
@@ -55,12 +56,14 @@ def retrieval(
 @app.command()
 def needle(
     models: Models,
-    language: Annotated[str, typer.Option(help="Of the templates: en or fr.")] = "en",
-    tokens: Annotated[list[int] | None, typer.Option(help="Lengths of the texts; may be repeated.")] = None,
-    distractors: Annotated[int, typer.Option(help="Facts of other rooms in each text.", min=0, max=7)] = 3,
+    language: Annotated[str, typer.Option(help="Language of the texts: en or fr.")] = "en",
+    tokens: Annotated[
+        list[int] | None, typer.Option(help="Text length in tokens; repeatable. Default: 512, 2048, 8192.")
+    ] = None,
+    distractors: Annotated[int, typer.Option(help="Other facts of the same kind in each text.", min=0, max=7)] = 3,
     out: Out = None,
 ) -> None:
-    """A fact at the start, middle or end of long texts: accuracy of a small network on the frozen states."""
+    """Find a fact at the start, middle or end of long texts: accuracy of a small network on the frozen states."""
     from detour.evaluation.probes.needle import needle_probe
 
     def rows(encoder: Frozen) -> list[Row]:
@@ -82,13 +85,13 @@ def needle(
 @app.command()
 def heldout(
     models: Models,
-    text: Annotated[list[Path], typer.Option(help="JSONL or text files (.gz, .zst), or folders; may be repeated.")],
-    window: Annotated[int, typer.Option(help="Tokens of a window.", min=16)] = 512,
-    tokens: Annotated[int, typer.Option(help="Take documents until there are so many.", min=1)] = 200_000,
-    single: Annotated[int, typer.Option(help="Tokens masked alone, for the pseudo-perplexity.", min=2)] = 512,
+    text: Annotated[list[Path], typer.Option(help="JSON or text files, or folders of them; repeatable.")],
+    window: Annotated[int, typer.Option(help="Tokens per window.", min=16)] = 512,
+    tokens: Annotated[int, typer.Option(help="Use documents up to this many tokens.", min=1)] = 200_000,
+    single: Annotated[int, typer.Option(help="Tokens to mask one at a time, for the pseudo-perplexity.", min=2)] = 512,
     out: Out = None,
 ) -> None:
-    """Accuracy at masked tokens and pseudo-perplexity on held-out text; for models that share a tokenizer."""
+    """Accuracy at masked tokens and pseudo-perplexity on held-out text. Comparable between models of one tokenizer."""
     from detour.corpus.text import find_files, read_documents
     from detour.evaluation.probes.masked_lm import held_out_probe
 
@@ -119,7 +122,9 @@ def _probe_tasks(
     from detour.evaluation.data.dataset import load_dataset
 
     tasks = chosen_tasks(suite, names, None)
-    loaded = {task.name: load_dataset(task, data) for task in tasks}  # all of it before the first model is loaded
+    loaded = {
+        task.name: load_dataset(task, data) for task in tasks
+    }  # missing data is found before the first model is loaded
 
     def rows(encoder: Frozen) -> Iterator[Row]:
         for task in tasks:
@@ -134,7 +139,7 @@ def _probe_tasks(
 def _probe(
     name: str, models: list[str], out: Path | None, rows: Callable[[Frozen], Iterable[Row]], *, masked_lm: bool = False
 ) -> None:
-    """Shows each model's rows, and writes them all as CSV where a file is named."""
+    """Prints a table of the scores of every model; with ``out`` also writes them as CSV."""
     import csv
     import json
 
@@ -148,7 +153,7 @@ def _probe(
     table = Table("model", "data", "score", "value", "of", title=f"{name} probe")
     lines = []
     for model in resolve(models):
-        log.info("%s: reading it", model.name)
+        log.info("%s: loading", model.name)
         for row in rows(Frozen(model.folder, masked_lm=masked_lm)):
             log.info("%s: %s, %s %.4f", model.name, row.data, row.metric, row.value)
             table.add_row(model.name, row.data, row.metric, f"{row.value:.4f}", f"{row.examples:,}")

@@ -37,6 +37,7 @@ def check(run: RunConfig) -> list[str]:
         *_match(run),
         *_schedule(run),
         *_rest(run),
+        *_extensions(run),
         *_paths(run),
         *_sizes(run),
     ]
@@ -185,6 +186,17 @@ def _rest(run: RunConfig) -> Iterator[str]:
             yield f"{key}: {seed}, expected 0 to {2**32 - 1}"
     if fault := fault_of_name(run.name):
         yield f"name: {run.name[:80]!r} {fault}"
+
+
+def _extensions(run: RunConfig) -> Iterator[str]:
+    """Shape only: names and options are checked where the trainer is built, since built-in loggers are registered there."""
+    for index, name in enumerate(run.plugins):
+        if not all(part.isidentifier() for part in name.split(".")):
+            yield f"plugins[{index}]: {name!r}, expected the dotted name of a Python module, such as my_lab.spans"
+    for section in ("callbacks", "loggers", "algorithms"):
+        for name, options in getattr(run, section).items():
+            if not isinstance(options, (Mapping, NoneType)):
+                yield f"{section}.{name}: {options!r}, expected a mapping of its options"
 
 
 def _paths(run: RunConfig) -> Iterator[str]:

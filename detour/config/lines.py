@@ -1,4 +1,4 @@
-"""Where a YAML file says what, so that an error can name the line; and whether it can be read at all."""
+"""The line of each key in a YAML file, for error messages; and limits on the file's size and depth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEEPEST = 64
 
 
 def lines_of(path: Path) -> dict[str, str]:
-    """Full key, such as ``phases[0].name``, to where it stands: "line 3".
+    """Full key, such as ``phases[0].name``, to its place: "line 3".
 
     Raises:
         yaml.YAMLError: The file is no YAML, is nested deeper than DEEPEST, or has more than MOST_VALUES values once its

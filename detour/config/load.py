@@ -16,6 +16,7 @@ from omegaconf.resolvers import oc
 
 from detour.config.check import check
 from detour.config.lines import lines_of
+from detour.config.plugins import import_plugins
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.options import listing, parse
@@ -35,17 +36,22 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key and,
             where the file has it, its line; or files that extend one another in a circle.
     """
-    raw, lines = _layers(path, overrides)
-    return from_mapping(raw, source=str(path), lines=lines)
+    raw, lines, folders = _layers(path, overrides)
+    run = into(RunConfig, raw, source=str(path), lines=lines)
+    try:
+        import_plugins(run.plugins, folders)
+    except ConfigError as error:
+        raise ConfigError(listing(str(path), [str(error)], lines)) from error
+    return _checked(run, str(path), lines)
 
 
 def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
-    """A YAML file as any dataclass of omegaconf's kinds, with `load`'s ``extends``, overrides and checks of shape.
+    """A YAML file as any dataclass, with `load`'s ``extends``, overrides and checks of shape.
 
     Raises:
         ConfigError: Listing every unknown key, wrong type and missing value, each with its full key.
     """
-    raw, lines = _layers(path, overrides)
+    raw, lines, _ = _layers(path, overrides)
     return into(cls, raw, source=str(path), lines=lines)
 
 
@@ -56,7 +62,7 @@ def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str, lines: 
         cls: The dataclass.
         raw: The values.
         source: What an error names.
-        lines: Full key to where it stands in the source, as far as known.
+        lines: Full key to its line in the source, where known.
     """
     return parse(cls, _resolved(raw, source), source=source, lines=lines)
 
@@ -65,7 +71,10 @@ def from_mapping(
     raw: DictConfig | dict[str, Any], *, source: str = "config", lines: Mapping[str, str] | None = None
 ) -> RunConfig:
     """The checks of `load` on values that are already in memory; arguments as those of `into`. Raises ConfigError."""
-    run = into(RunConfig, raw, source=source, lines=lines)
+    return _checked(into(RunConfig, raw, source=source, lines=lines), source, lines)
+
+
+def _checked(run: RunConfig, source: str, lines: Mapping[str, str] | None) -> RunConfig:
     if problems := check(run):
         raise ConfigError(listing(source, problems, lines))
     return run
@@ -85,7 +94,7 @@ def from_environment(text: str) -> str:
 
 
 def _environment_variable(name: str, *default: Any) -> Any:
-    """omegaconf's ``oc.env``; a value that comes from the environment is hidden from then on."""
+    """omegaconf's ``oc.env``; a value that comes from the environment is hidden in all later output."""
     if name in os.environ:
         hide(os.environ[name], shown_as=f"${{oc.env:{name}}}")
     return oc.env(name, *default)
@@ -94,9 +103,9 @@ def _environment_variable(name: str, *default: Any) -> Any:
 OmegaConf.register_resolver("oc.env", _environment_variable, replace=True)
 
 
-def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
-    """The file over those that it extends, and the overrides over all; and where each key stands."""
-    raw, lines = _extended(Path(path))
+def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[Path]]:
+    """The file merged over those it extends, with the overrides applied; the line of each key; and the files' folders."""
+    raw, lines, folders = _extended(Path(path))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
@@ -107,11 +116,11 @@ def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
         except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError, TypeError) as error:
             raise ConfigError(f"override '{override}': {_first_line(error)}") from error
         lines[re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key)] = "overridden"
-    return raw, lines  # type: ignore[return-value]
+    return raw, lines, folders
 
 
-def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
-    """The file over the one that it extends, that one over its own base and so on; and where each key stands."""
+def _extended(path: Path) -> tuple[DictConfig, dict[str, str], list[Path]]:
+    """The file merged over the one it extends, and so on; the line of each key; and the folder of every file read."""
     raw, lines = _read(path)
     chain = [path]
     while True:
@@ -120,7 +129,7 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str]]:
         except OmegaConfBaseException as error:
             raise ConfigError(f"{chain[-1]}: extends: {_first_line(error)}") from error
         if base_name is None:
-            return raw, lines
+            return raw, lines, [file.parent for file in chain]
         base_path = chain[-1].parent / os.path.expanduser(str(base_name))
         if base_path.resolve() in [file.resolve() for file in chain]:
             spelt = ", which extends ".join(map(str, [*chain, base_path]))

@@ -1,6 +1,6 @@
-"""Everything that a run's YAML may say. A key that is not here is refused; a derived value is never a field.
+"""The schema of a run's YAML. Any other key is refused; derived values are properties, not fields.
 
-Field names carry their units. Lengths of training are in tokens that are not padding.
+Field names carry their units. Training lengths are in tokens, padding not counted.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class ModelConfig:
 
     Attributes:
         init: Hugging Face folder or hub name to start from; null draws random weights.
-        size: A name in `detour.models.modernbert.architecture.SIZES`. Checked against `init`, and all that `detour plan` needs.
+        size: A name in `detour.models.modernbert.architecture.SIZES`. Checked against `init`; `detour plan` needs no more.
         architecture: Fields of `Architecture` that differ from the size's.
-        tokenizer: Hugging Face folder or hub name; null takes that of `init`, with which any other is compared.
+        tokenizer: Hugging Face folder or hub name; null takes the tokenizer of `init`. Any other is compared with it.
         allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary than the one of `init`: an extended
             vocabulary, or one whose embeddings are to be learned anew.
-        ignore_config_keys: Keys of the config.json of `init` that are unknown here and that you know to leave what the
-            model computes unchanged; any other unknown key is refused.
+        ignore_config_keys: Unknown keys in the config.json of `init` that do not change what the model computes; any
+            other unknown key is refused.
         attention_backend: "auto", "sdpa", "flash", "varlen" or "flex".
         gradient_checkpointing: Recompute layers in the backward pass to save memory.
         compile: torch.compile the regions around attention.
@@ -47,22 +47,22 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Rows in, batches out.
+    """Training and validation data. A row is a packed sequence of `seq_len` tokens.
 
     Attributes:
         train: Folders of training rows.
-        validation: Folders of held-out rows; empty for no evaluation.
-        seq_len: Length of a row; must be what the folders were prepared with.
-        global_batch_size: Rows in an optimizer step, over all devices.
-        micro_batch_size: Rows in one forward pass of a device.
-        shuffle: Shuffle the training rows anew each epoch.
+        validation: Folders of validation rows; empty for no evaluation.
+        seq_len: Tokens per row; must equal that of the folders.
+        global_batch_size: Rows per optimizer step, over all devices.
+        micro_batch_size: Rows per forward pass of one device.
+        shuffle: Reshuffle the training rows each epoch.
         shuffle_seed: Seed of that order, shared by the arms of a comparison.
-        workers: Loader processes a device; 0 loads in the training process.
+        workers: Loader processes per device; 0 loads in the training process.
         canonical_nodes: streaming's num_canonical_nodes: fixes the order of rows whatever the number of machines.
-        verify_hashes: Hash every shard before training, and look for held-out rows among the training rows. Off, only sizes
-            and formats are checked, and of held-out rows whole shards.
-        timeout_seconds: How long a batch may take to arrive before the loader is declared dead.
-        cache_gigabytes: Most that the cached shards of remote training folders may take on a machine; null for no limit.
+        verify_hashes: Hash every shard before training, and look for validation rows among the training rows. If off, only
+            sizes and formats are checked, and overlap is found for entire shards only.
+        timeout_seconds: Longest wait for a batch before the loader counts as dead.
+        cache_gigabytes: Disk limit for cached shards of remote training folders, per machine; null for no limit.
     """
 
     train: list[StreamSpec] = field(default_factory=list)
@@ -81,15 +81,15 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """See `detour.training.optim`.
+    """The optimizer (`detour.training.optim`).
 
     Attributes:
         name: "adamw" or "stableadamw".
-        betas: Decay of the two moments.
+        betas: Decay rates of the two moments.
         eps: Added to the denominator.
-        weight_decay: Share of a weight taken off a step at the peak learning rate, in proportion below it (decoupled);
-            biases, norms and nothing else are spared.
-        clip_norm: Largest norm of the gradient; null does not clip.
+        weight_decay: Decoupled: the fraction of a weight subtracted per step at the peak learning rate, scaled with the
+            learning rate below it. Biases and norms are not decayed.
+        clip_norm: Largest gradient norm; null does not clip.
     """
 
     name: Literal["adamw", "stableadamw"] = "adamw"
@@ -101,16 +101,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SystemConfig:
-    """Where and how exactly it computes.
+    """Devices, precision and limits.
 
     Attributes:
         device: "auto", "cpu" or "gpu".
         precision: "fp32", or "bf16" for mixed precision with fp32 weights.
         parallelism: With several processes: "ddp" (weights on each) or "fsdp" (weights sharded, FSDP2).
         deterministic: Ask torch for deterministic kernels; slower on a GPU.
-        timeout_seconds: How long a collective operation may wait for the other processes.
-        max_minutes: Wall-clock limit of one start of the run: it saves and ends in time, with exit code 75, and the same
-            command continues it; null for none.
+        timeout_seconds: Timeout of collective operations.
+        max_minutes: Wall-clock limit of one launch: the run saves and exits in time with code 75, and the same
+            command resumes it; null for none.
     """
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -123,13 +123,13 @@ class SystemConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardConfig:
-    """What happens to a batch that would spoil the weights. See `detour.training.callbacks.step_guard`.
+    """What happens at a non-finite or spiking step (`detour.training.callbacks.step_guard`).
 
     Attributes:
-        max_skips: Bad batches in a row whose update is left out before the run stops; 0 stops at the first.
-        spike_factor: A loss of more than so many times the usual one is bad; null judges only whether it is finite.
-        spike_window: Good batches of the phase whose median loss is the usual one; before there are so many, none is
-            judged by its size.
+        max_skips: Consecutive non-finite or spiking steps whose update is skipped before the run stops; 0 stops at the first.
+        spike_factor: A loss above this multiple of the median is a spike; null checks only for non-finite values.
+        spike_window: Number of accepted steps of the phase that the median is taken over; spikes are not checked before
+            there are that many.
     """
 
     max_skips: int = 0
@@ -139,12 +139,12 @@ class GuardConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When to save.
+    """When to save, and what to keep.
 
     Attributes:
-        interval_tokens: Save each time so many tokens were seen, at the end of each phase, and at the end.
-        keep: Newest checkpoints kept; those at the end of a phase are always kept.
-        resume: Continue from the newest valid checkpoint of the run folder, if there is one.
+        interval_tokens: Tokens between checkpoints; one is also saved at the end of each phase.
+        keep: Number of latest checkpoints to keep; those at the end of a phase are always kept.
+        resume: Resume from the latest valid checkpoint in the run folder, if there is one.
     """
 
     interval_tokens: int
@@ -154,17 +154,17 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Held-out loss, always under every objective named here, whatever phase is training.
+    """Held-out loss, under every objective named here, whichever phase is training.
 
     Attributes:
-        interval_tokens: Evaluate each time so many tokens were seen, at each phase boundary, and at the end.
-        rows: Held-out rows used each time, drawn over all folders in proportion to their size, at least one from each.
+        interval_tokens: Tokens between evaluations; also evaluates at each phase boundary and at the end.
+        rows: Validation rows per evaluation, drawn from all folders in proportion to their size, at least one from each.
         objectives: Objective name to its options.
-        seed: Seed of the rows drawn and of their masks; `seed` has no part in them, so that runs are comparable.
-        mask_draws: How many times the rows are masked anew in each evaluation. The loss is that of all draws together, and
-            its standard deviation over them is logged. Objectives without randomness are evaluated once.
-        change_on_resume: Let a resume measure otherwise than before (folders, rows, seed, draws, options): said in the log
-            and marked in the report. Without it that is refused.
+        seed: Seed of the rows drawn and of their masks; independent of `seed`, so that runs are comparable.
+        mask_draws: Independent maskings of the rows per evaluation. The loss is the mean over all draws; its standard
+            deviation over them is logged. Objectives without randomness are evaluated once.
+        change_on_resume: Allow a resume to change how held-out losses are measured (folders, rows, seed, draws, options);
+            logged, and marked in the report. If false, that is refused.
     """
 
     interval_tokens: int
@@ -177,10 +177,10 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingConfig:
-    """Where the numbers go, besides metrics.jsonl in the run folder.
+    """Where metrics go, besides metrics.jsonl in the run folder.
 
     Attributes:
-        wandb_project: Weights & Biases project; null for none. Without a key or an answer it logs offline into
+        wandb_project: Weights & Biases project; null for none. Without a key or a connection, logs offline into
             the run folder.
         wandb_entity: Team or user there.
         progress_bar: Draw a progress bar on the terminal.
@@ -193,13 +193,13 @@ class LoggingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchConfig:
-    """Fits one phase's length so that this run costs what another one did. See `detour.training.match`.
+    """Sets one phase's length so that this run costs as much as another (`detour.training.match`).
 
     Attributes:
-        run: Folder of the other run, finished; or its YAML, then costs are those of `detour plan`. Null fits nothing.
+        run: Folder of a finished run; or a YAML, whose cost is then that of `detour plan`. Null changes nothing.
         by: "tokens", "flops" or "device_seconds".
-        phase: The phase that grows or shrinks; null for the first.
-        document_tokens: With a YAML: mean tokens of a document; null takes a whole row.
+        phase: The phase whose length is set; null for the first.
+        document_tokens: With a YAML: mean document length in tokens; null takes the row length.
     """
 
     run: str | None = None
@@ -210,12 +210,19 @@ class MatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A whole run.
+    """One run.
 
     Attributes:
-        name: Names the run and its folder.
+        name: Name of the run and of its folder.
         folder: Parent of the run folder.
         seed: Seed of weights, masks and dropout.
+        plugins: Python modules to import before the names below are looked up, such as "my_lab.spans": they register
+            objectives, callbacks, loggers or algorithms. Searched among the installed packages, beside this file, and in the
+            current folder. A checkpoint or an exported model never imports them.
+        callbacks: Registered callback to its options; they run after the library's own.
+        loggers: Registered logger to its options, besides metrics.jsonl and Weights & Biases: "tensorboard", "mlflow",
+            "comet", "neptune", or your own.
+        algorithms: Registered Composer algorithm to its options; they run after the phase switch.
     """
 
     name: str
@@ -232,6 +239,10 @@ class RunConfig:
     checkpoint: CheckpointConfig
     evaluation: EvaluationConfig
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    plugins: list[str] = field(default_factory=list)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    loggers: dict[str, Any] = field(default_factory=dict)
+    algorithms: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def architecture(self) -> Architecture:

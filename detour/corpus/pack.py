@@ -1,6 +1,6 @@
 """Text files -> one folder of packed rows.
 
-``python -m detour.corpus.pack corpus.jsonl.zst --tokenizer DIR --out DIR --seq-len 1024``
+``detour data pack corpus.jsonl.zst --tokenizer DIR --out DIR --seq-len 1024``
 
 Each document is tokenized with the tokenizer's own template ([CLS] text [SEP]), cut where it is longer than a row, and
 packed with others into rows. Another row length is another run of this command. Cleaning, deduplication, splits and
@@ -12,24 +12,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from detour.corpus.document_encoder import DocumentEncoder, cut
 from detour.corpus.encoding import check_encoding
 from detour.corpus.input_files import told_of
-from detour.corpus.text import COMPRESSED, Document, ReadReport, find_files, read_documents
+from detour.corpus.text import Document, ReadReport, find_files, read_documents
 from detour.data.manifest import ShardManifest, Source
 from detour.data.packing import pack_rows
 from detour.data.shards import RowWriter
-from detour.errors import DataError, DetourError
+from detour.errors import DataError
 from detour.files import sha256_of
-from detour.redact import redacted
 
 
 class _Tally:
@@ -138,47 +134,8 @@ def pack_corpus(
     return manifest, report
 
 
-def main(
-    inputs: Annotated[list[Path], typer.Argument(help=f"JSON or text files ({COMPRESSED}), or folders of them.")],
-    tokenizer: Annotated[str, typer.Option(help="Name on the hub, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    seq_len: Annotated[int, typer.Option(help="Tokens of a row.")] = 1024,
-    text_column: Annotated[str, typer.Option(help="Key of the text in JSON objects.")] = "text",
-    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
-    seed: Annotated[int, typer.Option(help="Seed of the order of rows.")] = 0,
-    strict: Annotated[bool, typer.Option(help="Stop at the first line or file that cannot be used.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace a dataset that is already in --out.")] = False,
-    special_tokens_in_text: Annotated[
-        str, typer.Option(help='What a special token spelled out in a text, "[MASK]", becomes: "text" or "special".')
-    ] = "text",
-) -> None:
-    """Tokenize and pack text into shards of fixed-length rows."""
-    console = Console(stderr=True)
-    columns = ("packing", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    try:
-        total = sum(path.stat().st_size for path in find_files(inputs, ReadReport()))
-        with Progress(*columns, console=console) as progress:
-            bar = progress.add_task("", total=total)
-            manifest, report = pack_corpus(
-                inputs,
-                tokenizer=tokenizer,
-                out=out,
-                seq_len=seq_len,
-                text_column=text_column,
-                encoding=encoding,
-                seed=seed,
-                strict=strict,
-                overwrite=overwrite,
-                special_tokens_in_text=special_tokens_in_text,
-                on_read=lambda bytes_read: progress.update(bar, completed=bytes_read),
-            )
-    except DetourError as error:
-        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    _print_report(manifest, report, out, special_tokens_in_text)
-
-
-def _print_report(manifest: ShardManifest, report: ReadReport, out: Path, special_tokens_in_text: str) -> None:
+def print_report(manifest: ShardManifest, report: ReadReport, out: Path, special_tokens_in_text: str) -> None:
+    """Prints the counts of what `pack_corpus` wrote, and what it skipped."""
     console, counts = Console(), manifest.counts
     table = Table("", "", title=str(out), show_header=False)
     for name, value in (
@@ -209,7 +166,3 @@ def _faults(report: ReadReport, tally: _Tally | None = None) -> Iterator[str]:
             yield f"skipped {n:,} lines, {reason}; first at {', '.join(report.examples[reason])}{advice}"
     if tally is not None and tally.without_tokens:
         yield f"{tally.without_tokens:,} documents come to no token"
-
-
-if __name__ == "__main__":
-    typer.run(main)

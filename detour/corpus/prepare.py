@@ -1,4 +1,4 @@
-"""Corpora -> packed rows for training: ``python -m detour.corpus.prepare CONFIG [key=value ...]``.
+"""Corpora -> packed rows for training: ``detour data prepare CONFIG [key=value ...]``.
 
 Killed at any moment, the same command goes on from the parts that are finished; when all is done, it does nothing.
 """
@@ -6,18 +6,14 @@ Killed at any moment, the same command goes on from the parts that are finished;
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-from rich.console import Console
+from typing import Any
 
 from detour.corpus import readers
-from detour.corpus.config import PrepareConfig, SourceConfig, load
+from detour.corpus.config import PrepareConfig, SourceConfig
 from detour.corpus.document_encoder import document_encoder_of
 from detour.corpus.document_shards import load_json, save_json, whole_file
 from detour.corpus.global_dedup import decide
@@ -27,15 +23,14 @@ from detour.corpus.prepared import RECORD, SIDES, differences, identity_of, reco
 from detour.corpus.readers import Unit
 from detour.corpus.revisions import apply_revisions
 from detour.corpus.rows import write_rows
-from detour.corpus.show import refuse_nothing_left, show
+from detour.corpus.show import refuse_nothing_left
 from detour.corpus.text import HARMLESS
 from detour.corpus.workers import Workers
-from detour.errors import ConfigError, DataError, DetourError
+from detour.errors import DataError
 from detour.files import naming, sha256_of, try_lock
 from detour.redact import redacted
 
 WORK = ".work"
-SECONDS_BETWEEN_LINES = 20.0
 Say = Callable[[str], None]
 
 
@@ -239,45 +234,3 @@ def _alone(out: Path) -> Iterator[None]:
         if not held:
             raise DataError(f"{out}: is being prepared by another process")
         yield
-
-
-def main(
-    config: Annotated[Path, typer.Argument(help="A preparation's YAML.", metavar="CONFIG")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to it: key=value.")] = None,
-    strict: Annotated[bool, typer.Option(help="Stop at the first line, row or file that cannot be used.")] = False,
-) -> None:
-    """Clean, deduplicate, split, tokenize and pack corpora into shards of fixed-length rows."""
-    console = Console(stderr=True)
-    try:
-        settings = load(config, [*(overrides or []), *(["strict=true"] if strict else [])])
-        with _progress(console) as say:
-            record, worked = prepare(settings, say)
-    except DetourError as error:
-        console.print(redacted(f"error: {error}"), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
-    if not worked:
-        print(redacted(f"{settings.out}: prepared already, nothing to do"))
-    show(record, redacted(settings.out))
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Say]:
-    """What is being done: in place on a terminal, otherwise a line now and then, for logs."""
-    if console.is_terminal:
-        with console.status("looking at the files") as status:
-            yield status.update
-        return
-    told, at = "", -SECONDS_BETWEEN_LINES
-
-    def say(line: str) -> None:
-        nonlocal told, at
-        what, now = line.split(":")[0], time.monotonic()
-        if what != told or now >= at + SECONDS_BETWEEN_LINES:
-            told, at = what, now
-            console.print(line, markup=False, highlight=False)
-
-    yield say
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -194,7 +194,7 @@ def show(
         f"A step is {run.data.global_batch_size:,} rows x {run.data.seq_len:,} tokens = "
         f"{run.data.global_batch_size * run.data.seq_len:,} tokens.",
         f"Documents are taken as {length:,.0f} tokens long (--document-tokens): attention costs more in longer ones.",
-        f"GPU-hours assume {peak_tflops:g} TFLOP/s a GPU at {utilisation:.0%} (--peak-tflops, --utilisation); an estimate, "
+        f"GPU-hours assume {peak_tflops:g} TFLOP/s a GPU at {utilisation:.0%} (--peak-tflops, --mfu); an estimate, "
         "not a measurement.",
         _memory_note(run, memory_gigabytes),
         *(f"Warning: {note}" for note in caveats(run, lines)),

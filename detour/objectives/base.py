@@ -50,7 +50,7 @@ class Objective(ABC):
         return {**corrupted, "attention": self.attention, "objective": self.name}
 
 
-registry: Registry[type[Objective]] = Registry("objectives")
+registry: Registry[type[Objective]] = Registry("objectives", plugins=True)
 O = TypeVar("O", bound=type[Objective])
 
 

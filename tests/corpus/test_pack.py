@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from streaming import MDSWriter
 from streaming.base.format import reader_from_json
 from typer.testing import CliRunner
 
-from detour.corpus.pack import main, pack_corpus
+from detour.cli.main import app
+from detour.corpus.pack import pack_corpus
 from detour.data.manifest import ShardManifest
 from detour.data.shards import verify_rows
 from detour.data.tokenizer import fingerprint, load_tokenizer, train_bpe
@@ -163,9 +163,7 @@ def test_another_treatment_of_special_tokens_is_refused(corpus, tokenizer, tmp_p
 
 @pytest.fixture
 def command():
-    app = typer.Typer()
-    app.command()(main)
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return lambda *arguments: CliRunner().invoke(app, ["data", "pack", *map(str, arguments)])
 
 
 def test_the_command_reports_what_it_did(command, corpus, tokenizer, tmp_path):

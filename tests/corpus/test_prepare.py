@@ -275,7 +275,7 @@ def test_an_interrupted_preparation_goes_on_and_redoes_nothing(write_config, tmp
 def test_killed_at_random_moments_the_result_is_the_same(write_config, tmp_path):
     prepare(load(write_config(out=str(tmp_path / "whole"), steps=STEPS, validation_fraction=0.2)))
     config, rng, kills = write_config(steps=STEPS, validation_fraction=0.2, processes=2), random.Random(0), 0
-    command = [sys.executable, "-m", "detour.corpus.prepare", str(config)]
+    command = [sys.executable, "-m", "detour", "data", "prepare", str(config)]
     for _ in range(30):
         child = subprocess.Popen(
             command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

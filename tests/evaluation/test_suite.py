@@ -211,8 +211,8 @@ def test_the_command_line_from_folders_to_tables(encoder, write_task, made, data
     """Really trained; the score in the table is that of the predictions beside the record."""
     path = write_task("signs", "classification", made.classification(), training={"batch_size": 32, "epochs": 1})
     out = tmp_path / "out"
-    call = ["eval", f"detour={encoder}", f"twin={encoder}", "--task", str(path), "--data", str(data_root)]
-    call += ["--seeds", "2", "--out", str(out), "--baseline", "twin", "--set", "limit.test=20"]
+    call = ["eval", "run", f"detour={encoder}", f"twin={encoder}", "--task", str(path), "--data", str(data_root)]
+    call += ["--seeds", "2", "--out", str(out), "--baseline", "twin", "task.limit.test=20"]
     done = CliRunner().invoke(app, call, catch_exceptions=False)
     assert done.exit_code == 0
     assert "4 cells (2 models, 1 tasks, 2 seeds), 4 to do" in done.output
@@ -243,7 +243,17 @@ def test_what_comes_from_the_environment_is_in_nothing_that_an_evaluation_leaves
     told = "see ${oc.env:DETOUR_TEST_PLACE}, " + secret
     path = write_task("mine", "classification", records, source=source, note=told, license=told, credentials=told)
     (data_root / "mine").rename(data_root / place / "mine")
-    call = ["eval", f"m={encoder}", "--task", str(path), "--data", str(data_root), "--out", str(tmp_path / "out")]
+    call = [
+        "eval",
+        "run",
+        f"m={encoder}",
+        "--task",
+        str(path),
+        "--data",
+        str(data_root),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     for _ in range(2):  # what is recorded compares equal with what is configured
         with pytest.raises(SystemExit) as exit:
             main([*call, "--seeds", "1"])
@@ -252,7 +262,7 @@ def test_what_comes_from_the_environment_is_in_nothing_that_an_evaluation_leaves
     suite_file = tmp_path / "suite.yaml"
     suite_file.write_text("tasks: [mine.yaml]\n")
     with pytest.raises(SystemExit):
-        main(["tasks", "--suite", str(suite_file), "--check", "--data", str(data_root / "absent")])
+        main(["eval", "tasks", "--suite", str(suite_file), "--check", "--data", str(data_root / "absent")])
     said = "".join(capsys.readouterr())
     assert "see ${oc.env:DETOUR_TEST_PLACE}, [hidden]" in " ".join(said.split()), said
     texts = {path: path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -320,19 +330,19 @@ def test_wrong_calls_are_one_line(encoder, tmp_path, capsys):
         ),
         ([str(encoder), "--suite", "french", "--task", "quaero_emea"], "task 'quaero_emea': named twice"),
         ([str(tmp_path / "no"), "--task", "bc5cdr"], "hub gave"),
-        ([str(encoder), "--task", "bc5cdr", "--set", "training.epoch=1"], "did you mean 'epochs'?"),
+        ([str(encoder), "--task", "bc5cdr", "task.training.epoch=1"], "did you mean 'epochs'?"),
         ([str(encoder), "--task", "bc5cdr", "--data", str(tmp_path / "no")], "no such folder"),
     ]:
         with pytest.raises(SystemExit) as exit:
-            main(["eval", *arguments, "--out", str(tmp_path / "out")])
+            main(["eval", "run", *arguments, "--out", str(tmp_path / "out")])
         assert exit.value.code == 1
         assert message in capsys.readouterr().err
 
 
 def test_tasks_are_listed(data_root):
-    done = CliRunner().invoke(app, ["tasks", "--suite", "french"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["eval", "tasks", "--suite", "french"], catch_exceptions=False)
     assert done.exit_code == 0
     assert "suites: all, bioclinical" in done.output
     assert all(task.name in done.output for task in load_suite("french"))
-    checked = CliRunner().invoke(app, ["tasks", "--suite", "english", "--check", "--data", str(data_root)])
+    checked = CliRunner().invoke(app, ["eval", "tasks", "--suite", "english", "--check", "--data", str(data_root)])
     assert checked.exit_code == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detour.build import train
+from detour.train import train
 from detour.training.run_folder import RunFolder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detour.build import train
 from detour.errors import CheckpointError, ModelError
 from detour.export.run import export_run
 from detour.models.modernbert import hf
+from detour.train import train
 from detour.training.checkpoints import files
 from detour.training.run_folder import RunFolder
 

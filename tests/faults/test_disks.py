@@ -25,10 +25,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detour import files
-from detour.build import build_trainer, close, train
+from detour.build import build_trainer, close
 from detour.cli.main import main
 from detour.config.load import to_yaml
 from detour.errors import CheckpointError, DataError, TrainingError
+from detour.train import train
 from detour.training import wandb_logger
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import FORMAT, RunFolder, run_record
@@ -524,7 +525,7 @@ def test_read_only_folders_are_one_sentence(tiny_run, write, capsys, caplog, tmp
         assert READ_ONLY in error_of(capsys, "export", str(folder), "--out", str(locked / "out"))
         assert READ_ONLY in error_of(capsys, "export", str(folder), "--out", str(locked))
         line = error_of(
-            capsys, "tokenizer", str(tmp_path / "text.txt"), "--out", str(locked / "t"), "--vocab-size", "300"
+            capsys, "data", "tokenizer", str(tmp_path / "text.txt"), "--out", str(locked / "t"), "--vocab-size", "300"
         )
         assert READ_ONLY in line
 
@@ -543,7 +544,7 @@ def test_full_disks_are_one_sentence(tiny_run, capsys, tmp_path):
         for command in (
             ["report", folder, "--out", str(disk / "r")],
             ["export", folder, "--out", str(disk / "e")],
-            ["tokenizer", text, "--out", str(disk / "t"), "--vocab-size", "300"],
+            ["data", "tokenizer", text, "--out", str(disk / "t"), "--vocab-size", "300"],
         ):
             line = error_of(capsys, *command)
             assert str(disk) in line

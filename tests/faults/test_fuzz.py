@@ -17,13 +17,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from detour.build import train
 from detour.config.load import load, to_yaml
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.shards import verify_rows
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.export.run import choose_checkpoint
+from detour.train import train
 from detour.training.checkpoints import files as checkpoints
 from detour.training.checkpoints.select import checkpoint_to_resume
 from detour.training.run_folder import RunFolder, run_record

@@ -24,10 +24,10 @@ import torch
 import transformers.modeling_utils
 from composer.utils import collect_env
 
-from detour import build
+from detour import train
 from detour.cli.main import main
 
-SLOW_IMPORTS = (composer.algorithms, pydantic.type_adapter, transformers.modeling_utils, build)
+SLOW_IMPORTS = (composer.algorithms, pydantic.type_adapter, transformers.modeling_utils, train)
 FAULTS = runpy.run_path(str(Path(__file__).with_name("injections.py")))
 ENDED: dict[int, int] = {}
 collect_env.get_cpu_model = lambda: "a CPU"  # a second in each process, for a log

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from detour.build import train
 from detour.cli.main import main
 from detour.config.load import from_mapping
 from detour.data.fingerprint import Fingerprint
@@ -25,6 +24,7 @@ from detour.errors import ConfigError, DataError, DetourError
 from detour.export.run import export_run
 from detour.report.compare import UNKNOWN, compare_runs
 from detour.report.compare_tables import as_json, final_losses
+from detour.train import train
 from detour.training.run_folder import RunFolder
 
 ENVIRONMENT = {"detour": "1", "commit": "c0ffee", "python": "3.11", "machine": "cpu", "processes": 1, "torch": "2.7"}

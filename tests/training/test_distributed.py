@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from detour.build import train
 from detour.config.load import to_yaml
+from detour.train import train
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import RunFolder
 

@@ -22,13 +22,14 @@ import torch
 import torch.nn.functional as F
 from streaming.base.format.mds import MDSReader
 
-from detour.build import build_trainer, close, train
+from detour.build import build_trainer, close
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import Source, TokenizerInfo
 from detour.data.shards import RowWriter
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.models.loss import linear_cross_entropy
+from detour.train import train
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.checkpoints import files as checkpoints
 from detour.training.composer_model import TokenLoss

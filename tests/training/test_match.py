@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import pytest
 
-from detour.build import train
 from detour.config.load import load, to_yaml
 from detour.cost.flops import training_flops
 from detour.cost.plan import plan
 from detour.errors import ConfigError
+from detour.train import train
 from detour.training.checkpoints.files import listing
 from detour.training.match import fitted
 from detour.training.run_folder import RunFolder

@@ -9,7 +9,8 @@ import torch
 from composer.core import Callback, Event
 
 from detour.batch import IGNORE
-from detour.build import build_trainer, train
+from detour.build import build_trainer
+from detour.train import train
 from detour.training.checkpoints import files as checkpoints
 from detour.training.checkpoints.state import capture
 from detour.training.run_folder import RunFolder

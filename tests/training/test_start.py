@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, ModernBertConfig, ModernBertForMaskedLM, ModernBertModel
 
-from detour.build import build_encoder, train
+from detour.build import build_encoder
 from detour.config.schema import RunConfig
 from detour.data.tokenizer import load_tokenizer, train_bpe
 from detour.errors import DataError, ModelError
 from detour.export.run import export_run
 from detour.models.modernbert.hf import read_architecture, read_weights
+from detour.train import train
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import RunFolder
 from detour.training.start import check_tokenizer, read_start

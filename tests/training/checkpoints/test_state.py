@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from detour.build import RunFolder, train
+from detour.train import train
 from detour.training.checkpoints import files as checkpoints
+from detour.training.run_folder import RunFolder
 
 DROPOUT = {"attention_dropout": 0.1, "mlp_dropout": 0.1, "embedding_dropout": 0.1}
 
