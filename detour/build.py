@@ -23,29 +23,30 @@ from detour.errors import ConfigError, DataError, StoppedError, TrainingError
 from detour.models.attention import select
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.phase_clock import PhaseClock
-from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.callbacks.failure_watch import FailureWatch
-from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
+from detour.training.callbacks.restore_rng import RestoreRng
 from detour.training.callbacks.step_guard import StepGuard
 from detour.training.checkpoints.contents import check_weights
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.select import checkpoint_to_resume, measurement_changes
-from detour.training.checkpoints.state import RestoreRng, restore
+from detour.training.checkpoints.state import restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
-from detour.training.held_out import HeldOut
 from detour.training.launch import check_launch, device_of, device_rows_of
-from detour.training.match import fitted
+from detour.training.loggers.jsonl import JsonlLogger
+from detour.training.loggers.wandb import wandb_loggers
+from detour.training.match import match_budget
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch
 from detour.training.run_folder import RunFolder, run_record, write_run_files
 from detour.training.start import Start, check_tokenizer, read_start, start_record
+from detour.training.start_weights import start_weights_record
 from detour.training.stop import StopRequest
-from detour.training.wandb_logger import wandb_loggers
+from detour.training.validation import ValidationData
 from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
@@ -111,9 +112,9 @@ def _build(run: RunConfig, start: _Start, stop: StopRequest) -> Trainer:
 
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, resumed, device=device, start=start.model)
-    record = {**start.record, **beginning(encoder, resumed, device=device)}
+    record = {**start.record, **start_weights_record(encoder, resumed, device=device)}
     boundaries = schedule.boundaries[1:]
-    held_out = HeldOut(run, identity)
+    held_out = ValidationData(run, identity)
     rows = _loader(run, device_rows, identity, held_out)
     held_out.check_shared()
     evaluators = held_out.evaluators(vocab, boundaries, _data_spec)
@@ -186,9 +187,7 @@ def _build(run: RunConfig, start: _Start, stop: StopRequest) -> Trainer:
     if trainer.state.dataloader_len == 0:  # Composer would turn empty epochs for ever
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if resumed:
-        restore(
-            trainer.state, resumed, stateful, touched=lambda: switch.touched([entry.steps for entry in ledger.entries])
-        )
+        restore(trainer.state, resumed, stateful, touched=lambda: switch.touched([cost.steps for cost in ledger.costs]))
         if start.measurement_changes:
             metrics.write_event(trainer.state, {"measurement": start.measurement_changes})
         log.warning(
@@ -215,7 +214,7 @@ def train(run: RunConfig) -> None:
         DataError: The loader failed or fell silent.
         ConfigError, ModelError, CheckpointError: As in `build_trainer`; a checkpoint could not be written.
     """
-    run = fitted(run)
+    run = match_budget(run)
     check_launch()
     stop = StopRequest(run.system.max_minutes)
     folder, total = RunFolder.of(run), run.phase_schedule.total_tokens
@@ -292,7 +291,7 @@ def _batches_of(resumed: Checkpoint | None) -> int:
         return int(resumed.state()["timestamp"]["batch"])
 
 
-def _loader(run: RunConfig, device_rows: int, identity: str, held_out: HeldOut) -> Any:
+def _loader(run: RunConfig, device_rows: int, identity: str, held_out: ValidationData) -> Any:
     return build_loader(
         streams=run.data.train,
         device_batch_size=device_rows,

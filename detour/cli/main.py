@@ -58,7 +58,7 @@ def plan(
         typer.Option(help="Mean tokens of a document; left out, a whole row.", min=1),
     ] = None,
     peak_tflops: Annotated[float, typer.Option(help="Matrix-product rate of a GPU.")] = 790.0,
-    utilisation: Annotated[float, typer.Option(help="Share of it that training reaches.", min=0.01, max=1)] = 0.4,
+    mfu: Annotated[float, typer.Option(help="Model FLOPs utilization that training reaches.", min=0.01, max=1)] = 0.4,
     memory_gigabytes: Annotated[float, typer.Option(help="Memory of a device.", min=1)] = 80.0,
 ) -> None:
     """Show a run's phases, steps, learning rates, tokens, FLOPs, GPU-hours and memory; needs no data, GPU or network.
@@ -67,16 +67,16 @@ def plan(
     """
     from detour.config.load import load
     from detour.cost.plan import show
-    from detour.training.match import fitted
+    from detour.training.match import match_budget
     from detour.training.start_check import check_start
 
-    run = fitted(load(config, overrides or []))
+    run = match_budget(load(config, overrides or []))
     check_start(run)
     show(
         run,
         document_tokens=document_tokens,
         peak_tflops=peak_tflops,
-        utilisation=utilisation,
+        mfu=mfu,
         memory_gigabytes=memory_gigabytes,
     )
 

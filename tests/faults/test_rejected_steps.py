@@ -46,10 +46,10 @@ def test_a_bad_batch_of_one_process_changes_nothing_on_any(tiny_run, start, left
     assert same(saved[1], saved[2], "optimizer")
     assert not same(saved[2], saved[3], "model")
     assert all(finite(checkpoint) for checkpoint in saved)
-    (bad,) = left(run).bad_batches
+    (bad,) = left(run).rejected_steps
     assert bad["batch"] == 2
-    assert bad["bad_batch"]["action"] == "skip"
-    assert len(bad["bad_batch"]["rows"]) == 4, "those of both processes"
+    assert bad["rejected_step"]["action"] == "skip"
+    assert len(bad["rejected_step"]["rows"]) == 4, "those of both processes"
     entries = saved[-1].state()["callbacks"]["Ledger"]["entries"]
     assert [(entry["steps"], entry["skipped"]) for entry in entries] == [(3, 1), (4, 0), (4, 0)]
     assert sum(entry["tokens"] for entry in entries) == saved[-1].tokens, "the clock counts what was read"
@@ -67,7 +67,7 @@ def test_by_default_the_run_ends_on_every_process_and_its_weights_are_those_of_b
         assert "Traceback" not in child.text()
     assert len(left(run).saved) == 5
     assert finite(left(run).last)
-    assert left(run).bad_batches[0]["bad_batch"]["action"] == "stop"
+    assert left(run).rejected_steps[0]["rejected_step"]["action"] == "stop"
     (child,) = start(run, "guard.max_skips=1")  # the past is not changed by another policy
     assert child.code() == 0
 
@@ -78,8 +78,8 @@ def test_spikes_are_left_out_and_do_not_become_the_usual(tiny_run, start, left):
     batches = [5, 6, 8]
     (child,) = start(run, fault=("scale_loss", batches, "50", 0))
     assert child.code() == 0
-    assert [line["batch"] for line in left(run).bad_batches] == batches
-    assert all("times the usual" in line["bad_batch"]["problem"] for line in left(run).bad_batches)
+    assert [line["batch"] for line in left(run).rejected_steps] == batches
+    assert all("times the usual" in line["rejected_step"]["problem"] for line in left(run).rejected_steps)
     state = left(run).last.state()["callbacks"]["StepGuard"]
     assert max(state["losses"]) < 10, "ln(600) is 6.4"
 
@@ -91,12 +91,12 @@ def test_one_bad_batch_too_many_in_a_row_ends_the_run(tiny_run, start, left, fac
     (child,) = start(run, fault=("scale_loss", [5, 6, 7, 8], factor, 0))
     assert child.code() == 1
     assert "guard.max_skips: 2" in child.text()
-    assert [line["bad_batch"]["action"] for line in left(run).bad_batches] == ["skip", "skip", "stop"]
+    assert [line["rejected_step"]["action"] for line in left(run).rejected_steps] == ["skip", "skip", "stop"]
     assert finite(left(run).last)
 
 
 @pytest.mark.faults(14, "a run that left out a batch resumes bit for bit")
-def test_a_resume_between_bad_batches_is_bitwise_the_unbroken_run(tiny_run, start, left, assert_same_end):
+def test_a_resume_between_rejected_steps_is_bitwise_the_unbroken_run(tiny_run, start, left, assert_same_end):
     phase = {"name": "only", "objective": "mlm", "tokens": 1800}
     options = {"guard": {"max_skips": 3, "spike_factor": 4, "spike_window": 2}, **ONE_PHASE, "phases": [phase]}
     fault = ("scale_loss", [2, 3, 5], "50", 0)
@@ -108,4 +108,4 @@ def test_a_resume_between_bad_batches_is_bitwise_the_unbroken_run(tiny_run, star
         assert len(codes) < 15
     assert codes == [75] * 7 + [0], "a start a step"
     assert_same_end(left(whole), left(part))
-    assert len(left(whole).bad_batches) == 3
+    assert len(left(whole).rejected_steps) == 3
