@@ -100,18 +100,18 @@ def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
     for index, line in enumerate(lines):
         if line.name == run.schedule.decay_phase and line.steps < FEW_STEPS:
             notes.append(
-                f"The decay, phase '{line.name}', has only {_steps(line.steps)}: the learning rate is constant within a step, and "
-                f"the last step uses {line.lr_last_step:.1e}, not {line.lr_last:.1e}."
+                f"The decay, phase '{line.name}', has only {_steps(line.steps)}: the learning rate is constant within a "
+                f"step, and the last step uses {line.lr_last_step:.1e}, not {line.lr_last:.1e}."
             )
         if index and line.steps < FEW_STEPS:
             notes.append(
-                f"Phase '{line.name}' has only {_steps(line.steps)}, and the last step of phase '{lines[index - 1].name}' may take up "
-                f"to {min(1.0, step / line.tokens):.0%} of its tokens ({line.overrun:,} tokens if all rows are full)."
+                f"Phase '{line.name}' has only {_steps(line.steps)}, and the last step of phase "
+                f"'{lines[index - 1].name}' may take up to {min(1.0, step / line.tokens):.0%} of its tokens ({line.overrun:,} tokens if all rows are full)."
             )
     warmups = {"schedule.warmup_tokens": run.schedule.warmup_tokens}
     warmups |= {f"phases[{i}].rewarm_tokens": phase.rewarm_tokens for i, phase in enumerate(run.phases)}
     notes += [
-        f"{key} is {tokens:,}, {tokens / step:.2g} steps: the learning rate rises in only that many increments, and is 0 in the first step."
+        f"{key} is {tokens:,}, {tokens / step:.2g} steps: the learning rate rises in few increments, and is 0 in the first step."
         for key, tokens in warmups.items()
         if 0 < tokens < FEW_WARMUP_STEPS * step
     ]

@@ -70,7 +70,8 @@ def match_budget(run: RunConfig) -> RunConfig:
     tokens = round((budget - others) / costs[index])
     if tokens < 1:
         raise ConfigError(
-            f"match: {match.run} cost {budget:.4g} {match.by}, but the phases other than '{names[index]}' already cost {others:.4g}"
+            f"match: {match.run} cost {budget:.4g} {match.by}, but the phases other than '{names[index]}' already cost "
+            f"{others:.4g}"
         )
     phases = [replace(phase, tokens=tokens) if i == index else phase for i, phase in enumerate(run.phases)]
     result = replace(run, phases=phases)
@@ -89,7 +90,8 @@ def _cost_per_token(run: RunConfig, phase: Phase, prior: Sequence[PriorCost]) ->
     alike = [each for each in prior if each.attention == objective.attention and each.tokens]
     if not alike:
         raise ConfigError(
-            f"match: {run.match.run} has no phase with {objective.attention} attention, so the cost of phase '{phase.name}' is unknown"
+            f"match: {run.match.run} has no phase with {objective.attention} attention, so the cost of phase '{phase.name}' "
+            "is unknown"
         )
     tokens = sum(each.tokens for each in alike)
     body = sum(each.flops - head * each.supervised for each in alike) / tokens

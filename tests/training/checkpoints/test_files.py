@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -220,7 +221,7 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(folder, name):
     manifest = json.loads(path.read_text())
     target = saved.path / name
     content = target.read_bytes() if target.is_file() else b""
-    manifest["files"][name] = {"bytes": len(content), "sha256": checkpoints.hashlib.sha256(content).hexdigest()}
+    manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     path.write_text(json.dumps(manifest))
     assert saved.validate() == f"{name} is missing"
 
