@@ -111,7 +111,7 @@ def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
     warmups = {"schedule.warmup_tokens": run.schedule.warmup_tokens}
     warmups |= {f"phases[{i}].rewarm_tokens": phase.rewarm_tokens for i, phase in enumerate(run.phases)}
     notes += [
-        f"{key} is {tokens:,}, {tokens / step:.2g} steps: the learning rate rises in few increments, and is 0 in the first step."
+        f"{key} is {tokens:,}, {tokens / step:.2g} steps: the learning rate rises in few increments, from 0."
         for key, tokens in warmups.items()
         if 0 < tokens < FEW_WARMUP_STEPS * step
     ]

@@ -92,7 +92,7 @@ def test_what_cannot_be_matched_is_refused(tiny_run, tmp_path):
     with pytest.raises(ConfigError, match=r"match.phase: 'decai'"):
         tiny_run(match={"run": str(path), "phase": "decai"})
     with pytest.raises(ConfigError, match="another architecture"):
-        match_budget(tiny_run(match={"run": str(path)}, model={**asdict(detour.models), "size": "ettin-17m"}))
+        match_budget(tiny_run(match={"run": str(path)}, model={**asdict(detour.model), "size": "ettin-17m"}))
     with pytest.raises(ConfigError, match="already cost"):
         match_budget(tiny_run(match={"run": str(path)}, phases=[*TWIN[:1], {**TWIN[1], "tokens": 9000}]))
     only_clm = tmp_path / "clm.yaml"
