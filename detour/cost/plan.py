@@ -106,7 +106,8 @@ def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
         if index and line.steps < FEW_STEPS:
             notes.append(
                 f"Phase '{line.name}' has only {_steps(line.steps)}, and the last step of phase "
-                f"'{lines[index - 1].name}' may take up to {min(1.0, step / line.tokens):.0%} of its tokens ({line.overrun:,} tokens if all rows are full)."
+                f"'{lines[index - 1].name}' may take up to {min(1.0, step / line.tokens):.0%} of its tokens "
+                f"({line.overrun:,} tokens if all rows are full)."
             )
     warmups = {"schedule.warmup_tokens": run.schedule.warmup_tokens}
     warmups |= {f"phases[{i}].rewarm_tokens": phase.rewarm_tokens for i, phase in enumerate(run.phases)}

@@ -211,8 +211,8 @@ def test_batches_after_the_newest_checkpoint_are_counted_from_the_lines(tmp_path
     assert (detour.start, detour.tokens, detour.supervised, detour.steps) == (2100, 1050, 300, 4)
     assert detour.flops == pytest.approx(1050 * PER_TOKEN)
     assert detour.device_seconds == pytest.approx(PROCESSES * 1050 / RATE)
-    assert detour.utilisation == pytest.approx(0.4)
-    assert math.isnan(before.utilisation), "of a run from before it was measured"
+    assert detour.mfu == pytest.approx(0.4)
+    assert math.isnan(before.mfu), "of a run from before it was measured"
     assert (decay.tokens, decay.lr) == (0, None)
     assert any("newest checkpoint" in note for note in whole.notes)
 
