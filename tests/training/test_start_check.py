@@ -175,7 +175,7 @@ def test_planning_from_a_hub_name_loads_no_model_library(tmp_path):
     code += "except SystemExit: pass\nprint(sorted({'torch', 'transformers'} & sys.modules.keys()), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
