@@ -22,7 +22,7 @@ from benchmarks import parts
 from benchmarks.step import Setting, peer_model, run_on
 from detour.batch import IGNORE
 from detour.cost.flops import training_flops
-from detour.cost.matmul import matmul_throughput, settled
+from detour.cost.matmul import matmul_throughput, synchronized_time
 from detour.errors import ConfigError
 from detour.models.attention import BACKENDS, select, why_not
 from detour.models.loss import linear_cross_entropy
@@ -243,10 +243,10 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
         times = []
         for _ in range(self.rounds):
-            start = settled(self.device)
+            start = synchronized_time(self.device)
             for _ in range(STEPS):
                 step()
-            times.append((settled(self.device) - start) / STEPS)
+            times.append((synchronized_time(self.device) - start) / STEPS)
         tokens = int(lengths.sum())
         return {
             "what": what, "seconds": statistics.median(times), "tokens_per_second": tokens / statistics.median(times),

@@ -22,7 +22,7 @@ from benchmarks.fixture import prepare_rows
 from benchmarks.step import Setting, run_on
 from detour.build import build_trainer, close
 from detour.config.schema import RunConfig
-from detour.cost.matmul import settled
+from detour.cost.matmul import synchronized_time
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.packing import pack_rows, split_document
 from detour.models.loss import linear_cross_entropy
@@ -211,7 +211,7 @@ class _Watch(Callback):
         self.batches.append(state.batch)
 
     def batch_end(self, state: Any, logger: Any) -> None:
-        self.ends.append(settled("cuda" if torch.cuda.is_available() else "cpu"))
+        self.ends.append(synchronized_time("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
@@ -227,7 +227,7 @@ def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        times.append(settled(device))
+        times.append(synchronized_time(device))
     return statistics.median(np.diff(times)[1:])
 
 

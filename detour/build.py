@@ -24,28 +24,29 @@ from detour.errors import ConfigError, DataError
 from detour.models.attention import select
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.phase_clock import PhaseClock
-from detour.training.beginning import beginning
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
-from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
+from detour.training.callbacks.restore_rng import RestoreRng
 from detour.training.callbacks.step_guard import StepGuard
 from detour.training.checkpoints.contents import check_weights
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.select import checkpoint_to_resume, measurement_changes
-from detour.training.checkpoints.state import RestoreRng, restore
+from detour.training.checkpoints.state import restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.extensions import TrainerExtensions, build_extensions, check_extensions
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
-from detour.training.held_out import HeldOut
 from detour.training.launch import check_launch, device_of, device_rows_of
+from detour.training.loggers.jsonl import JsonlLogger
+from detour.training.loggers.wandb import wandb_loggers
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch
 from detour.training.run_folder import RunFolder, run_record
 from detour.training.start import Start, check_tokenizer, read_start, start_record
+from detour.training.start_weights import start_weights_record
 from detour.training.stop import StopRequest
-from detour.training.wandb_logger import wandb_loggers
+from detour.training.validation import ValidationData
 from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
@@ -142,8 +143,8 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
     device_rows, sharded = device_rows_of(run), run.system.parallelism == "fsdp" and dist.get_world_size() > 1
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, start.resumed, device=start.device, start=start.model)
-    record = {**start.record, **beginning(encoder, start.resumed, device=start.device)}
-    held_out = HeldOut(run, start.tokenizer)
+    record = {**start.record, **start_weights_record(encoder, start.resumed, device=start.device)}
+    held_out = ValidationData(run, start.tokenizer)
     rows = _loader(run, device_rows, start.tokenizer, held_out)
     held_out.check_shared()
     evaluators = held_out.evaluators(start.vocab, run.phase_schedule.boundaries[1:], _data_spec)
@@ -202,7 +203,7 @@ def _parts(
     *,
     encoder: Encoder,
     record: dict[str, Any],
-    held_out: HeldOut,
+    held_out: ValidationData,
     sharded: bool,
 ) -> _Parts:
     folder, schedule, batches = RunFolder.of(run), run.phase_schedule, _batches_of(start.resumed)
@@ -253,7 +254,7 @@ def _resume(run: RunConfig, trainer: Trainer, start: RunStart, parts: _Parts) ->
         trainer.state,
         start.resumed,
         parts.stateful,
-        touched=lambda: parts.switch.touched([entry.steps for entry in parts.ledger.entries]),
+        touched=lambda: parts.switch.touched([entry.steps for entry in parts.ledger.costs]),
     )
     if start.measurement_changes:
         parts.metrics.write_event(trainer.state, {"measurement": start.measurement_changes})
@@ -261,7 +262,7 @@ def _resume(run: RunConfig, trainer: Trainer, start: RunStart, parts: _Parts) ->
     log.warning("resuming from %s, at token %s of %s", start.resumed.path, f"{tokens:,}", f"{total:,}")
 
 
-def _composer_model(run: RunConfig, encoder: Encoder, held_out: HeldOut) -> DetourModel:
+def _composer_model(run: RunConfig, encoder: Encoder, held_out: ValidationData) -> DetourModel:
     return DetourModel(
         encoder,
         bf16=run.system.precision == "bf16",
@@ -318,7 +319,7 @@ def _batches_of(resumed: Checkpoint | None) -> int:
         return int(resumed.state()["timestamp"]["batch"])
 
 
-def _loader(run: RunConfig, device_rows: int, tokenizer: str, held_out: HeldOut) -> Any:
+def _loader(run: RunConfig, device_rows: int, tokenizer: str, held_out: ValidationData) -> Any:
     return build_loader(
         streams=run.data.train,
         device_batch_size=device_rows,

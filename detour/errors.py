@@ -35,3 +35,8 @@ class StoppedError(DetourError):
     """The run was asked to end early and has saved; the same command continues it."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for quoting inside another message; its class name if it has no message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

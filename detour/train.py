@@ -21,7 +21,7 @@ from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.failure_watch import FailureWatch
 from detour.training.extensions import build_extensions
 from detour.training.launch import check_launch
-from detour.training.match import fitted
+from detour.training.match import match_budget
 from detour.training.run_folder import RunFolder, write_run_files
 from detour.training.stop import StopRequest
 
@@ -49,7 +49,7 @@ def train(
         DataError: The loader failed or timed out.
         ConfigError, ModelError, CheckpointError: As in `build_trainer`; or a checkpoint could not be written.
     """
-    run = fitted(run)
+    run = match_budget(run)
     check_launch()
     stop = StopRequest(run.system.max_minutes)
     folder, total = RunFolder.of(run), run.phase_schedule.total_tokens

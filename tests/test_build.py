@@ -98,7 +98,7 @@ def test_a_finished_folder_is_not_written_over_when_resuming_is_off(tiny_run):
 def test_a_gpu_is_refused_where_there_is_none(tiny_run):
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ConfigError, match="torch sees none"):
+    with pytest.raises(ConfigError, match="torch finds no GPU"):
         build_trainer(tiny_run(system={"device": "gpu"}))
 
 
@@ -163,7 +163,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_error_and_the_old_checkpoint
         train(run)
     kept = checkpoints.listing(RunFolder.of(run).checkpoints)
     assert len(kept) == 2
-    assert all(checkpoint.problem() is None for checkpoint in kept)
+    assert all(checkpoint.validate() is None for checkpoint in kept)
 
 
 def test_saving_is_left_out_of_the_ledgers_device_seconds(tiny_run, monkeypatch):

@@ -34,7 +34,7 @@ HOMES = {  # outside library -> modules that may import it
     "streaming": ["detour.data", "detour.training"],
     "omegaconf": ["detour.config", "detour.options"],
     "transformers": ["detour.data", "detour.models", "detour.evaluation", "detour.training.start"],
-    "wandb": ["detour.training.wandb_logger"],
+    "wandb": ["detour.training.loggers.wandb"],
     "data_prep": ["data_prep"],
 }
 MODULES = {

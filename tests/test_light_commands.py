@@ -28,7 +28,8 @@ def run_folder(folder: Path) -> str:
     line = {"batch": 1, "token": 10, "phase/index": 0, "loss/train/total": 2.0, "lr": 1e-3, "grad_norm": 1.0}
     (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     (folder / "environment.json").write_text("{}")
-    entry = {"tokens": 10, "supervised": 3, "flops": 1.0, "device_seconds": 1.0, "product_flops": 2.0, "steps": 1}
+    entry = {"phase": "only", "objective": "mlm", "tokens": 10, "supervised": 3, "flops": 1.0, "device_seconds": 1.0,
+             "matmul_flops": 2.0, "steps": 1, "skipped": 0}  # fmt: skip
     fingerprint = {"digest": "ab", "batches": 1, "rows": 4, "stride": 1, "marks": ["ab"]}
     state = {"timestamp": {"batch": 1}, "run": {"config": CONFIG}}
     text = json.dumps({**state, "callbacks": {"Ledger": {"entries": [entry], "fingerprint": fingerprint}}})

@@ -1,4 +1,4 @@
-"""A plan: steps, overruns and rates by hand, and warnings where a phase is a handful of steps."""
+"""The plan: steps, overruns and learning rates worked out by hand, and warnings about phases of few steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detour.cost.plan import caveats, gpu_hours, plan, show
 
 
 def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
-    """Phases of so many tokens in steps of 10 rows of 100 tokens; the last is the decay, linear from 1e-3 to 0."""
+    """Phases of the given lengths, with steps of 10 rows of 100 tokens; the last phase decays linearly from 1e-3 to 0."""
     phases = [{"name": f"p{i}", "objective": "mlm", "tokens": count} for i, count in enumerate(tokens)]
     return from_mapping({
         "name": "run",
@@ -24,61 +24,62 @@ def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
     })  # fmt: skip
 
 
-def test_a_step_belongs_to_the_phase_that_it_begins_in():
+def test_a_step_belongs_to_the_phase_in_which_it_begins():
     """Steps begin at 0, 1000, ..., 5000; the phases at 0, 2500 and 4000."""
     lines = plan(run_of(2500, 1500, 2000))
     assert [line.steps for line in lines] == [3, 1, 2]
     assert [line.overrun for line in lines] == [0, 500, 0]
-    assert sum(line.steps for line in lines) == 6, "6000 tokens in all"
+    assert sum(line.steps for line in lines) == 6, "6000 tokens in total"
 
 
-def test_a_decay_s_last_step_is_above_the_floor_by_a_step():
+def test_the_last_step_of_a_decay_is_one_step_above_the_final_rate():
     """A linear decay over 4 steps begins them at 1, 3/4, 1/2 and 1/4 of the peak."""
     *_, decay = plan(run_of(100_000, 4000))
     assert decay.lr_first == pytest.approx(1e-3)
     assert decay.lr_last_step == pytest.approx(0.25e-3)
 
 
-def told(run: RunConfig) -> str:
+def warnings(run: RunConfig) -> str:
     return "\n".join(caveats(run, plan(run)))
 
 
-def test_a_decay_of_a_handful_of_steps_is_warned_of():
-    text = told(run_of(100_400, 4000))
-    assert "The decay, phase 'p1', is 4 steps long" in text
-    assert "the last step is taken at 1.0e-04" in text  # it begins 600 late: at 3600 of 4000 tokens
-    assert "phase 'p0' runs into it by up to a step, 25% of its tokens (600 tokens if rows are full)" in text
+def test_a_decay_of_few_steps_gets_a_warning():
+    text = warnings(run_of(100_400, 4000))
+    assert "The decay, phase 'p1', has only 4 steps" in text
+    assert "the last step uses 1.0e-04" in text  # it begins 600 late: at 3600 of 4000 tokens
+    assert "the last step of phase 'p0' may take up to 25% of its tokens (600 tokens if all rows are full)" in text
 
 
-def test_a_short_phase_is_warned_of_though_it_is_no_decay():
-    text = told(run_of(100_000, 10_000, decay=False))
+def test_a_short_phase_gets_a_warning_even_without_decay():
+    text = warnings(run_of(100_000, 10_000, decay=False))
     assert (
-        "Phase 'p1' is 10 steps long, and phase 'p0' runs into it by up to a step, 10% of its tokens (0 tokens" in text
+        "Phase 'p1' has only 10 steps, and the last step of phase 'p0' may take up to 10% of its tokens (0 tokens"
+        in text
     )
     assert "decay" not in text
 
 
 @pytest.mark.parametrize("run", [run_of(100_000, 50_000), run_of(3000, decay=False), run_of(100_000, warmup=10_000)])
-def test_what_is_long_enough_is_not_warned_of(run):
-    assert told(run) == ""
+def test_long_phases_get_no_warning(run):
+    assert warnings(run) == ""
 
 
-def test_a_warm_up_of_a_handful_of_steps_is_warned_of():
-    assert "schedule.warmup_tokens is 2,500, 2.5 steps" in told(run_of(100_000, warmup=2500))
+def test_a_warmup_of_few_steps_gets_a_warning():
+    assert "schedule.warmup_tokens is 2,500, 2.5 steps" in warnings(run_of(100_000, warmup=2500))
 
 
 @pytest.mark.parametrize(
     ("hours", "text"),
     [(0.0, "0.0"), (0.0004321, "0.00043"), (0.04, "0.04"), (1.26, "1.3"), (10.04, "10.0"), (12345.6, "12,345.6")],
 )
-def test_gpu_hours_keep_two_digits(hours, text):
+def test_gpu_hours_keep_two_significant_digits(hours, text):
     assert gpu_hours(hours) == text
 
 
-def test_a_small_run_s_table_says_what_it_costs_and_its_warnings(capsys):
-    show(run_of(100_000, 4000), document_tokens=None, peak_tflops=989, utilisation=0.4, memory_gigabytes=80)
+def test_the_table_of_a_small_run_shows_costs_and_warnings(capsys):
+    show(run_of(100_000, 4000), document_tokens=None, peak_tflops=989, mfu=0.4, memory_gigabytes=80)
     out = capsys.readouterr().out
     rows = [line for line in out.splitlines() if line.split()[:1] in (["p0"], ["p1"], ["total"])]
     assert len(rows) == 3
     assert not any(" 0.0 " in row for row in rows)
-    assert "Warning: The decay, phase 'p1', is 4 steps long" in " ".join(out.split())
+    assert "Warning: The decay, phase 'p1', has only 4 steps" in " ".join(out.split())

@@ -51,17 +51,17 @@ def plan(
     from detour.config.load import load
     from detour.cost.plan import show
     from detour.training.extensions import check_extensions
-    from detour.training.match import fitted
+    from detour.training.match import match_budget
     from detour.training.start_check import check_start
 
-    run = fitted(load(config, overrides or []))
+    run = match_budget(load(config, overrides or []))
     check_extensions(run)
     check_start(run)
     show(
         run,
         document_tokens=document_tokens,
         peak_tflops=peak_tflops,
-        utilisation=mfu,
+        mfu=mfu,
         memory_gigabytes=memory_gigabytes,
     )
 

@@ -1,27 +1,28 @@
-"""Memory of a training step on one device, estimated from shapes alone."""
+"""Memory of a training step on one device: estimated from shapes, and measured."""
 
 from __future__ import annotations
 
+import resource
 from dataclasses import dataclass
 
 from detour.models.constants import CHUNK_ELEMENTS
 from detour.models.modernbert.architecture import Architecture
 
-# Bytes that autograd keeps a token and layer, as [precision]: of each hidden unit in a global layer, and of each unit of the
-# gated MLP. Counted on the tensors that a step really saves, see tests/cost/test_memory.py.
+# Bytes that autograd saves per token and layer, by precision: per hidden unit of a global layer, and per unit of the gated
+# MLP. tests/cost/test_memory.py compares them with the tensors that a step saves.
 HIDDEN = {"fp32": 44, "bf16": 27}
 GATED = {"fp32": 16, "bf16": 8}
-STATE_BYTES = 16  # fp32 weight, gradient and two moments of a parameter
+STATE_BYTES = 16  # per parameter: fp32 weight, gradient and two moments
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device, at the peak of a step.
+    """Peak memory of a step on one device, in bytes.
 
     Attributes:
         state: Weights, gradients and the optimizer's moments.
-        activations: Kept from the forward to the backward pass of one micro-batch.
-        loss: The chunk of logits, and the gradient of the vocabulary projection while it is summed.
+        activations: Tensors that autograd saves for the backward pass of one micro-batch.
+        loss: One chunk of logits, and the accumulated gradient of the vocabulary projection.
     """
 
     state: float
@@ -34,7 +35,7 @@ class Memory:
 
 
 def parameters(arch: Architecture) -> int:
-    """Number of weights, biases of the decoder included, tied ones once."""
+    """Number of parameters, with the decoder bias; tied weights count once."""
     H, I, L = arch.hidden_size, arch.intermediate_size, arch.num_hidden_layers
     matrices = L * (4 * H * H + 3 * H * I) + H * H + arch.vocab_size * H
     return matrices + (2 * L + 2) * H + arch.vocab_size * arch.decoder_bias
@@ -51,32 +52,45 @@ def step_memory(
     checkpointing: bool = False,
     shards: int = 1,
 ) -> Memory:
-    """The estimate for a micro-batch.
+    """Estimated peak memory of a step.
+
+    Libraries, the caching allocator and communication are left out: on a GPU add about 2 GB and 10%.
 
     Args:
-        arch: The model.
-        tokens: Tokens of the micro-batch, padding included.
-        supervised: How many of them carry loss.
+        arch: Architecture of the model.
+        tokens: Tokens of the micro-batch, with padding.
+        supervised: Number of them that carry loss.
         attention: "bidirectional" or "causal".
-        precision: "fp32" or "bf16" (mixed, weights in fp32).
-        device: "cpu" or "gpu"; varlen kernels are assumed on a GPU, blocks with a halo of neighboring keys elsewhere.
-        checkpointing: Layers are computed again in the backward pass.
-        shards: Devices that share weights, gradients and moments (FSDP); 1 for DDP.
-
-    Left out: what libraries, the caching allocator and communication take; on a GPU add about 2 GB and 10%.
+        precision: "fp32" or "bf16" (mixed precision with fp32 weights).
+        device: "cpu" or "gpu". On a GPU varlen kernels are assumed, on a CPU blocks with a halo of neighboring keys.
+        checkpointing: Whether the backward pass recomputes the layers (gradient checkpointing).
+        shards: Number of devices over which FSDP shards weights, gradients and moments; 1 for DDP.
     """
     H, I, L = arch.hidden_size, arch.intermediate_size, arch.num_hidden_layers
     value = 4 if precision == "fp32" else 2
     layer = HIDDEN[precision] * H + GATED[precision] * I
     halo = 0
-    if device == "cpu":  # keys and values with the blocks beside them, against keys and values alone
+    if device == "cpu":  # bidirectional blocks save their neighbors' keys and values too
         halo = (value if attention == "bidirectional" else -value) * H
     layers = [layer + (0 if arch.is_global(i) else halo) for i in range(L)]
     kept = 4 * H * L + max(layers) if checkpointing else sum(layers)
-    outside = 3 * 4 * H * tokens + 6 * 4 * H * supervised  # embedding and last norm; head, at supervised positions
+    outside = 3 * 4 * H * tokens + 6 * 4 * H * supervised  # embedding and final norm; head, at supervised positions
     chunk = 4 * CHUNK_ELEMENTS["cuda" if device == "gpu" else "cpu"] * (1 if precision == "fp32" else 1.5)
     return Memory(
         state=STATE_BYTES * parameters(arch) / shards,
         activations=kept * tokens + outside,
         loss=min(chunk, 4 * supervised * arch.vocab_size) + 4 * arch.vocab_size * H,
     )
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Peak memory of this process so far, in bytes.
+
+    Args:
+        device: "cuda" for memory allocated on the GPU since the peak was last reset; "cpu" for the resident set size.
+    """
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

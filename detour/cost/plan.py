@@ -1,4 +1,4 @@
-"""What a run will do and cost, from its configuration alone: no data, no weights, no GPU, no network."""
+"""The plan of a run: steps, learning rates, FLOPs and memory, computed from the configuration alone."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
 from detour.units import short
 
-FEW_STEPS = 50  # fewer, and a step is more than a fiftieth of a phase
-FEW_STEPS_UP = 10
+FEW_STEPS = 50  # in a shorter phase one step is more than 2% of its tokens
+FEW_WARMUP_STEPS = 10
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """One line of the plan.
+    """One phase of the plan. Steps are counted as if all rows were full.
 
     Attributes:
-        name: The phase.
+        name: Name of the phase.
         objective: Its objective, with the options that were set.
         tokens: Its length.
-        steps: Optimizer steps, rows taken as full.
-        overrun: Tokens of it that the last step of the phase before takes, rows taken as full; a step is never cut.
+        steps: Optimizer steps that begin in it.
+        overrun: Its tokens that belong to the last step of the previous phase, since a step is never split.
         lr_first: Learning rate of its first step.
-        lr_last: Learning rate of its last token.
-        lr_last_step: Learning rate of its last step, which begins before that.
-        supervised: Expected tokens that carry loss.
+        lr_last: Learning rate at its last token.
+        lr_last_step: Learning rate of its last step, which is the rate at the first token of that step.
+        supervised: Expected number of tokens that carry loss.
         flops: Training FLOPs.
-        frozen: What keeps its weights, in words.
+        frozen: What the phase freezes, in words.
     """
 
     name: str
@@ -52,23 +52,26 @@ class PhasePlan:
 
 
 def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhasePlan]:
-    """A `PhasePlan` a phase.
+    """The plan of each phase.
 
     Args:
         run: The configuration.
-        document_tokens: Mean tokens of a document; attention's cost grows with it. None takes a whole row.
+        document_tokens: Mean document length, on which the cost of attention depends; None takes ``seq_len``.
     """
     length = min(document_tokens or run.data.seq_len, run.data.seq_len)
-    schedule, rate, model = run.phase_schedule, run.schedule, run.architecture
+    schedule, lr, model = run.phase_schedule, run.schedule, run.architecture
     step_tokens = run.data.global_batch_size * run.data.seq_len
     lines = []
     for index, phase in enumerate(schedule.phases):
         start, end = schedule.boundaries[index], schedule.boundaries[index + 1]
-        first, after = -(-start // step_tokens), -(-end // step_tokens)  # a step belongs to the phase that it begins in
+        first, after = (
+            -(-start // step_tokens),
+            -(-end // step_tokens),
+        )  # a step belongs to the phase in which it begins
         objective = objectives.build(phase.objective, phase.options)
-        share = objective.target_fraction(length)
+        fraction = objective.target_fraction(length)
         flops_per_document = training_flops(
-            model, [round(length)], attention=objective.attention, supervised=share * round(length)
+            model, [round(length)], attention=objective.attention, supervised=fraction * round(length)
         )
         options = ", ".join(f"{key} {value}" for key, value in phase.options.items())
         frozen = [f"layers {phase.freeze.layers}"] if phase.freeze.layers else []
@@ -80,10 +83,10 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
                 tokens=phase.tokens,
                 steps=after - first,
                 overrun=first * step_tokens - start,
-                lr_first=rate.lr_at(first * step_tokens, schedule),
-                lr_last=rate.lr_at(end - 1, schedule),
-                lr_last_step=rate.lr_at((after - 1) * step_tokens, schedule),
-                supervised=share * phase.tokens,
+                lr_first=lr.lr_at(first * step_tokens, schedule),
+                lr_last=lr.lr_at(end - 1, schedule),
+                lr_last_step=lr.lr_at((after - 1) * step_tokens, schedule),
+                supervised=fraction * phase.tokens,
                 flops=flops_per_document / round(length) * phase.tokens,
                 frozen=", ".join(frozen) or "-",
             )
@@ -92,25 +95,26 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
 
 
 def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
-    """What a user may not expect of these lengths, a sentence each: phases, warm-ups and decays of a handful of steps."""
+    """Warnings about phases, warm-ups and decays of only a few steps, one sentence each."""
     step, notes = run.data.global_batch_size * run.data.seq_len, []
     for index, line in enumerate(lines):
         if line.name == run.schedule.decay_phase and line.steps < FEW_STEPS:
             notes.append(
-                f"The decay, phase '{line.name}', is {_steps(line.steps)} long: the rate falls in as many stairs, and the last "
-                f"step is taken at {line.lr_last_step:.1e}, not at {line.lr_last:.1e}."
+                f"The decay, phase '{line.name}', has only {_steps(line.steps)}: the learning rate is constant within a "
+                f"step, and the last step uses {line.lr_last_step:.1e}, not {line.lr_last:.1e}."
             )
         if index and line.steps < FEW_STEPS:
             notes.append(
-                f"Phase '{line.name}' is {_steps(line.steps)} long, and phase '{lines[index - 1].name}' runs into it by up to a "
-                f"step, {min(1.0, step / line.tokens):.0%} of its tokens ({line.overrun:,} tokens if rows are full)."
+                f"Phase '{line.name}' has only {_steps(line.steps)}, and the last step of phase "
+                f"'{lines[index - 1].name}' may take up to {min(1.0, step / line.tokens):.0%} of its tokens "
+                f"({line.overrun:,} tokens if all rows are full)."
             )
-    climbs = {"schedule.warmup_tokens": run.schedule.warmup_tokens}
-    climbs |= {f"phases[{i}].rewarm_tokens": phase.rewarm_tokens for i, phase in enumerate(run.phases)}
+    warmups = {"schedule.warmup_tokens": run.schedule.warmup_tokens}
+    warmups |= {f"phases[{i}].rewarm_tokens": phase.rewarm_tokens for i, phase in enumerate(run.phases)}
     notes += [
-        f"{key} is {tokens:,}, {tokens / step:.2g} steps: the rate climbs in as few stairs, the first of them 0."
-        for key, tokens in climbs.items()
-        if 0 < tokens < FEW_STEPS_UP * step
+        f"{key} is {tokens:,}, {tokens / step:.2g} steps: the learning rate rises in few increments, from 0."
+        for key, tokens in warmups.items()
+        if 0 < tokens < FEW_WARMUP_STEPS * step
     ]
     return notes
 
@@ -120,12 +124,17 @@ def _steps(count: int) -> str:
 
 
 def gpu_hours(hours: float) -> str:
-    """At least two digits that are not zeros, whatever the size."""
+    """GPU-hours with at least two significant digits."""
     return f"{hours:,.1f}" if hours >= 10 or not hours else f"{hours:.2g}"
 
 
 def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
-    """The phase that needs the most memory on a device at so many rows a micro-batch, and how much; weights not sharded."""
+    """The phase with the highest peak memory per device, and that memory, without FSDP.
+
+    Args:
+        run: The configuration.
+        rows: Rows per micro-batch.
+    """
     tokens = rows * run.data.seq_len
     needs = {}
     for phase in run.phases:
@@ -143,10 +152,10 @@ def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
 
 
 def rows_that_fit(run: RunConfig, *, gigabytes: float) -> int:
-    """Most rows a micro-batch by `memory`, with a tenth and 2 GB left for libraries and the allocator; 0 if not one."""
-    room = 0.9 * gigabytes * 1e9 - 2e9
+    """Largest micro-batch, in rows, that fits by `memory`, with 10% and 2 GB left for libraries and the allocator; may be 0."""
+    available = 0.9 * gigabytes * 1e9 - 2e9
     rows = range(1, run.data.global_batch_size + 1)
-    return bisect_right(rows, room, key=lambda rows: memory(run, rows=rows)[1].total)
+    return bisect_right(rows, available, key=lambda rows: memory(run, rows=rows)[1].total)
 
 
 def show(
@@ -154,12 +163,20 @@ def show(
     *,
     document_tokens: float | None,
     peak_tflops: float,
-    utilisation: float,
+    mfu: float,
     memory_gigabytes: float,
 ) -> None:
-    """Prints the plan as a table, with the assumptions under it."""
+    """Prints the plan as a table, followed by its assumptions and warnings.
+
+    Args:
+        run: The configuration.
+        document_tokens: Mean document length; None takes ``seq_len``.
+        peak_tflops: Peak matmul throughput of a GPU, in TFLOP/s.
+        mfu: Assumed model FLOPs utilization, between 0 and 1.
+        memory_gigabytes: Memory of a device.
+    """
     lines = plan(run, document_tokens=document_tokens)
-    rate = peak_tflops * 1e12 * utilisation
+    throughput = peak_tflops * 1e12 * mfu
     table = Table(title=run.name, title_justify="left", box=box.SIMPLE)
     for heading in ("phase", "objective", "tokens", "steps", "LR", "supervised", "FLOPs", "GPU-hours", "frozen"):
         left = heading in ("phase", "objective", "LR", "frozen")
@@ -173,7 +190,7 @@ def show(
             f"{line.lr_first:.1e} -> {line.lr_last:.1e}",
             short(line.supervised),
             f"{line.flops:.2e}",
-            gpu_hours(line.flops / rate / 3600),
+            gpu_hours(line.flops / throughput / 3600),
             line.frozen,
         )
     sums = {name: sum(getattr(line, name) for line in lines) for name in ("tokens", "steps", "supervised", "flops")}
@@ -186,16 +203,15 @@ def show(
         "",
         short(sums["supervised"]),
         f"{sums['flops']:.2e}",
-        gpu_hours(sums["flops"] / rate / 3600),
+        gpu_hours(sums["flops"] / throughput / 3600),
         "",
     )
     length = min(document_tokens or run.data.seq_len, run.data.seq_len)
     notes = [
         f"A step is {run.data.global_batch_size:,} rows x {run.data.seq_len:,} tokens = "
         f"{run.data.global_batch_size * run.data.seq_len:,} tokens.",
-        f"Documents are taken as {length:,.0f} tokens long (--document-tokens): attention costs more in longer ones.",
-        f"GPU-hours assume {peak_tflops:g} TFLOP/s a GPU at {utilisation:.0%} (--peak-tflops, --mfu); an estimate, "
-        "not a measurement.",
+        f"Assumed document length: {length:,.0f} tokens (--document-tokens); attention costs more in longer documents.",
+        f"GPU-hours assume {peak_tflops:g} TFLOP/s per GPU (--peak-tflops) and an MFU of {mfu:.0%} (--mfu).",
         _memory_note(run, memory_gigabytes),
         *(f"Warning: {note}" for note in caveats(run, lines)),
     ]
@@ -209,11 +225,12 @@ def _memory_note(run: RunConfig, gigabytes: float) -> str:
     phase, need = memory(run, rows=rows)
     fits = rows_that_fit(run, gigabytes=gigabytes)
     advice = (
-        f"up to {fits} rows should fit" if fits else "not one row fits: gradient_checkpointing, FSDP or shorter rows"
+        f"up to {fits} rows should fit"
+        if fits
+        else "not even one row fits: use gradient_checkpointing, FSDP or a smaller seq_len"
     )
     return (
-        f"Memory of a device at micro_batch_size {rows}, at most (phase {phase}): {need.state / 1e9:.1f} GB of weights, "
-        f"gradients and moments (FSDP divides it by the devices), {need.activations / 1e9:.1f} GB of activations, "
-        f"{need.loss / 1e9:.1f} GB for the loss. In {gigabytes:g} GB (--memory-gigabytes) {advice}; an estimate, `detour tune` "
-        "measures."
+        f"Estimated peak memory per device at micro_batch_size {rows} (phase {phase}): {need.state / 1e9:.1f} GB of weights, "
+        f"gradients and moments (FSDP shards these), {need.activations / 1e9:.1f} GB of activations, {need.loss / 1e9:.1f} GB "
+        f"for the loss. In {gigabytes:g} GB (--memory-gigabytes) {advice}; `detour tune` measures it."
     )

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from detour.cost.ledger import PhaseCost
 from detour.markup import markdown
 from detour.models.modernbert.reload import CLASSES, PIPELINES
 
 
-def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[dict[str, Any]]) -> str:
+def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequence[PhaseCost]) -> str:
     """Markdown with the hub's metadata header. Names, options and licenses are shown as they are, whatever signs they hold.
 
     Args:
         name: The run's name.
         tokens: Tokens trained when the checkpoint was written.
         record: The run's record (`detour.training.run_folder.run_record`).
-        ledger: The ledger's entries as plain values.
+        costs: What each phase has cost, from the ledger.
     """
     config, environment = record["config"], record["environment"]
     sources = record["sources"]
     licenses = sorted({part for source in sources for part in (source["license"] or "not stated").split(", ")})
     phases = [
         f"| {markdown(phase['name'])} | {markdown(phase['objective'] + _options(phase['options']))} "
-        f"| {phase['tokens']:,} | {entry['tokens']:,} "
-        f"| {entry['supervised']:,} | {entry['flops']:.3e} | {entry['device_seconds']:,.0f} "
-        f"| {_share(entry['flops'], entry.get('product_flops', 0.0))} |"
-        for phase, entry in zip(config["phases"], ledger, strict=False)
+        f"| {phase['tokens']:,} | {cost.tokens:,} | {cost.supervised:,} | {cost.flops:.3e} | {cost.device_seconds:,.0f} "
+        f"| {'unknown' if math.isnan(cost.mfu) else f'{cost.mfu:.0%}'} |"
+        for phase, cost in zip(config["phases"], costs, strict=False)
     ]
     data = [
         f"| {markdown(Path(source['path']).name)} | {source['documents']:,} | {markdown(source['license'] or 'not stated')} "
@@ -37,7 +39,7 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         for source in sources
     ]
     drawn = (record.get("start") or {}).get("head") == "drawn"
-    left_out = sum(entry.get("skipped", 0) for entry in ledger)
+    skipped = sum(cost.skipped for cost in costs)
     schedule, optimizer = config["schedule"], config["optimizer"]
     init = config["model"]["init"]
     base = init if init and _on_hub(init) else None  # a local folder means nothing to a reader
@@ -65,12 +67,12 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], ledger: list[d
         "",
         "## Phases and cost",
         "",
-        "| phase | objective | tokens planned | tokens seen | tokens supervised | FLOPs | device-seconds | utilisation |",
+        "| phase | objective | tokens planned | tokens seen | tokens supervised | FLOPs | device-seconds | MFU |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
         *phases,
         "",
-        *([f"Batches that were left out because they were bad: {left_out:,}.", ""] if left_out else []),
-        "Utilisation: the FLOPs over what the devices' rate of matrix products would have made of the device-seconds.",
+        *([f"Rejected steps (non-finite, spiking or without a supervised token): {skipped:,}.", ""] if skipped else []),
+        "MFU: counted FLOPs / (measured GEMM throughput x device-seconds).",
         "",
         f"Learning rate: peak {schedule['peak_lr']:g}, warmup {schedule['warmup_tokens']:,} tokens, "
         f"{markdown(decay if schedule['decay_phase'] else 'no decay')}. Optimizer: {markdown(optimizer['name'])}, "
@@ -100,10 +102,6 @@ def _on_hub(name: str) -> bool:
     except HFValidationError:
         return False
     return not Path(name).exists()
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.0%}" if whole else "unknown"
 
 
 def _options(options: dict[str, Any]) -> str:

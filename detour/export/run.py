@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from detour.config.load import from_environment
+from detour.cost.ledger import read_costs
 from detour.data.tokenizer import fingerprint, load_tokenizer
 from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
@@ -42,7 +43,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
     state = checkpoint.state()
     with checkpoint.translate_errors():
         record = state["run"]
-        model, ledger = record["config"]["model"], state["callbacks"]["Ledger"]["entries"]
+        model, costs = record["config"]["model"], read_costs(state)
         arch = architecture(model["size"], model["architecture"])
         name = from_environment(model["tokenizer"] or model["init"])
     tokenizer = load_tokenizer(name)
@@ -50,7 +51,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
         raise ModelError(f"tokenizer '{name}': no longer the one that this run was trained with")
     weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():
-        card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, ledger=ledger)
+        card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, costs=costs)
     aside = out.with_name(f".writing-{out.name}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -106,7 +107,7 @@ def choose_checkpoint(folder: Path, tokens: int | None = None) -> checkpoints.Ch
     if tokens is None:
         newest, passed_over = checkpoints.newest_valid(folder)
         for line in passed_over:
-            log.warning("passing over a damaged checkpoint: %s", line)
+            log.warning("skipping a damaged checkpoint: %s", line)
         if newest is None:
             raise CheckpointError(f"{folder}: no checkpoints there")
         return newest
@@ -115,6 +116,6 @@ def choose_checkpoint(folder: Path, tokens: int | None = None) -> checkpoints.Ch
         raise CheckpointError(
             f"{folder}: no checkpoint at token {tokens}; there are {', '.join(map(str, found)) or 'none'}"
         )
-    if problem := found[tokens].problem():
+    if problem := found[tokens].validate():
         raise CheckpointError(f"{found[tokens].path}: {problem}")
     return found[tokens]

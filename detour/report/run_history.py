@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from detour.errors import DataError
+from detour.cost.ledger import PhaseCost, read_costs
+from detour.errors import ConfigError, DataError
 from detour.report.measurement import EVALUATION, HeldOut, labeled, read_evaluation, with_options
 from detour.report.metrics_log import Metrics, read_metrics
 from detour.training.checkpoints.files import MANIFEST, STATE, Checkpoint, listing
 
+_COUNTED = ("tokens", "supervised", "flops", "device_seconds", "matmul_flops", "steps")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseAccount:
-    """One phase: planned and done. The counted fields are those of `detour.training.callbacks.ledger.Entry`.
+    """One phase: planned and done. The counted fields are those of `detour.cost.ledger.PhaseCost`.
 
     Attributes:
         planned: Tokens in the configuration.
@@ -40,7 +43,7 @@ class PhaseAccount:
     supervised: int = 0
     flops: float = 0.0
     device_seconds: float = 0.0
-    product_flops: float = 0.0
+    matmul_flops: float = 0.0
     steps: int = 0
     tokens_per_second: float = math.nan
     lr: tuple[float, float] | None = None
@@ -52,9 +55,9 @@ class PhaseAccount:
         return labeled(self.objective, self.options)
 
     @property
-    def utilisation(self) -> float:
-        """FLOPs over what the devices' rate of matrix products would have made of the time; NaN if that is not known."""
-        return self.flops / self.product_flops if self.product_flops else math.nan
+    def mfu(self) -> float:
+        """Counted FLOPs / (measured matmul throughput x device-seconds); NaN if not measured."""
+        return self.flops / self.matmul_flops if self.matmul_flops else math.nan
 
     @property
     def end(self) -> int:
@@ -182,12 +185,12 @@ def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes:
             )
             continue
         try:
-            batch, entries = _ledger(checkpoint)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            batch, costs = _ledger(checkpoint)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError):
             notes.append(f"The ledger of the checkpoint at token {checkpoint.tokens:,} cannot be read; not used.")
             continue
-        for index, (phase, entry) in enumerate(zip(phases, entries, strict=False)):
-            counted[index] = replace(phase, **entry)
+        for index, (phase, cost) in enumerate(zip(phases, costs, strict=False)):
+            counted[index] = replace(phase, **{key: getattr(cost, key) for key in _COUNTED})
         break
     counted = _carry_on(counted, metrics, after_batch=batch)
     if len(metrics) and batch and metrics.column("batch")[-1] > batch:
@@ -211,19 +214,10 @@ def intact_state(checkpoint: Checkpoint) -> dict[str, Any]:
     return checkpoint.state()
 
 
-def _ledger(checkpoint: Checkpoint) -> tuple[int, list[dict[str, Any]]]:
-    """A checkpoint's batch, and the counted fields of each phase."""
+def _ledger(checkpoint: Checkpoint) -> tuple[int, list[PhaseCost]]:
+    """The batch of a checkpoint and the cost of each phase."""
     state = checkpoint.state()
-    kinds = {"tokens": int, "supervised": int, "flops": float, "device_seconds": float, "steps": int}
-    entries = state["callbacks"]["Ledger"]["entries"]
-    return int(state["timestamp"]["batch"]), [
-        # runs of before it was measured have no rate of products
-        {
-            **{key: kind(entry[key]) for key, kind in kinds.items()},
-            "product_flops": float(entry.get("product_flops", 0)),
-        }
-        for entry in entries
-    ]
+    return int(state["timestamp"]["batch"]), read_costs(state)
 
 
 def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int) -> list[PhaseAccount]:
@@ -236,7 +230,7 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
     }
     tokens_N = metrics.column("token") - metrics.column("before")
     seconds_N = grown["flops"] / np.maximum(metrics.column("throughput/flops_per_second_per_device"), 1e-9)
-    product_N = grown["flops"] / np.maximum(metrics.column("throughput/utilisation"), 1e-9)
+    matmul_N = grown["flops"] / np.maximum(metrics.column("throughput/mfu"), 1e-9)
     out = []
     for index, phase in enumerate(phases):
         new_N = (metrics.column("phase/index") == index) & (metrics.column("batch") > after_batch)
@@ -247,7 +241,7 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
                 supervised=phase.supervised + int(np.nansum(grown["supervised"][new_N])),
                 flops=phase.flops + float(np.nansum(grown["flops"][new_N])),
                 device_seconds=phase.device_seconds + float(np.nansum(seconds_N[new_N])),
-                product_flops=phase.product_flops + float(np.nansum(product_N[new_N])),
+                matmul_flops=phase.matmul_flops + float(np.nansum(matmul_N[new_N])),
                 steps=phase.steps + int(np.nansum(grown["steps"][new_N])),
             )
         )

@@ -167,7 +167,7 @@ def _counts(phase: PhaseAccount) -> list[str]:
         f"{phase.steps:,}",
         _flops(phase.flops),
         f"{phase.device_seconds:,.1f}",
-        f"{phase.utilisation:.0%}" if math.isfinite(phase.utilisation) else _NONE,
+        f"{phase.mfu:.0%}" if math.isfinite(phase.mfu) else _NONE,
         f"{phase.tokens_per_second:,.0f}" if math.isfinite(phase.tokens_per_second) else _NONE,
     ]
 

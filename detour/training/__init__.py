@@ -1,1 +1,1 @@
-"""The edge to Composer: everything that imports it lives here or in `detour.build`."""
+"""Training with Composer: the phase switch, gradients, checkpoints, callbacks and loggers."""

@@ -1,4 +1,4 @@
-"""The ComposerModel around an encoder. It knows no objective: the batch says what to predict and what to look at."""
+"""The ComposerModel around an encoder. It is independent of objectives: labels and attention come with the batch."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from detour.models.modernbert.encoder import Encoder, Layer, LossSum
 
 
 def tokens_for_trainer(batch: Batch) -> dict[str, Any]:
-    """`count_tokens`, for a trainer that divides by the supervised tokens of a batch over all processes.
+    """`count_tokens` for Composer, which divides the loss by the number of supervised tokens over all processes.
 
-    Where there are none that would be a division by zero. Too small to change any sum, 1e-30 makes their loss 0; the guard
-    then leaves the update out. The type is the same whatever the count, since it is summed over the processes.
+    If there are none, 1e-30 avoids a division by zero: the loss is then 0, other sums are unchanged, and the step guard skips
+    the update. The count is always float64, because processes sum it with an all-reduce.
     """
     counts = count_tokens(batch)
     return {**counts, "loss_generating": np.float64(counts["loss_generating"] or 1e-30)}
 
 
 class TokenLoss(Metric):
-    """Mean loss a supervised token over a whole evaluation and all processes, in nats; by folder and mask draw too.
+    """Mean loss of an evaluation over all processes, in nats per supervised token.
+
+    Shapes: D counts mask draws, F validation folders.
 
     Args:
-        draws: Mask draws.
-        folders: Validation folders.
+        draws: Number of mask draws.
+        folders: Number of validation folders.
     """
 
     full_state_update = False
@@ -49,23 +51,27 @@ class TokenLoss(Metric):
         self.count[draw, folder] += outputs.supervised
 
     def compute(self) -> Tensor:
-        """The loss over all of them. Afterwards ``sums`` holds losses and tokens of all processes, [draws, folders] each."""
+        """The mean over all draws and folders. Sets ``sums`` to the summed losses and token counts, [D, F] each.
+
+        Raises:
+            DataError: No held-out token is supervised.
+        """
         if not self.count.sum():
             raise DataError(
-                "held-out loss: none of the held-out tokens is supervised; data.validation seems to hold special tokens only"
+                "held-out loss: no held-out token is supervised; data.validation seems to hold special tokens only"
             )
         self.sums = (self.total.clone(), self.count.clone())
         return self.total.sum() / self.count.sum()
 
 
 class DetourModel(ComposerModel):
-    """An encoder as Composer trains it.
+    """Wraps an encoder for Composer's Trainer.
 
     Args:
         encoder: The model.
-        bf16: Run the forward pass under bf16 autocast, on any device (Composer's own setting refuses the CPU).
-        mask_draws: Of an evaluation.
-        folders: Of the validation data.
+        bf16: Run the forward pass under bf16 autocast on any device (Composer's own setting excludes the CPU).
+        mask_draws: Number of mask draws in an evaluation.
+        folders: Number of validation folders.
     """
 
     def __init__(self, encoder: Encoder, *, bf16: bool = False, mask_draws: int = 1, folders: int = 1) -> None:
@@ -73,11 +79,11 @@ class DetourModel(ComposerModel):
         self.encoder = encoder
         self.bf16 = bf16
         self.eval_metrics = TokenLoss(mask_draws, folders)
-        # Composer asks each child which of its modules FSDP shards as a unit
+        # tells Composer which modules FSDP shards as one unit
         encoder.fsdp_wrap_fn = lambda module: isinstance(module, Layer)  # type: ignore[assignment]
 
     def forward(self, batch: Batch) -> LossSum:
-        """Summed loss and count of a corrupted batch."""
+        """Summed loss and number of supervised tokens of a corrupted batch."""
         ids_BT = batch["input_ids"]
         with torch.autocast(ids_BT.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return self.encoder(
@@ -85,7 +91,7 @@ class DetourModel(ComposerModel):
             )  # fmt: skip
 
     def loss(self, outputs: LossSum, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
-        """Mean over the micro-batch's supervised tokens; Composer weights micro-batches by their token counts."""
+        """Mean loss over the supervised tokens of a micro-batch; Composer weights micro-batches by their token counts."""
         mean = outputs.total / outputs.supervised.clamp(min=1)
         return {"total": mean, batch["objective"]: mean.detach().clone()}  # type: ignore[typeddict-item]
 

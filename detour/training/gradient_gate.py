@@ -13,28 +13,27 @@ from detour.phases import Freeze
 
 
 class GradientGate:
-    """Lets a step's gradients through to the optimizer, in this order: scale, freeze, check, clip.
+    """Processes the gradients of a step before the optimizer sees them: scale, freeze, check, clip.
 
-    Freezing and rejecting drop gradients (``grad = None``): a parameter without a gradient is left out of the step, so
-    its weight and its optimizer state stay bitwise as they are. This works in the same way in one process, with DDP and
-    with FSDP, where turning `requires_grad` off during training does not. Cost: the backward pass still visits
-    frozen layers.
+    Freezing and rejecting set ``grad = None``: the optimizer skips a parameter without a gradient, so its weight and its
+    optimizer state stay bitwise unchanged. Unlike switching `requires_grad` off during training, this works alike in one
+    process, with DDP and with FSDP. Cost: the backward pass still computes the gradients of frozen layers.
 
     Args:
-        encoder: The model, before it is wrapped.
-        clip_norm: Largest norm of the gradient; None does not clip.
-        scale: Factor on all gradients (see `gloo_sums_gradients`).
+        encoder: The model, before DDP or FSDP wraps it.
+        clip_norm: Maximum gradient norm; None does not clip.
+        scale: Factor applied to all gradients (`gloo_sums_gradients`).
     """
 
     def __init__(self, encoder: Encoder, *, clip_norm: float | None = None, scale: float = 1.0) -> None:
         self.encoder, self.clip_norm, self.scale = encoder, clip_norm, scale
 
     def __call__(self, freeze: Freeze, *, accept: Callable[[Tensor], bool] = lambda norm: True) -> Tensor:
-        """Norm of the unfrozen gradient before clipping, a scalar on the model's device.
+        """Applies the gate, and returns the norm of the unfrozen gradient before clipping: a scalar on the model's device.
 
         Args:
-            freeze: Parameters of the current phase that keep their weights.
-            accept: Given the norm; returning False drops every gradient, so that the step changes nothing.
+            freeze: Parameters that the current phase freezes.
+            accept: Called with the norm; if it returns False, all gradients are dropped and the step changes nothing.
         """
         for parameter in self.frozen_parameters(freeze):
             parameter.grad = None
@@ -53,7 +52,7 @@ class GradientGate:
         return gathered
 
     def frozen_parameters(self, freeze: Freeze) -> list[nn.Parameter]:
-        """The parameters that a phase freezes. Raises ConfigError if it names a layer that the model does not have."""
+        """The parameters that a phase freezes. Raises ConfigError if the model has no such layer."""
         modules: list[nn.Module] = [self._layers[index] for index in freeze.layer_indices(len(self._layers))]
         if freeze.embeddings:
             modules.append(self.encoder.model.embeddings)
@@ -65,14 +64,14 @@ class GradientGate:
 
 
 def _gathered(tensor: Tensor) -> Tensor:
-    """A sharded tensor (DTensor) gathered; any other tensor unchanged."""
+    """Gathers a sharded tensor (DTensor); detaches any other."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor.detach()  # type: ignore[operator]
 
 
 def gloo_sums_gradients(*, sharded: bool) -> bool:
-    """Whether FSDP2 sums gradients over processes instead of averaging them here, as torch 2.7 does on gloo.
+    """Whether FSDP2 sums gradients over processes instead of averaging them, as torch before 2.8 does on gloo.
 
-    Adam hides the fault (its update does not depend on the gradient's scale); a comparison with one process shows it.
+    Adam hides the error, since its update is invariant to the scale of the gradient.
     """
     old = tuple(int(x) for x in torch.__version__.split("+")[0].split(".")[:2]) < (2, 8)
     return sharded and old and torch.distributed.get_backend() == "gloo"

@@ -1,4 +1,4 @@
-"""When something that happens every so many tokens is due: pure, so that it survives a resume without state."""
+"""Token intervals: when a periodic event is due. Stateless, so a resume needs no saved state."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from composer.core import Event, State
 
 
 def due(interval: int, boundaries: Sequence[int], before: int, now: int) -> bool:
-    """Whether the clock, going from ``before`` to ``now`` tokens, passed a multiple of the interval or a boundary."""
+    """Whether a multiple of the interval or a boundary lies in (before, now], in tokens."""
     return before // interval != now // interval or any(before < boundary <= now for boundary in boundaries)
 
 
 class EveryTokens:
-    """Composer's form of `due`: true at the end of a batch that passed a multiple of the interval or a boundary."""
+    """`due` as a Composer predicate, for use as an ``eval_interval``: true at the end of a batch that passed a due point.
+
+    Args:
+        interval: Tokens between two due points.
+        boundaries: Further due points.
+    """
 
     def __init__(self, interval: int, boundaries: Sequence[int]) -> None:
         self.interval, self.boundaries = interval, boundaries

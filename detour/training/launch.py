@@ -1,4 +1,4 @@
-"""Where a process finds itself: its device, its rank, and its share of a batch."""
+"""The launch environment of a process: its ranks, its device, and its part of the global batch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
 def check_launch() -> None:
-    """Refuses a launcher's environment variables that do not fit together.
+    """Checks the environment variables set by the launcher.
 
     Raises:
-        ConfigError: One of ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE`` is missing, no whole number, or out of range, or
-            several processes are to meet and no ``MASTER_ADDR`` and ``MASTER_PORT`` say where.
+        ConfigError: ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE`` are incomplete, not integers or out of range; or there are
+            several processes and ``MASTER_ADDR`` or ``MASTER_PORT`` is missing.
     """
     found = {key: os.environ[key] for key in RANKS if key in os.environ}
     numbers = {key: int(value) for key, value in found.items() if value.isdecimal()}
@@ -36,14 +36,14 @@ def check_launch() -> None:
 
 
 def device_of(run: RunConfig) -> str:
-    """Either "cpu" or "gpu". Raises ConfigError if a GPU is asked for and there is none."""
+    """The device of the run, "cpu" or "gpu". Raises ConfigError if a GPU is requested and torch finds none."""
     if run.system.device == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("system.device: gpu, and torch sees none here")
+        raise ConfigError("system.device: gpu, but torch finds no GPU")
     return run.system.device if run.system.device != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
 
 
 def device_rows_of(run: RunConfig) -> int:
-    """Rows of a global batch that each process takes. Raises ConfigError if they cannot be shared out evenly."""
+    """Rows of the global batch per process. Raises ConfigError if the processes do not divide it evenly."""
     rows, world = run.data.global_batch_size, dist.get_world_size()
     if rows % world:
         raise ConfigError(f"data.global_batch_size: {rows} is not divisible by {world} processes")

@@ -1,7 +1,7 @@
-"""Equal compute between the arms of a comparison: the length of one phase, fitted to what another run cost.
+"""Equal compute between the arms of a comparison: sets the length of one phase so that a run costs what another one did.
 
-Equal tokens are not equal compute. Per token CLM passes every position through the vocabulary projection and MLM only
-the masked ones; bidirectional attention sees twice the keys. Which is dearer depends on the lengths of the documents.
+Equal tokens are not equal compute. CLM passes every position through the vocabulary projection and MLM only the masked ones,
+but bidirectional attention sees twice as many keys. Which costs more per token depends on the document lengths.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from detour.config.check import check
 from detour.config.load import from_mapping, load
 from detour.config.schema import RunConfig
 from detour.cost.flops import head_flops
+from detour.cost.ledger import read_costs
 from detour.cost.plan import plan
 from detour.errors import ConfigError
 from detour.phases import Phase
@@ -22,13 +23,16 @@ from detour.training.checkpoints.files import newest_valid
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What a phase of the other run cost: planned, or counted by its ledger.
+class PriorCost:
+    """Cost of a phase of the other run, planned or counted by its ledger.
 
     Attributes:
-        phase: What it was.
-        attention: Its objective's attention.
-        device_seconds: None if it is only planned.
+        phase: The phase.
+        attention: Attention of its objective, "bidirectional" or "causal".
+        tokens: Tokens seen.
+        supervised: Tokens that carried loss.
+        flops: Training FLOPs.
+        device_seconds: Device-seconds of training; None in a plan.
     """
 
     phase: Phase
@@ -39,83 +43,86 @@ class Spent:
     device_seconds: float | None
 
 
-def fitted(run: RunConfig) -> RunConfig:
-    """The run with the length of `match.phase` such that its whole cost, by `match.by`, is that of `match.run`.
+def match_budget(run: RunConfig) -> RunConfig:
+    """Sets the length of `match.phase` so that the total cost of the run, measured by `match.by`, equals that of `match.run`.
 
-    FLOPs a token are the other run's, counted over the same documents, phase of the same attention by phase; what the
-    number of supervised tokens adds is computed. Device-seconds follow the FLOPs at the speed that the other run had
-    under the same attention: an estimate, off by whatever the two objectives' efficiencies differ.
+    FLOPs per token of the encoder are taken from the other run's phases with the same attention; those of the head are
+    computed from the number of supervised tokens. Device-seconds are FLOPs divided by the speed of the other run under the
+    same attention: an estimate, exact only if both objectives are equally efficient.
 
     Returns:
-        The same run where `match.run` is null.
+        A configuration with the new length; the given one if `match.run` is null.
 
     Raises:
-        ConfigError: The other run is not there, not finished, of another model, or cannot price one of the phases; or
-            the fixed phases alone cost more than it did.
-        CheckpointError: All of its checkpoints are damaged.
+        ConfigError: The other run does not exist, is unfinished, has another architecture or no phase with the attention
+            needed; or the other phases of this run alone exceed the budget.
+        CheckpointError: All checkpoints of the other run are damaged.
     """
     match = run.match
     if match.run is None:
         return run
     names = [phase.name for phase in run.phases]
     index = names.index(match.phase) if match.phase else 0
-    spent = _spent(run, Path(match.run))
-    budget = sum(_of(phase, match.by, match.run) for phase in spent)
-    costs = [_cost_of_a_token(run, phase, spent) for phase in run.phases]
+    prior = _prior_costs(run, Path(match.run))
+    budget = sum(_of(phase, match.by, match.run) for phase in prior)
+    costs = [_cost_per_token(run, phase, prior) for phase in run.phases]
     others = sum(cost * p.tokens for i, (cost, p) in enumerate(zip(costs, run.phases, strict=True)) if i != index)
     tokens = round((budget - others) / costs[index])
     if tokens < 1:
         raise ConfigError(
-            f"match: {match.run} cost {budget:.4g} {match.by}, and the phases beside '{names[index]}' alone cost {others:.4g}"
+            f"match: {match.run} cost {budget:.4g} {match.by}, but the phases other than '{names[index]}' already cost "
+            f"{others:.4g}"
         )
     phases = [replace(phase, tokens=tokens) if i == index else phase for i, phase in enumerate(run.phases)]
     result = replace(run, phases=phases)
     if problems := check(result):
         raise ConfigError(
-            f"match: phase '{names[index]}' becomes {tokens:,} tokens long, and then " + "; ".join(problems)
+            f"match: with {tokens:,} tokens in phase '{names[index]}' the configuration is invalid: "
+            + "; ".join(problems)
         )
     return result
 
 
-def _cost_of_a_token(run: RunConfig, phase: Phase, spent: Sequence[Spent]) -> float:
+def _cost_per_token(run: RunConfig, phase: Phase, prior: Sequence[PriorCost]) -> float:
     if run.match.by == "tokens":
         return 1.0
     objective, head = objectives.build(phase.objective, phase.options), head_flops(run.architecture)
-    alike = [each for each in spent if each.attention == objective.attention and each.tokens]
+    alike = [each for each in prior if each.attention == objective.attention and each.tokens]
     if not alike:
         raise ConfigError(
-            f"match: {run.match.run} has no phase with {objective.attention} attention, so phase '{phase.name}' has no price"
+            f"match: {run.match.run} has no phase with {objective.attention} attention, so the cost of phase '{phase.name}' "
+            "is unknown"
         )
     tokens = sum(each.tokens for each in alike)
     body = sum(each.flops - head * each.supervised for each in alike) / tokens
     same = [each for each in alike if (each.phase.objective, each.phase.options) == (phase.objective, phase.options)]
     if same:
-        share = sum(each.supervised for each in same) / sum(each.tokens for each in same)
+        fraction = sum(each.supervised for each in same) / sum(each.tokens for each in same)
     else:
-        share = objective.target_fraction(run.match.document_tokens or run.data.seq_len)
-    flops = body + head * share
+        fraction = objective.target_fraction(run.match.document_tokens or run.data.seq_len)
+    flops = body + head * fraction
     if run.match.by == "flops":
         return flops
     seconds = sum(_of(each, "device_seconds", str(run.match.run)) for each in alike)
     return flops * seconds / sum(each.flops for each in alike)
 
 
-def _of(phase: Spent, by: str, source: str) -> float:
+def _of(phase: PriorCost, by: str, source: str) -> float:
     value = getattr(phase, by)
     if value is None:
-        raise ConfigError(f"match.by: device_seconds are only known of a run that has been made; {source} is a plan")
+        raise ConfigError(f"match.by: device_seconds are known only for a finished run; {source} is a plan")
     return value
 
 
-def _spent(run: RunConfig, source: Path) -> list[Spent]:
-    """The other run's phases, from its ledger or its plan."""
+def _prior_costs(run: RunConfig, source: Path) -> list[PriorCost]:
+    """Cost of each phase of the other run, from its ledger or its plan."""
     if source.is_file():
         other = load(source)
         if other.match.run is not None:
-            raise ConfigError(f"match.run: {source} is itself fitted to another run; name that one")
+            raise ConfigError(f"match.run: {source} itself matches another run; name that one")
         _same_model(run, other, source)
         lines = plan(other, document_tokens=run.match.document_tokens)
-        priced = [(line.tokens, line.supervised, line.flops, None) for line in lines]
+        prices = [(line.tokens, line.supervised, line.flops, None) for line in lines]
     else:
         checkpoint, _ = newest_valid(source / "checkpoints")
         if checkpoint is None:
@@ -128,16 +135,13 @@ def _spent(run: RunConfig, source: Path) -> list[Spent]:
             raise ConfigError(
                 f"match.run: {source} has seen {checkpoint.tokens:,} of {total:,} tokens; finish it first"
             )
-        priced = [
-            (entry["tokens"], entry["supervised"], entry["flops"], entry["device_seconds"])
-            for entry in state["callbacks"]["Ledger"]["entries"]
-        ]
+        prices = [(cost.tokens, cost.supervised, cost.flops, cost.device_seconds) for cost in read_costs(state)]
     return [
-        Spent(phase, objectives.build(phase.objective, phase.options).attention, *price)
-        for phase, price in zip(other.phases, priced, strict=True)
+        PriorCost(phase, objectives.build(phase.objective, phase.options).attention, *price)
+        for phase, price in zip(other.phases, prices, strict=True)
     ]
 
 
 def _same_model(run: RunConfig, other: RunConfig, source: Path) -> None:
     if run.architecture != other.architecture:
-        raise ConfigError(f"match.run: {source} is of another architecture; its costs say nothing about this run's")
+        raise ConfigError(f"match.run: {source} has another architecture, so its costs do not apply to this run")

@@ -1,4 +1,4 @@
-"""Optimizers with decoupled weight decay, and the choice of what decays."""
+"""Optimizers with decoupled weight decay, and which parameters decay."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from detour.config.schema import OptimizerConfig
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups: matrices and embeddings, which decay, and everything with one dimension (biases, norms), which does not."""
+    """Two parameter groups: matrices and embeddings with weight decay, biases and norms (one dimension) without."""
     decay = [p for p in module.parameters() if p.ndim >= 2]
-    spared = [p for p in module.parameters() if p.ndim < 2]
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    no_decay = [p for p in module.parameters() if p.ndim < 2]
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig, *, peak_lr: float) -> torch.optim.Optimizer:
-    """The optimizer over all of a module's parameters.
+    """The configured optimizer over all parameters of a module.
 
-    Weight decay is decoupled from the learning rate (arXiv 1711.05101): at the peak a step takes off
-    ``weight_decay`` of a weight, elsewhere in proportion to the rate. torch's AdamW takes off lr * weight_decay, so
-    it is given weight_decay / peak_lr; that is Composer's DecoupledAdamW, with torch's fused kernel.
+    Weight decay is fully decoupled (arXiv 1711.05101): a step multiplies each weight by 1 - weight_decay * lr / peak_lr.
+    torch's AdamW multiplies by 1 - lr * weight_decay, so it receives weight_decay / peak_lr. This equals Composer's
+    DecoupledAdamW, with torch's fused kernel.
 
-    StableAdamW (arXiv 2304.13013) clips each tensor's update by its root mean square, and so needs no gradient
-    clipping; about a tenth slower a step.
+    StableAdamW (arXiv 2304.13013) clips the update of each tensor by its root mean square, so it needs no gradient clipping.
+    Cost: about 10% of the step time.
+
+    Args:
+        module: The model.
+        config: The optimizer section of the configuration.
+        peak_lr: Peak learning rate, at which weight decay has its full strength.
     """
     if config.name == "stableadamw":
-        # foreach would flatten sharded tensors; the plain loop works on every kind
+        # foreach would flatten sharded tensors; the plain loop works with all
         groups = parameter_groups(module, config.weight_decay)
         return StableAdamW(
             groups, lr=peak_lr, betas=config.betas, eps=config.eps, decouple_lr=True, max_lr=peak_lr, foreach=False

@@ -1,4 +1,4 @@
-"""The phase switch: the Composer algorithm that trains each batch as the phase clock says."""
+"""The phase switch: a Composer algorithm that trains each batch with the settings of the phase clock."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ log = logging.getLogger(__name__)
 
 
 class PhaseSwitch(Algorithm):
-    """Carries out the phases of a run. Its only state is the phase index of the last batch.
+    """Applies the phases of a run to Composer's training loop. Its only state is the phase index of the last batch.
 
-    - `AFTER_DATALOADER`: corrupts the clean batch by the phase's objective. Prefetched batches are clean, so the flip
-      falls exactly on the first batch whose first token lies past the boundary.
+    - `AFTER_DATALOADER`: corrupts the clean batch with the objective of the phase. Prefetched batches are clean, so the
+      objective changes exactly at the first batch that begins at or past the boundary.
     - `BATCH_START`: sets the learning rate, and resets the optimizer state if the phase asks for it.
-    - `AFTER_TRAIN_BATCH`: passes the gradients through the gate, which drops them all if the guard rejects the batch.
+    - `AFTER_TRAIN_BATCH`: passes the gradients through the gate, which drops them if the guard rejects the step.
 
-    Gradients are handled here and not in an algorithm of their own because Composer runs algorithms in reverse
-    order after an event.
+    Gradients are handled here rather than in a separate algorithm, because Composer runs algorithms in reverse order after
+    an event.
 
     Args:
-        clock: What each batch is trained with.
-        gate: What happens to gradients before the step.
-        guard: Checks each batch before it may change the weights.
+        clock: Settings of each batch.
+        gate: Processes gradients before the optimizer step.
+        guard: Checks each step before it changes weights.
     """
 
     def __init__(self, *, clock: PhaseClock, gate: GradientGate, guard: StepGuard) -> None:
@@ -44,14 +44,14 @@ class PhaseSwitch(Algorithm):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         last, count = state["phase_of_last_batch"], len(self.clock.phases.phases)
         if last is not None and not (type(last) is int and 0 <= last < count):
-            raise ValueError(f"phase_of_last_batch is {last!r}, expected an index of {count} phases")
+            raise ValueError(f"phase_of_last_batch is {last!r}, expected an index into {count} phases")
         self._phase_of_last_batch = last
 
     def touched(self, steps: Sequence[int]) -> set[nn.Parameter]:
-        """Parameters that the optimizer has moments of: those changed by a step since the last reset.
+        """Parameters with optimizer moments: those that a step has changed since the optimizer state was last reset.
 
         Args:
-            steps: Optimizer steps so far, per phase.
+            steps: Number of optimizer steps of each phase so far.
         """
         last = -1 if self._phase_of_last_batch is None else self._phase_of_last_batch
         begun = self.clock.phases.phases[: last + 1]

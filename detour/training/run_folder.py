@@ -1,4 +1,4 @@
-"""The run folder, and what a run remembers of itself: configuration, data, tokenizer, code and versions."""
+"""The run folder, and the record that identifies a run: configuration, data, tokenizer, code and versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
 from detour.data.validation import HeldOutFolder, draw
 from detour.errors import CheckpointError, TrainingError
-from detour.files import naming, reason, try_lock
+from detour.files import naming, reason, try_lock, write_json, write_text
 from detour.provenance import environment
 from detour.redact import redacted
 
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
 EVALUATION = "evaluation.json"
 RECORD = "run.json"
-FORMAT = 1  # of a run's record; raised whenever an older version would misread it
+FORMAT = 1  # of the record of a run; raised when an older version would misread it
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps its things: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``."""
+    """The folder of a run: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/`` and more."""
 
     path: Path
 
@@ -53,13 +53,13 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the folder for this process; a second run in it would write over the first one's files.
+        """Locks the folder for this process, since a second run in it would overwrite the files of the first.
 
-        A disk without file locks is warned of and used all the same.
+        On a disk without file locks a warning is logged and the run continues unlocked.
 
         Raises:
-            CheckpointError: Another process holds it.
-            TrainingError: There can be no such folder, or nothing can be written into it.
+            CheckpointError: Another process holds the lock.
+            TrainingError: The folder cannot be created or written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -67,24 +67,24 @@ class RunFolder:
         except OSError as error:
             odd = os.path.lexists(self.path) and not self.path.is_dir()
             raise TrainingError(
-                f"{self.path}: {'is no folder' if odd else 'cannot be written'} ({reason(error)}), expected a run folder"
+                f"{self.path}: {'is not a folder' if odd else 'cannot be written'} ({reason(error)}), expected a run folder"
             ) from error
         with file:
             with naming(self.path, TrainingError):
                 held = try_lock(file)
             if not held:
                 raise CheckpointError(f"{self.path}: another process is training in this run folder")
-            os.register_at_fork(
-                after_in_child=file.close
-            )  # loader processes, which may outlive this one, do not hold it
+            os.register_at_fork(after_in_child=file.close)  # loader processes may outlive this one and must not hold it
             yield
 
     def wandb_id(self) -> str:
-        """The run's id at Weights & Biases: drawn once, kept in the folder, so that a resume continues its curves.
+        """The id of the run at Weights & Biases, drawn once and stored in the folder, so that a resume continues its curves.
 
-        A copy of the folder is another run and gets another id, or both would write over each other's curves. A folder
-        counts as the same one at the same path, or where it was moved: then the system's number of it is the same.
-        To be asked by one process. Raises TrainingError if the id cannot be kept.
+        A copied folder gets a new id; otherwise two runs would overwrite each other's curves. A folder counts as the same one
+        if its path or its inode is unchanged. To be called by one process only.
+
+        Raises:
+            TrainingError: The id cannot be stored.
         """
         path = self.path / "wandb_id"
         here = {"path": str(self.path.resolve()), "inode": self.path.stat().st_ino}
@@ -94,25 +94,27 @@ class RunFolder:
         except FileNotFoundError:
             drawn, origin = "", {}
         except (OSError, ValueError, LookupError, TypeError) as error:
-            log.warning("%s: cannot be read (%s); the run gets a new id at Weights & Biases", path, error)
+            log.warning("%s: cannot be read (%s); the run gets a new Weights & Biases id", path, error)
             drawn, origin = "", {}
         if origin and not any(origin[key] == here[key] for key in here):
-            log.warning("%s: this folder is a copy of %s; it gets an id of its own", path, origin["path"])
+            log.warning("%s: this folder is a copy of %s; it gets a new Weights & Biases id", path, origin["path"])
             drawn = ""
         if drawn and origin == here:
             return drawn
         drawn = drawn or secrets.token_hex(4)
-        aside = path.with_name(f".wandb_id-{os.getpid()}")
         with naming(path, TrainingError):
-            aside.write_text(json.dumps({"id": drawn, **here}) + "\n")
-            os.replace(aside, path)
+            write_json(path, {"id": drawn, **here})
         return drawn
 
 
 def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
-    """What identifies a run, for its checkpoints and its card: configuration, data, tokenizer, code, versions.
+    """The record that identifies a run in its checkpoints and model card: configuration, data, tokenizer, code, versions.
 
-    Without secrets: what came from the environment is recorded by the variable's name.
+    It holds no secrets: values from the environment are recorded by the name of the variable.
+
+    Args:
+        run: The configuration.
+        tokenizer: `fingerprint` of the tokenizer.
     """
     folders = [*run.data.train, *run.data.validation]
     manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
@@ -128,12 +130,12 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
     }
 
 
-def held_out_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[HeldOutFolder]:
-    """The rows that the run is evaluated on; empty where it has no validation folder. Raises DataError.
+def validation_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[HeldOutFolder]:
+    """The rows on which the run is evaluated; empty without validation folders. Raises DataError.
 
     Args:
         run: The configuration.
-        manifests: Those of the validation folders, by path.
+        manifests: Manifests of the validation folders, by path.
     """
     paths = [stream.path for stream in run.data.validation]
     return draw(
@@ -146,8 +148,13 @@ def held_out_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> lis
 
 
 def measurement(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> dict[str, Any] | None:
-    """All that a held-out loss depends on besides the weights, or None where none is measured; arguments as above."""
-    folders = held_out_rows(run, manifests)
+    """Everything on which held-out losses depend besides the weights; None if none is measured.
+
+    Args:
+        run: The configuration.
+        manifests: Manifests of the validation folders, by path.
+    """
+    folders = validation_rows(run, manifests)
     if not folders or not run.evaluation.objectives:
         return None
     return {
@@ -161,14 +168,14 @@ def measurement(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> dict[
 
 
 def _options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """An objective's options, those left at their defaults too, as they come back from JSON."""
+    """All options of an objective, with defaults, as JSON values."""
     return json.loads(json.dumps(asdict(objectives.build(name, options)), default=str))
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """Identity of named weights: of their names, types, shapes and values, whatever file or device holds them.
+    """SHA-256 of names, types, shapes and values of weights, independent of file format and device.
 
-    Cost: about 1 GB/s, on the host.
+    Cost: about 1 GB/s on the host.
     """
     import torch
 
@@ -181,14 +188,18 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
 
 
 def check_record(record: Any, where: Path) -> None:
-    """Refuses a run's record that a newer version wrote; one without a number is from before there were any.
+    """Checks the format number of a run's record; a record without one is accepted.
+
+    Args:
+        record: The record.
+        where: File that holds it, for error messages.
 
     Raises:
-        CheckpointError: It is newer, or no record.
+        CheckpointError: A newer version wrote it, or it is not a record.
     """
     found = record.get("format", FORMAT) if isinstance(record, Mapping) else record
     if type(found) is not int or found < 1:
-        raise CheckpointError(f"{where}: the run's record has format {found!r}, expected a number from 1 on")
+        raise CheckpointError(f"{where}: the run's record has format {found!r}, expected an integer of at least 1")
     if found > FORMAT:
         raise CheckpointError(
             f"{where}: the run's record has format {found}, which a newer version of detour wrote; this one reads up to {FORMAT}"
@@ -196,10 +207,17 @@ def check_record(record: Any, where: Path) -> None:
 
 
 def write_run_files(run: RunConfig, record: Mapping[str, Any]) -> None:
-    """``config.yaml``, ``environment.json``, ``evaluation.json`` and ``run.json`` in the run folder.
+    """Writes ``config.yaml``, ``environment.json``, ``evaluation.json`` and ``run.json`` into the run folder.
 
-    evaluation.json says what each phase trains under and how held-out losses are measured, with all options and the rows
-    drawn; run.json is what identifies the run (`run_record`).
+    evaluation.json has the objective options of each phase, and how held-out losses are measured, with the validation rows
+    drawn. run.json is the record of the run (`run_record`).
+
+    Args:
+        run: The configuration.
+        record: The record of the run.
+
+    Raises:
+        TrainingError: A file cannot be written.
     """
     folder = RunFolder.of(run).path
     with naming(folder, TrainingError):
@@ -208,16 +226,10 @@ def write_run_files(run: RunConfig, record: Mapping[str, Any]) -> None:
         "training": {phase.name: _options(phase.objective, phase.options) for phase in run.phases},
         "held_out": record.get("evaluation"),
     }
-    texts = {
-        "config.yaml": to_yaml(run),
-        "environment.json": json.dumps(environment(), indent=1) + "\n",
-        EVALUATION: json.dumps(redacted(losses), indent=1) + "\n",
-        RECORD: json.dumps(record, indent=1) + "\n",
-    }
-    for name, text in texts.items():
-        aside = folder / f".{name}.tmp"
-        try:
-            aside.write_text(text)
-            os.replace(aside, folder / name)
-        except OSError as error:
-            raise TrainingError(f"{folder / name}: cannot be written: {reason(error)}") from error
+    config = to_yaml(run)
+    try:
+        write_text(folder / "config.yaml", config)
+        for name, values in {"environment.json": environment(), EVALUATION: redacted(losses), RECORD: record}.items():
+            write_json(folder / name, values)
+    except OSError as error:
+        raise TrainingError(f"{error.filename or folder}: cannot be written: {reason(error)}") from error

@@ -1,4 +1,4 @@
-"""The model that a run starts from: read once, checked against the configuration, and remembered by the run."""
+"""The start model of a run (`model.init`): read, and checked against the configuration."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "voc
 
 @dataclass(frozen=True)
 class Start:
-    """A start model as its folder holds it.
+    """A start model, as read from its folder.
 
     Attributes:
-        weights: Under the encoder's names, fp32; of the trunk alone where ``drawn`` is true.
-        config: Its config.json.
-        drawn: Whether the folder has no language-modeling head, so that one is drawn.
+        weights: fp32 weights under the encoder's names; without the head if ``drawn`` is true.
+        config: Contents of its config.json.
+        drawn: Whether the head is initialized at random, because the folder has no language-modeling head.
     """
 
     weights: dict[str, Tensor]
@@ -44,25 +44,25 @@ class Start:
     drawn: bool
 
     def record(self) -> dict[str, Any]:
-        """What a run's record keeps of it, for the export and the model card."""
+        """What the run's record keeps of the start model, for the export and the model card."""
         return {"head": "drawn" if self.drawn else "read", "config": self.config}
 
     def load_into(self, encoder: Encoder) -> None:
-        """Gives the encoder these weights; a head that the folder does not have stays as the encoder drew it."""
+        """Loads the weights into an encoder; a missing head keeps its random initialization."""
         own = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("model.")}
         embedding = self.weights["model.embeddings.tok_embeddings.weight"]
         encoder.load_state_dict({**(own if self.drawn else {}), **self.weights, TIED: embedding})
 
 
 def read_start(run: RunConfig, *, load: Callable[[Path], dict[str, Tensor]] = load_file) -> Start | None:
-    """The model of `model.init`, or None if the run starts from random weights.
+    """Reads the model of `model.init`; None if the run starts from random weights.
 
     Args:
         run: The configuration.
-        load: Reads one safetensors file.
+        load: Reader of a safetensors file.
 
     Raises:
-        ModelError: It cannot be read, its architecture is not the configured one, or its weights do not fit.
+        ModelError: The model cannot be read, its architecture is not the configured one, or its weights do not fit.
     """
     if run.model.init is None:
         return None
@@ -71,51 +71,58 @@ def read_start(run: RunConfig, *, load: Callable[[Path], dict[str, Tensor]] = lo
     _check_architecture(run.model.init, asdict(found), asdict(wanted))
     if found.causal_left != wanted.causal_left:
         log.warning(
-            "%s: causal layers saw %d keys to the left, this run sees %d (model.architecture.causal_left_window)",
+            "%s: its causal layers attended to %d keys on the left, this run to %d (model.architecture.causal_left_window)",
             run.model.init, found.causal_left, wanted.causal_left,
         )  # fmt: skip
     weights = hf.read_weights(folder, wanted, load=load)
     drawn = all(name.startswith("model.") for name in weights)
     if drawn:
         log.warning(
-            "%s: has no language-modeling head (it is a %s); one is drawn at random from seed %d",
+            "%s: has no language-modeling head (it is a %s); the head is randomly initialized from seed %d",
             run.model.init, ", ".join(hf.read_config(folder).get("architectures") or ["trunk"]), run.seed,
         )  # fmt: skip
     return Start(weights=weights, config=hf.read_config(folder), drawn=drawn)
 
 
 def check_tokenizer(run: RunConfig, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Compares the run's tokenizer with the one in the folder of `model.init`, if both are named.
+    """Compares the tokenizer of the run with that of `model.init`, if both are named.
 
     Raises:
-        DataError: Their vocabularies differ, or the start model's cannot be read, and
+        DataError: The vocabularies differ, or the tokenizer of the start model cannot be read, and
             `model.allow_tokenizer_mismatch` is false.
     """
     init, given = run.model.init, run.model.tokenizer
     if init is None or given is None:
         return
     if Path(init).is_dir() and not any((Path(init) / name).is_file() for name in _TOKENIZER_FILES):
-        log.warning("%s: has no tokenizer to compare %s with; its ids are taken to mean the same tokens", init, given)
+        log.warning("%s: has no tokenizer to compare with %s; token ids are assumed to be the same", init, given)
         return
     try:
         start = load_tokenizer(init)
         lines = vocabulary_differences(start, tokenizer)
         if not lines and other_rules(start, tokenizer):
             log.warning(
-                "model.tokenizer: %s has the vocabulary of the one in %s, and encodes text by other rules", given, init
+                "model.tokenizer: %s has the same vocabulary as the tokenizer in %s, but tokenizes text differently",
+                given,
+                init,
             )
     except DataError as error:
-        lines = [f"the one in {init} cannot be read to compare ({error})"]
+        lines = [f"that one cannot be read ({error})"]
     if not lines:
         return
     text = f"model.tokenizer: {given} is not the tokenizer of {init}: {'; '.join(lines)}"
     if not run.model.allow_tokenizer_mismatch:
-        raise DataError(f"{text}. If this is meant, set model.allow_tokenizer_mismatch: true")
+        raise DataError(f"{text}. To allow this, set model.allow_tokenizer_mismatch: true")
     log.warning("%s (model.allow_tokenizer_mismatch)", text)
 
 
 def start_record(resumed: Checkpoint | None, start: Start | None) -> dict[str, Any] | None:
-    """What the run remembers of the model it started from, whose folder may change or go away meanwhile."""
+    """The record of the start model (`Start.record`), or None without one. Its folder may no longer exist after a resume.
+
+    Args:
+        resumed: The checkpoint from which the run resumes, whose record is used; None for a new run.
+        start: The start model of a new run.
+    """
     if resumed is None:
         return start.record() if start else None
     with resumed.translate_errors():
@@ -123,7 +130,7 @@ def start_record(resumed: Checkpoint | None, start: Start | None) -> dict[str, A
 
 
 def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """All that decides what the weights mean must agree; dropout, initialization and length limits are free."""
+    """Compares all settings that give the weights their meaning; dropout, initialization and length limits may differ."""
     lines = [
         f"{key} is {found[key]}, configured {wanted[key]}"
         for key in found

@@ -1,4 +1,4 @@
-"""The check of `model.init` for `detour plan`: that of the start of training, from configuration and headers alone."""
+"""The check of `model.init` in `detour plan`: as at the start of training, but reading only headers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 
 def check_start(run: RunConfig) -> None:
-    """Checks the folder of `model.init` and its tokenizer as training would, without reading weights or the network.
+    """Checks the folder of `model.init` and its tokenizer as training does, without reading weights.
 
-    A name on the hub is not looked up, neither the model's nor the tokenizer's.
+    Models and tokenizers on the hub are not checked: no network is used.
 
     Raises:
-        ModelError: The folder is not there, is no ModernBERT, is not the configured architecture, or its safetensors
-            hold other names or shapes.
-        DataError: A local tokenizer cannot be loaded, or is not the start model's.
+        ModelError: The folder does not exist, is not a ModernBERT of the configured architecture, or its safetensors have
+            unexpected names or shapes.
+        DataError: A local tokenizer cannot be loaded, or is not that of the start model.
     """
     init = run.model.init
     if init is None:
         return
     if not Path(init).is_dir():
-        if Path(init).is_absolute() or Path(init).exists() or init.startswith((".", "~")):  # no name on the hub
+        if Path(init).is_absolute() or Path(init).exists() or init.startswith((".", "~")):  # not a name on the hub
             raise ModelError(f"model.init: {init}: no such folder")
         return
-    from detour.data.tokenizer import load_tokenizer, vocab_of  # seconds: only where there is something to check
+    from detour.data.tokenizer import load_tokenizer, vocab_of  # slow import
     from detour.training.start import check_tokenizer, read_start
 
-    read_start(run, load=stand_ins)
+    read_start(run, load=placeholders)
     name = run.model.tokenizer or init
     if Path(name).is_dir():
         tokenizer = load_tokenizer(name)
@@ -40,8 +40,8 @@ def check_start(run: RunConfig) -> None:
         check_tokenizer(run, tokenizer)
 
 
-def stand_ins(file: Path) -> dict[str, Tensor]:
-    """For each tensor of a safetensors file, zeros of its shape that take no memory; only its header is read."""
+def placeholders(file: Path) -> dict[str, Tensor]:
+    """Zeros in the shapes of the tensors of a safetensors file, without memory of their own; reads only the header."""
     import torch
     from safetensors import safe_open
 

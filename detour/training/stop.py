@@ -1,4 +1,4 @@
-"""Ending a run before its last token: a signal came, or its time is nearly up."""
+"""Stopping a run early, by a signal or a time limit."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether the run should save and end, and why.
+    """A request to save the run and stop.
 
-    `wanted` is this process's own opinion. The processes agree once a step
-    (`detour.training.callbacks.step_guard`), so that all save after the same batch; `agreed` is what came out.
+    Each process has its own wish (`wanted`). Once per step the processes agree (`detour.training.callbacks.step_guard`), so
+    that all of them save after the same batch; the result is in `agreed`.
 
     Args:
-        max_minutes: Wall-clock time from now after which the run should have ended, or None.
-        clock: Seconds that only grow.
+        max_minutes: Wall-clock limit from now, or None.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(self, max_minutes: float | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,26 +34,25 @@ class StopRequest:
         self._longest = 0.0
 
     def wanted(self) -> bool:
-        """Whether this process wants to stop; to be asked once a step, which is how it learns how long one takes.
+        """Whether this process wants to stop. Call once per step: the calls also measure the duration of a step.
 
-        Time is up when two more of the longest steps so far, each with its saving and evaluation, would not fit: one to
-        train and one to save.
+        The time limit counts as reached when two more steps as long as the longest so far (with evaluation and saving) would
+        exceed it: one to train and one to save.
         """
         now = self.clock()
         if self._last is not None:
             self._longest = max(self._longest, now - self._last)
         self._last = now
         if self.reason is None and self.deadline is not None and now + 2 * self._longest >= self.deadline:
-            self.reason = "system.max_minutes are over"
+            self.reason = "system.max_minutes is reached"
         return self.reason is not None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes SIGTERM and SIGINT as a wish to stop; a second SIGINT interrupts at once, by KeyboardInterrupt.
+        """Turns SIGTERM and SIGINT into a wish to stop; a second SIGINT raises KeyboardInterrupt.
 
-        Once a stop was agreed on, signals stay harmless afterwards too: the process is about to end, and launchers
-        terminate those that end a little later than the first, which must not change their exit code. Outside the main
-        thread, where Python allows no handlers, nothing is listened to.
+        After an agreed stop the handlers stay installed: launchers terminate the remaining processes as soon as the first one
+        ends, which must not change their exit codes. Does nothing outside the main thread, where Python allows no handlers.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -70,6 +69,6 @@ class StopRequest:
         name = signal.Signals(number).name
         if number == signal.SIGINT and self.reason == name:
             raise KeyboardInterrupt
-        # a launcher passes Ctrl-C on as SIGTERM: only the same key twice means "at once"
+        # launchers forward Ctrl-C as SIGTERM too, so only a second SIGINT interrupts
         if self.reason is None or number == signal.SIGINT:
             self.reason = name

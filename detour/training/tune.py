@@ -1,12 +1,11 @@
-"""The micro-batch finder: a run's own step at growing micro-batches on this device, its speed and its memory.
+"""`detour tune`: measures throughput and peak memory of a training step at growing micro-batches on this device.
 
-Packed rows all have the same size, so one micro-batch needs as much as any other of its objective, and what is measured
-here holds for the whole run. The result of training does not depend on the choice, up to rounding.
+Packed rows all have the same length, so a measured micro-batch is representative of the whole run. Up to rounding, the result of
+training does not depend on the micro-batch.
 """
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from rich.table import Table
 from detour import objectives
 from detour.batch import IGNORE, Batch
 from detour.config.schema import RunConfig
+from detour.cost.memory import peak_memory_bytes
 from detour.cost.plan import memory
 from detour.data.packing import pack_rows, split_document
 from detour.errors import ConfigError
@@ -28,17 +28,17 @@ from detour.models.modernbert.encoder import Encoder
 from detour.training.optim import build_optimizer
 from detour.units import short
 
-STEPS = 3  # the first is not counted
+STEPS = 3  # the first is a warm-up
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One micro-batch that was tried.
+    """Measurement of one micro-batch size.
 
     Attributes:
-        rows: Rows in it.
-        tokens_per_second: The slowest objective's, forward, backward and a share of the optimizer's step.
-        peak_bytes: The hungriest objective's; on a CPU of the whole process.
+        rows: Rows per micro-batch.
+        tokens_per_second: Throughput of forward and backward pass, for the slowest objective.
+        peak_bytes: Highest peak memory over the objectives; on a CPU, of the whole process.
     """
 
     rows: int
@@ -47,19 +47,19 @@ class Trial:
 
 
 def trials(run: RunConfig, *, memory_bytes: float | None, document_tokens: float) -> Iterator[Trial]:
-    """Tries 1, 2, 4, ... rows until the global batch is reached, memory runs out, or would by the estimate.
+    """Measures 1, 2, 4, ... rows up to the global batch, or until memory runs out or is estimated to run out.
 
     Args:
-        run: Its model, objectives, precision and row length are used; its data and weights are not.
-        memory_bytes: Stop before the estimate exceeds it; None tries until the device refuses, and on a CPU stops at
-            three quarters of what is free.
-        document_tokens: Mean length of the documents that the rows are filled with.
+        run: Model, objectives, precision and row length are used; data and weights are not.
+        memory_bytes: Limit for the estimated memory. By default there is none on a GPU, and on a CPU it is three quarters of
+            the available memory.
+        document_tokens: Mean document length in the packed rows.
 
     Raises:
-        ConfigError: Not even one row fits.
+        ConfigError: A single row does not fit.
     """
     device = "cuda" if run.system.device != "cpu" and torch.cuda.is_available() else "cpu"
-    limit = memory_bytes or (0.75 * _free_bytes() if device == "cpu" else float("inf"))
+    limit = memory_bytes or (0.75 * _available_bytes() if device == "cpu" else float("inf"))
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
     backend = select(run.model.attention_backend, device=device, dtype=dtype)
     encoder = Encoder(run.architecture, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing).to(
@@ -74,8 +74,8 @@ def trials(run: RunConfig, *, memory_bytes: float | None, document_tokens: float
         if need > limit:
             if rows == 1:
                 raise ConfigError(
-                    f"not one row of {run.data.seq_len:,} tokens fits: it needs about {need / 1e9:.1f} GB, and there are "
-                    f"{limit / 1e9:.1f}; turn on model.gradient_checkpointing, or make rows shorter"
+                    f"a single row of {run.data.seq_len:,} tokens does not fit: it needs about {need / 1e9:.1f} GB of "
+                    f"{limit / 1e9:.1f} GB; set model.gradient_checkpointing or reduce data.seq_len"
                 )
             return
         try:
@@ -83,7 +83,7 @@ def trials(run: RunConfig, *, memory_bytes: float | None, document_tokens: float
         except torch.OutOfMemoryError:
             if rows == 1:
                 raise ConfigError(
-                    "not one row fits: turn on model.gradient_checkpointing, or make rows shorter"
+                    "a single row does not fit: set model.gradient_checkpointing or reduce data.seq_len"
                 ) from None
             return
         rows *= 2
@@ -103,7 +103,7 @@ def _trial(
     speeds = []
     for phase in {(p.objective, str(p.options)): p for p in run.phases}.values():
         objective = objectives.build(phase.objective, phase.options)
-        batch = _batch(run, rows, document_tokens, share=objective.target_fraction(document_tokens))
+        batch = _batch(run, rows, document_tokens, target_fraction=objective.target_fraction(document_tokens))
         batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         times = []
         for _ in range(STEPS):
@@ -117,23 +117,29 @@ def _trial(
             optimizer.step()
             optimizer.zero_grad()
         speeds.append(rows * run.data.seq_len / statistics.median(times[1:]))
-    return Trial(rows, min(speeds), _peak_bytes(device))
+    return Trial(rows, min(speeds), peak_memory_bytes(device))
 
 
-def _batch(run: RunConfig, rows: int, document_tokens: float, *, share: float) -> Batch:
-    """Random tokens in packed documents, a share of them supervised."""
+def _batch(run: RunConfig, rows: int, document_tokens: float, *, target_fraction: float) -> Batch:
+    """Random tokens in packed documents, a fraction of them supervised."""
     rng, T = np.random.default_rng(1), run.data.seq_len
     ids = torch.from_numpy(rng.integers(0, run.architecture.vocab_size, (rows, T)))
     return {
         "input_ids": ids,
         "doc_lengths": packed_lengths(rows, T, document_tokens),
         "sample_id": torch.arange(rows),
-        "labels": torch.where(torch.from_numpy(rng.random((rows, T)) < share), ids, IGNORE),
+        "labels": torch.where(torch.from_numpy(rng.random((rows, T)) < target_fraction), ids, IGNORE),
     }
 
 
 def packed_lengths(rows: int, T: int, document_tokens: float) -> torch.Tensor:
-    """int64 [rows, D]: lengths of documents in packed rows of T; log-normal (sigma 1) with the given mean, before cutting."""
+    """Document lengths of packed rows, int64 [rows, D], drawn from a log-normal distribution with sigma 1.
+
+    Args:
+        rows: Number of rows.
+        T: Tokens per row.
+        document_tokens: Mean document length, before documents longer than a row are split.
+    """
     enough = int(3 * rows * T / document_tokens) + 8
     drawn = np.random.default_rng(0).lognormal(np.log(document_tokens) - 0.5, 1.0, enough)
     pieces = [range(n) for length in np.maximum(1, drawn).astype(int).tolist() for n in split_document(length, T)]
@@ -142,26 +148,26 @@ def packed_lengths(rows: int, T: int, document_tokens: float) -> torch.Tensor:
     return torch.tensor([row + [0] * (D - len(row)) for row in packed])
 
 
-def _free_bytes() -> float:
+def _available_bytes() -> float:
     with open("/proc/meminfo") as file:
         fields = dict(line.split(":") for line in file)
     return float(fields["MemAvailable"].split()[0]) * 1024
 
 
-def _peak_bytes(device: str) -> int:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def advice(tried: list[Trial]) -> Trial:
-    """The fewest rows that come within 3% of the best speed: more would only take memory."""
+def recommended(tried: list[Trial]) -> Trial:
+    """The smallest micro-batch within 3% of the best throughput; a larger one would only take memory."""
     best = max(trial.tokens_per_second for trial in tried)
     return next(trial for trial in tried if trial.tokens_per_second >= 0.97 * best)
 
 
 def tune(run: RunConfig, *, memory_gigabytes: float | None, document_tokens: float) -> None:
-    """Prints each trial as it ends, then which `data.micro_batch_size` to take."""
+    """Prints each measurement, then the recommended `data.micro_batch_size`.
+
+    Args:
+        run: The configuration.
+        memory_gigabytes: Limit for the estimated memory; None as in `trials`.
+        document_tokens: Mean document length.
+    """
     console, tried = Console(), []
     limit = None if memory_gigabytes is None else memory_gigabytes * 1e9
     for trial in trials(run, memory_bytes=limit, document_tokens=document_tokens):
@@ -170,11 +176,11 @@ def tune(run: RunConfig, *, memory_gigabytes: float | None, document_tokens: flo
             f"micro_batch_size {trial.rows}: {short(trial.tokens_per_second)} tokens/s, {trial.peak_bytes / 1e9:.2f} GB",
             highlight=False,
         )
-    table = Table("micro_batch_size", "tokens/s", "peak GB", "estimate GB")
+    table = Table("micro_batch_size", "tokens/s", "peak GB", "estimated GB")
     for trial in tried:
         estimate = memory(run, rows=trial.rows)[1].total / 1e9
         table.add_row(
             str(trial.rows), f"{trial.tokens_per_second:,.0f}", f"{trial.peak_bytes / 1e9:.2f}", f"{estimate:.2f}"
         )
     console.print(table)
-    console.print(f"data.micro_batch_size={advice(tried).rows}", highlight=False)
+    console.print(f"data.micro_batch_size={recommended(tried).rows}", highlight=False)

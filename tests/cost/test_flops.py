@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from detour.cost.flops import keys_seen, training_flops
+from detour.cost.flops import training_flops, visible_keys
 from detour.models.modernbert.architecture import SIZES, Architecture
 
 BASE = SIZES["modernbert-base"]
@@ -37,9 +37,9 @@ def counted(arch: Architecture, lengths: list[int], *, causal: bool, supervised:
 
 
 @given(st.integers(0, 60), windows, windows)
-def test_keys_seen_is_the_number_of_pairs_of_a_token_and_a_key(n, left, right):
+def test_visible_keys_is_the_number_of_pairs_of_a_token_and_a_key(n, left, right):
     pairs = sum(may_see(query, key, left, right) for query in range(n) for key in range(n))
-    assert keys_seen([n], left=left, right=right).tolist() == [pairs]
+    assert visible_keys([n], left=left, right=right).tolist() == [pairs]
 
 
 @pytest.mark.parametrize("attention", ["bidirectional", "causal"])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from detour.cost.ledger import PhaseCost
 from detour.export.card import model_card
 from detour.markup import markdown
 
@@ -18,7 +19,10 @@ HOSTILE = [
 
 
 def card(*, name="run", phase="p", license="CC0", path="corpus.jsonl", init=None, value="1", option="x", decay=None):
-    entry = {"tokens": 5, "supervised": 1, "flops": 1e9, "device_seconds": 1.0, "product_flops": 4e9, "skipped": 0}
+    cost = PhaseCost(
+        phase=phase, objective="mlm", tokens=5, supervised=1, flops=1e9, device_seconds=1.0, matmul_flops=4e9, steps=1,
+        skipped=0,
+    )  # fmt: skip
     config = {
         "name": name,
         "model": {"init": init},
@@ -30,7 +34,7 @@ def card(*, name="run", phase="p", license="CC0", path="corpus.jsonl", init=None
     }
     source = {"path": path, "documents": 3, "license": license, "sha256": "0123456789abcdef" * 4}
     record = {"config": config, "environment": {"detour": "1", "machine": value}, "sources": [source]}
-    return model_card(name=name, tokens=5, record=record, ledger=[entry])
+    return model_card(name=name, tokens=5, record=record, costs=[cost])
 
 
 def shown(text: str) -> tuple[list[str], list[str], list[list[str]]]:

@@ -17,7 +17,7 @@ from detour.training.run_folder import RunFolder
 
 def test_a_checkpoint_that_holds_no_run_is_refused_at_the_export(tmp_path):
     files.write(tmp_path / "run" / "checkpoints", tokens=1, tensors={"model": {"w": torch.ones(2)}}, state={})
-    with pytest.raises(CheckpointError, match="does not hold what a checkpoint of this version holds"):
+    with pytest.raises(CheckpointError, match="the contents are not those of a checkpoint of this version"):
         export_run(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

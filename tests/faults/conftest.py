@@ -161,8 +161,8 @@ class Left:
         return [{key: value for key, value in line.items() if not key.startswith(timed)} for line in lines]
 
     @property
-    def bad_batches(self) -> list[dict[str, Any]]:
-        return [line for line in self.lines if "bad_batch" in line]
+    def rejected_steps(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "rejected_step" in line]
 
 
 @pytest.fixture

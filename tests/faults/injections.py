@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from detour.data.stream import RowDataset
-from detour.training import wandb_logger
 from detour.training.callbacks.step_guard import StepGuard
 from detour.training.checkpoints import files
 from detour.training.composer_model import DetourModel
+from detour.training.loggers import wandb as wandb_logger
 from detour.training.phase_switch import PhaseSwitch
 
 
@@ -106,7 +106,7 @@ def kill_in_save(nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
 
-    for owner, name in [(files, "save_file"), (files, "_flush"), (files, "_set_aside"), (os, "replace")]:
+    for owner, name in [(files, "save_file"), (files, "flush"), (files, "_hide"), (os, "replace")]:
         _wrap(owner, name, count)
 
 
@@ -138,7 +138,7 @@ def kill_while_replacing(folder: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
 
-    for owner, name in [(os, "replace"), (files.shutil, "rmtree"), (files, "_flush")]:
+    for owner, name in [(os, "replace"), (files.shutil, "rmtree"), (files, "flush")]:
         _wrap(owner, name, count)
     files.write(root, tokens=2, tensors=named, state={"at": "second"})
     print("finished", flush=True)
@@ -203,7 +203,7 @@ def failing_flush(nth: int, number: int) -> None:
             raise OSError(number, os.strerror(number), str(path))
         original(path)
 
-    _wrap(files, "_flush", flush)
+    _wrap(files, "flush", flush)
 
 
 def failing_metrics(nth: int, number: int) -> None:

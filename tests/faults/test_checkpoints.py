@@ -85,7 +85,7 @@ def test_a_run_killed_in_its_first_save_says_that_it_starts_over(tiny_run, start
     assert left(run).saved == []
     (child,) = start(run)
     assert child.code() == 0
-    assert "no checkpoint was finished before; starting from the beginning" in child.text()
+    assert "found, but no complete checkpoint; starting from the beginning" in child.text()
 
 
 @pytest.mark.faults(2, "SIGKILL of all processes of a run whose rows are remote: the same command goes on")
@@ -108,7 +108,7 @@ def test_a_run_whose_checkpoints_are_gone_says_that_it_starts_over(tiny_run, sta
     shutil.rmtree(left(run).folder / "checkpoints")
     (child,) = start(run)
     assert child.code() == 0
-    assert "no checkpoint was finished before; starting from the beginning" in child.text()
+    assert "found, but no complete checkpoint; starting from the beginning" in child.text()
     assert (left(run).folder / "metrics.before-1.jsonl").read_text() == metrics
 
 
@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run_with_an_error_and_keeps_what_was_saved(tiny_ru
         assert os.strerror(errno.ENOSPC) in child.text()
         saved = left(run).saved
         assert saved
-        assert all(checkpoint.problem() is None for checkpoint in saved)
+        assert all(checkpoint.validate() is None for checkpoint in saved)
         (child,) = start(run, "checkpoint.keep=1")  # room again
         assert child.code() in (0, 1)
         assert f"resuming from {saved[-1].path}" in child.text()
@@ -198,7 +198,7 @@ def test_a_disk_that_fails_ends_every_process_and_keeps_what_was_saved(
     assert os.strerror(number) in children[0].text()
     saved = left(part).saved
     assert saved
-    assert all(checkpoint.problem() is None for checkpoint in saved)
+    assert all(checkpoint.validate() is None for checkpoint in saved)
     assert [child.code() for child in start(part, processes=2)] == [0, 0]
     assert_same_end(left(whole), left(part))
 
@@ -213,7 +213,7 @@ def test_a_flipped_byte_is_passed_over_loudly(tiny_run, start, left, assert_same
         flip(newest.path / file)
         (child,) = start(again)
         assert child.code() == 0
-        assert f"passing over a damaged checkpoint: {newest.path}: {file} differs from its SHA-256" in child.text()
+        assert f"skipping a damaged checkpoint: {newest.path}: {file} differs from its SHA-256" in child.text()
         assert f"resuming from {before.path}" in child.text()
         assert_same_end(left(run), left(again))
 

@@ -63,9 +63,9 @@ def test_an_empty_batch_changes_no_weight_and_moves_the_clock(tiny_run, rows, st
         assert any(not torch.equal(tensor, models[after][name]) for name, tensor in models[before].items())
     (entry,) = result.last.state()["callbacks"]["Ledger"]["entries"]
     assert (entry["steps"], entry["skipped"], entry["tokens"]) == (4, 1, 1280)
-    (event,) = result.bad_batches
-    assert (event["bad_batch"]["problem"], event["bad_batch"]["action"]) == ("no token is supervised", "skip")
-    assert event["bad_batch"]["rows"] == [4, 5, 6, 7]
+    (event,) = result.rejected_steps
+    assert (event["rejected_step"]["problem"], event["rejected_step"]["action"]) == ("no token is supervised", "skip")
+    assert event["rejected_step"]["rows"] == [4, 5, 6, 7]
     lines = {line["batch"]: line for line in result.lines if "lr" in line}
     assert "loss/train/total" not in lines[2], "a 0 would be a dip in the curve"
     assert all(4 < lines[batch]["loss/train/total"] < 9 for batch in (1, 3, 4, 5)), "ln(600) is 6.4"

@@ -201,7 +201,9 @@ ENTRY = {
     "supervised": 30,
     "flops": 1e6,
     "device_seconds": 1.0,
+    "matmul_flops": 2e6,
     "steps": 1,
+    "skipped": 0,
 }
 STATE = {"timestamp": {"batch": 1}, "callbacks": {"Ledger": {"entries": [ENTRY]}}, "run": {}}
 RUN = {

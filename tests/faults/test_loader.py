@@ -23,7 +23,7 @@ def test_a_loader_process_that_dies_or_falls_silent_ends_the_run_in_time(tiny_ru
     run = tiny_run(data={"workers": 2, "timeout_seconds": 2}, checkpoint={"interval_tokens": 1})
     (child,) = start(run, fault=("signal_workers", 1, number))
     assert child.code(30) == 1
-    assert "error: data.train: a loader process died, or brought nothing for 2 seconds" in child.text()
+    assert "error: data.train: a loader process died, or sent no batch for 2 seconds" in child.text()
     assert left(run).saved
     assert start(run)[0].code() == 0
 
@@ -34,7 +34,7 @@ def test_reading_that_falls_silent_ends_the_run_in_time(tiny_run, start, workers
     run = tiny_run(data={"workers": workers, "timeout_seconds": 1})
     (child,) = start(run, fault=("silent_rows", 10))
     assert child.code(30) == 1
-    assert "error: data.train: a loader process died, or brought nothing for 1 seconds" in child.text()
+    assert "error: data.train: a loader process died, or sent no batch for 1 seconds" in child.text()
 
 
 @pytest.mark.faults(16, "reading of held-out rows falls silent, at the start and in mid-run")
@@ -43,7 +43,7 @@ def test_an_evaluation_that_falls_silent_ends_the_run_in_time(tiny_run, start, r
     run = tiny_run(data={"workers": 1, "timeout_seconds": 2}, evaluation={"rows": 4, "interval_tokens": 1})
     (child,) = start(run, fault=("silent_rows", rows, False))
     assert child.code(60) == 1
-    assert "error: data.validation: a loader process died, or brought nothing for 2 seconds" in child.text()
+    assert "error: data.validation: a loader process died, or sent no batch for 2 seconds" in child.text()
 
 
 @pytest.mark.faults(16, "a remote that stalls: at the start, and at a shard in mid-run; it sends a byte now and then")
@@ -55,7 +55,7 @@ def test_a_remote_that_stalls_ends_the_run_in_time(tiny_run, start, corpus, tmp_
         (child,) = start(tiny_run(data={"workers": workers, "timeout_seconds": 2, "train": train}))
         assert child.code(60) == 1
     text = child.text()
-    silent = "data.train: a loader process died, or brought nothing for 2 seconds" in text and "shard" in name
+    silent = "data.train: a loader process died, or sent no batch for 2 seconds" in text and "shard" in name
     assert silent or f"error: {address}/{name}: cannot be fetched: not here after 2 seconds" in text
 
 

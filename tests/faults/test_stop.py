@@ -56,7 +56,7 @@ def test_the_launcher_passes_the_exit_code_on(tiny_run, left, tmp_path):
     text, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 75, text[-3000:]
     (saved,) = left(run).saved
-    assert saved.problem() is None
+    assert saved.validate() is None
 
 
 @pytest.mark.faults(5, "SIGTERM to loader processes too, as schedulers send it")

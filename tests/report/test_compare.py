@@ -63,7 +63,7 @@ def make(
     tokens = sum(phase["tokens"] for phase in config["phases"])
     entries = [
         {"phase": p["name"], "objective": p["objective"], "tokens": p["tokens"], "supervised": 10, "flops": 1e6,
-         "device_seconds": 1.5, "product_flops": 2e6, "steps": 4, "skipped": 0}
+         "device_seconds": 1.5, "matmul_flops": 2e6, "steps": 4, "skipped": 0}
         for p in config["phases"]
     ]  # fmt: skip
     state = {

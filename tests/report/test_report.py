@@ -36,7 +36,7 @@ def line(batch: int, phases=PHASES, **values) -> dict:
         "loss/train/total": loss, f"loss/train/{phases[index][1]}": loss, "tokens/supervised": 60 * batch,
         "flops/total": PER_TOKEN * STEP * batch, "throughput/tokens_per_second": RATE,
         "throughput/flops_per_second_per_device": PER_TOKEN * RATE / PROCESSES,
-        "throughput/utilisation": 0.4, "steps/total": batch, **values,
+        "throughput/mfu": 0.4, "steps/total": batch, **values,
     }  # fmt: skip
 
 
@@ -71,7 +71,15 @@ def add_checkpoint(folder: Path, batch: int, entries: list[dict]) -> None:
 
 
 def entry(phase: str, objective: str, **counts) -> dict:
-    nothing = {"tokens": 0, "supervised": 0, "flops": 0.0, "device_seconds": 0.0, "steps": 0}
+    nothing = {
+        "tokens": 0,
+        "supervised": 0,
+        "flops": 0.0,
+        "device_seconds": 0.0,
+        "matmul_flops": 0.0,
+        "steps": 0,
+        "skipped": 0,
+    }
     return {"phase": phase, "objective": objective, **nothing, **counts}
 
 
@@ -85,7 +93,7 @@ def rows_of(page: str) -> list[list[str]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a finished run, with its report."""
     folder = make(tmp_path_factory.mktemp("runs") / "smoke", whole_run(), optimizer={"clip_norm": 1.0})
-    counts = {"supervised": 1234, "flops": 4.5678e15, "device_seconds": 321.5, "product_flops": 9.1356e15}
+    counts = {"supervised": 1234, "flops": 4.5678e15, "device_seconds": 321.5, "matmul_flops": 9.1356e15}
     entries = [
         entry("before", "mlm", tokens=2100, steps=10, **counts),
         entry("detour", "clm", tokens=2100, steps=10, **counts),
@@ -203,8 +211,8 @@ def test_batches_after_the_newest_checkpoint_are_counted_from_the_lines(tmp_path
     assert (detour.start, detour.tokens, detour.supervised, detour.steps) == (2100, 1050, 300, 4)
     assert detour.flops == pytest.approx(1050 * PER_TOKEN)
     assert detour.device_seconds == pytest.approx(PROCESSES * 1050 / RATE)
-    assert detour.utilisation == pytest.approx(0.4)
-    assert math.isnan(before.utilisation), "of a run from before it was measured"
+    assert detour.mfu == pytest.approx(0.4)
+    assert math.isnan(before.mfu), "of a run from before it was measured"
     assert (decay.tokens, decay.lr) == (0, None)
     assert any("newest checkpoint" in note for note in whole.notes)
 

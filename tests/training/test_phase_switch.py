@@ -182,12 +182,12 @@ def test_loss_names_tell_objectives_apart_and_the_ledger_adds_up(tiny_run):
     assert sum(entry["supervised"] for entry in entries) == trained[-1]["tokens/supervised"]
     assert sum(entry["flops"] for entry in entries) == pytest.approx(trained[-1]["flops/total"])
     # one process, one start: what products would have made of the time is the time at one rate
-    (rate,) = {round(entry["product_flops"] / entry["device_seconds"]) for entry in entries}
+    (rate,) = {round(entry["matmul_flops"] / entry["device_seconds"]) for entry in entries}
     assert 1e9 < rate < 1e13
     for line in trained:
         per_second = line["throughput/flops_per_second_per_device"]
-        assert line["throughput/utilisation"] == pytest.approx(per_second / rate, rel=1e-3)
-        assert 0 < line["throughput/utilisation"] < 1
+        assert line["throughput/mfu"] == pytest.approx(per_second / rate, rel=1e-3)
+        assert 0 < line["throughput/mfu"] < 1
     mlm, clm, decay = entries
     assert 0.25 < mlm["supervised"] / mlm["tokens"] < 0.35
     assert 0.9 < clm["supervised"] / clm["tokens"] < 1

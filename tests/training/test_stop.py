@@ -33,7 +33,7 @@ def steps_taken(minutes: float, seconds: list[float]) -> float:
     stop = StopRequest(minutes, clock=clock)
     for step in seconds:
         if stop.wanted():
-            assert stop.reason == "system.max_minutes are over"
+            assert stop.reason == "system.max_minutes is reached"
             break
         clock.now += step
     return clock.now - 1000

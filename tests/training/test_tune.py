@@ -9,7 +9,7 @@ from detour.cli.main import app
 from detour.config.load import to_yaml
 from detour.cost.plan import memory, rows_that_fit
 from detour.errors import ConfigError
-from detour.training.tune import Trial, advice, trials
+from detour.training.tune import Trial, recommended, trials
 
 LONG = [
     {"name": "detour", "objective": "clm", "tokens": 100_000},
@@ -31,13 +31,13 @@ def test_nothing_is_tried_that_the_estimate_says_cannot_fit(tiny_run):
     run = tiny_run(data={"global_batch_size": 64}, phases=LONG)
     limit = memory(run, rows=4)[1].total
     assert [trial.rows for trial in trials(run, memory_bytes=limit, document_tokens=20)] == [1, 2, 4]
-    with pytest.raises(ConfigError, match="not one row of 64 tokens fits"):
+    with pytest.raises(ConfigError, match="a single row of 64 tokens does not fit"):
         list(trials(run, memory_bytes=1000, document_tokens=20))
 
 
-def test_the_advice_is_the_least_memory_at_nearly_the_best_speed():
+def test_the_recommendation_is_the_smallest_micro_batch_near_the_best_throughput():
     tried = [Trial(1, 50.0, 1), Trial(2, 98.0, 2), Trial(4, 100.0, 4), Trial(8, 90.0, 8)]
-    assert advice(tried).rows == 2
+    assert recommended(tried).rows == 2
 
 
 def test_the_rows_that_fit_are_the_most_whose_estimate_does(tiny_run):

@@ -1,1 +1,1 @@
-"""Callbacks: they observe and write, and never change what is trained."""
+"""Composer callbacks, one per file."""

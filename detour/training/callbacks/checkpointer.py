@@ -1,4 +1,4 @@
-"""Saves checkpoints by the token clock."""
+"""Saves checkpoints on the token clock."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 
 class Checkpointer(Callback):
-    """Writes a checkpoint every so many tokens, at the end of each phase, and at the end of the run; early if asked to.
+    """Saves a checkpoint every ``interval_tokens``, at the end of each phase and of the run, and when the run is to stop.
 
     Args:
-        folder: The run's checkpoint folder.
-        interval_tokens: Distance between checkpoints.
+        folder: Checkpoint folder of the run.
+        interval_tokens: Tokens between checkpoints.
         boundaries: Token counts at which phases end.
-        keep: Newest checkpoints kept; the ends of phases stay.
-        record: What the run is (see `detour.build.run_record`), stored with each checkpoint.
-        stateful: Callbacks whose state is stored.
-        stop: Once the processes agree to stop, it saves and ends the training.
+        keep: Number of latest checkpoints to keep; those at the ends of phases are kept in addition.
+        record: Identity of the run (`detour.training.run_folder.run_record`), stored in each checkpoint.
+        stateful: Callbacks and algorithms whose state is stored.
+        stop: Once the processes agree to stop, the run is saved and training ends.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Checkpointer(Callback):
     ) -> None:
         self.folder, self.boundaries, self.keep = folder, boundaries, keep
         self.record, self.stateful, self.stop = record, stateful, stop
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.is_due = EveryTokens(interval_tokens, boundaries)
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
@@ -57,7 +57,7 @@ class Checkpointer(Callback):
             state.stop_training()
 
     def save(self, state: State) -> None:
-        """Saves now. Collective; if process 0 cannot write, every process raises CheckpointError."""
+        """Saves a checkpoint now. Collective. Raises CheckpointError on every process if process 0 cannot write."""
         captured = capture(state, self.stateful)
         problem: str | None = None
         cause: Exception | None = None
@@ -71,22 +71,25 @@ class Checkpointer(Callback):
                     state={**plain, "run": self.record},
                 )
                 log.info("saved %s", saved.path)
-            # the other processes wait for what comes next; not RuntimeError, as which torch tells of a loader's end anywhere
+            # reported below, since the others wait; not RuntimeError, which torch raises anywhere for a dead loader process
             except (OSError, SafetensorError, ValueError, TypeError, MemoryError) as error:
-                problem, cause = f"{self.folder}: cannot write a checkpoint: {error or type(error).__name__}", error
+                problem, cause = (
+                    f"{self.folder}: cannot write a checkpoint: {str(error) or type(error).__name__}",
+                    error,
+                )
         problem = dist.all_gather_object(problem)[0]
         if problem:
             raise CheckpointError(problem) from cause
         if captured is not None:
-            self._tidy(state.timestamp.token.value)
+            self._prune(state.timestamp.token.value)
 
-    def _tidy(self, newest: int) -> None:
-        """Deletes what is not kept. What cannot be deleted is tried again after the next save, and told once."""
+    def _prune(self, newest: int) -> None:
+        """Deletes old checkpoints. Retried after the next save where it fails, with one warning per folder."""
         try:
             left = files.prune(self.folder, keep=self.keep, boundaries=self.boundaries, newest=newest)
-        except OSError as error:  # the folder cannot be listed; if that lasts, the next save says so
+        except OSError as error:  # the folder cannot be listed; if this persists, the next save fails
             left = [f"{self.folder}: {error}"]
         for line in left:
-            if line not in self._told:
-                log.warning("cannot delete an old checkpoint now, and will try again after the next save: %s", line)
-                self._told.add(line)
+            if line not in self._warned:
+                log.warning("cannot delete an old checkpoint, will retry after the next save: %s", line)
+                self._warned.add(line)

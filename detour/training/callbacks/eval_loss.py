@@ -1,4 +1,4 @@
-"""Held-out loss under the names that users look for."""
+"""Logs held-out losses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ TOGETHER, BY_FOLDER, SPREAD = "loss/eval", "loss/eval_folder", "loss/eval_sd"
 
 
 class EvalLoss(Callback):
-    """Logs each evaluation in nats a supervised token.
+    """Logs the held-out losses of each evaluation, in nats per supervised token.
 
-    - ``loss/eval/<objective>``: over all rows and mask draws together.
-    - ``loss/eval_folder/<objective>/<folder>``: over the rows of one validation folder, where there are several.
-    - ``loss/eval_sd/<objective>``: standard deviation of the loss over the mask draws, where there are several.
+    - ``loss/eval/<objective>``: over all rows and mask draws.
+    - ``loss/eval_folder/<objective>/<folder>``: over the rows of one validation folder, if there are several.
+    - ``loss/eval_sd/<objective>``: standard deviation over the mask draws, if there are several.
 
     Args:
-        folders: Names of the validation folders, in their order.
+        folders: Names of the validation folders, in order.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class EvalLoss(Callback):
             tokens_F = count_DF.sum(0)
             losses_F = total_DF.sum(0) / tokens_F
             for name, loss, tokens in zip(self.folders, losses_F.tolist(), tokens_F.tolist(), strict=True):
-                if tokens:  # else it has no loss: every document is one token long, say
+                if tokens:  # a folder may have no supervised token
                     values[f"{BY_FOLDER}/{label}/{name}"] = loss
         drawn_D = count_DF.sum(1) > 0
         if drawn_D.sum() > 1:

@@ -1,4 +1,4 @@
-"""Memory that runs out and loaders that die or fall silent: the end of a run with an error, never a hang."""
+"""Ends a run with a clear error, instead of a hang, when memory runs out or a data loader dies or stalls."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from composer.core import Callback, State
 from composer.loggers import Logger
 
 from detour.config.schema import DataConfig
-from detour.errors import DataError, TrainingError
+from detour.errors import DataError, TrainingError, first_line
 
 
-class _SilenceError(Exception):
-    """No batch came in time."""
+class _StallError(Exception):
+    """No batch arrived in time."""
 
 
 class FailureWatch(Callback):
-    """Limits each wait for a batch, and turns what torch raises into errors that say what to change.
+    """Bounds each wait for a batch, and translates errors of torch into errors that say what to change.
 
-    torch's own time-out covers a worker that reads for too long, and neither one that is frozen (what it sent has to be
-    fetched from it) nor reading in this process. So a thread looks once a second at how long the wait has been, and
-    where it is too long sends this process SIGUSR2, whose handler raises out of whatever it waits in.
+    The timeout of torch's DataLoader covers a slow worker, but neither a frozen one (its batch must be fetched from it) nor
+    reading in the main process. Therefore a thread checks the wait once per second; when it is too long, it sends SIGUSR2
+    to this process, and the signal handler raises out of any blocking call.
 
     Args:
-        data: The limit is a second more than its ``timeout_seconds``, which torch's time-out goes by.
+        data: The limit is its ``timeout_seconds`` plus one second, so that torch's own timeout fires first.
     """
 
     def __init__(self, data: DataConfig) -> None:
@@ -45,7 +45,7 @@ class FailureWatch(Callback):
         self._since = None
 
     def epoch_end(self, state: State, logger: Logger) -> None:
-        self._since = None  # Composer asked for one batch more than there was
+        self._since = None  # Composer asks for one batch beyond the last
 
     def fit_end(self, state: State, logger: Logger) -> None:
         self._since = None
@@ -64,12 +64,12 @@ class FailureWatch(Callback):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """For the time of training. The process that fails ends; the others fail at their next exchange with it.
+        """Active during training. A failing process ends; the others fail at their next collective operation.
 
         Raises:
-            TrainingError: A micro-batch did not fit into memory. Micro-batches are not made smaller by themselves: that
-                would have to happen on all processes at once, in the middle of their exchanges.
-            DataError: A loader process died, or no batch came in time.
+            TrainingError: A micro-batch does not fit into memory. It is not reduced automatically: all processes would have
+                to do so at once, in the middle of their collectives.
+            DataError: A loader process died, or no batch arrived in time.
         """
         data = self.data
         try:
@@ -79,42 +79,42 @@ class FailureWatch(Callback):
             raise TrainingError(
                 f"data.micro_batch_size: {data.micro_batch_size} rows of {data.seq_len} tokens do not fit into "
                 "memory; lower it, or set model.gradient_checkpointing or system.parallelism: fsdp. "
-                f"{str(error).splitlines()[0]}"
+                f"{first_line(error)}"
             ) from error
-        except (RuntimeError, _SilenceError) as error:
-            if not isinstance(error, _SilenceError) and not str(error).startswith("DataLoader "):
-                raise  # torch has no class of its own for a lost worker
+        except (RuntimeError, _StallError) as error:
+            if not isinstance(error, _StallError) and not str(error).startswith("DataLoader "):
+                raise  # torch raises a plain RuntimeError for a lost worker
             for worker in multiprocessing.active_children():
-                worker.kill()  # a frozen one would ignore a gentler signal, and this process would wait for its end
+                worker.kill()  # a frozen worker ignores SIGTERM, and joining it would hang
             raise DataError(
-                f"{self._what}: a loader process died, or brought nothing for {data.timeout_seconds} seconds "
+                f"{self._what}: a loader process died, or sent no batch for {data.timeout_seconds} seconds "
                 f"(data.timeout_seconds): {error}"
             ) from error
 
     @contextmanager
     def _limit(self) -> Iterator[None]:
-        """Outside the main thread, where Python allows no handlers, there is none."""
+        """Runs the watching thread. No limit outside the main thread, where Python allows no signal handlers."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        over = threading.Event()
+        done = threading.Event()
         before = signal.signal(signal.SIGUSR2, self._interrupt)
-        thread = threading.Thread(target=self._watch, args=(over, threading.get_ident()), daemon=True)
+        thread = threading.Thread(target=self._watch, args=(done, threading.get_ident()), daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            done.set()
             thread.join()
             signal.signal(signal.SIGUSR2, before)
 
-    def _watch(self, over: threading.Event, main: int) -> None:
-        while not over.wait(1.0):
+    def _watch(self, done: threading.Event, main: int) -> None:
+        while not done.wait(1.0):
             since = self._since
             if since is not None and time.monotonic() - since > self.data.timeout_seconds + 1:
                 signal.pthread_kill(main, signal.SIGUSR2)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._since is not None:  # else it came from elsewhere, or the batch came after all
+        if self._since is not None:  # otherwise a foreign signal, or the batch has arrived
             self._since = None
-            raise _SilenceError("no batch came")
+            raise _StallError("no batch arrived")

@@ -1,4 +1,4 @@
-"""The bar on the terminal."""
+"""Progress bar on the terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from detour.units import short
 
 
 class ProgressBar(Callback):
-    """Phase, tokens, tokens a second, loss and time left; on process 0 only.
+    """Shows phase, tokens, throughput, loss and remaining time. For process 0 only.
 
-    Where the output is no terminal, a line is printed at each twentieth of the run instead.
+    If the output is not a terminal, it prints one line per 5% of the run instead.
 
     Args:
-        schedule: The phases.
+        schedule: Phases of the run.
     """
 
     def __init__(self, schedule: PhaseSchedule) -> None:
@@ -44,10 +44,10 @@ class ProgressBar(Callback):
     def batch_end(self, state: State, logger: Logger) -> None:
         assert state.previous_timestamp is not None
         before, now = state.previous_timestamp.token.value, state.timestamp.token.value
-        place = self.schedule.at(before)
+        span = self.schedule.at(before)
         speed = (now - before) / max(state.timestamp.batch_wct.total_seconds(), 1e-9)
         loss = (state.total_loss_dict or {}).get("loss/train/total", float("nan"))
-        phase = f"{place.phase.name} ({place.phase.objective})"
+        phase = f"{span.phase.name} ({span.phase.objective})"
         numbers = f"{short(now)} of {short(self.schedule.total_tokens)} tokens · {short(speed)}/s · loss {loss:.3f}"
         self.progress.update(self.task, completed=now, phase=phase, numbers=numbers)
         twentieth = 20 * now // self.schedule.total_tokens

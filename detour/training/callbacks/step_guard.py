@@ -1,4 +1,4 @@
-"""Whether a batch may change the weights: one small reduction a step, and the same answer on every process."""
+"""The step guard: decides, alike on every process, whether a step may update the weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from composer.utils import dist
 from torch import Tensor
 
 from detour.errors import TrainingError
-from detour.training.callbacks.jsonl import JsonlLogger
-from detour.training.checkpoints.contents import number, whole
+from detour.training.checkpoints.contents import check_count, check_number
+from detour.training.loggers.jsonl import JsonlLogger
 from detour.training.stop import StopRequest
 
 log = logging.getLogger(__name__)
@@ -26,12 +26,12 @@ EMPTY = "no token is supervised"
 
 @dataclass(frozen=True)
 class StepCheck:
-    """What the processes found together about a batch.
+    """Result of checking a step, equal on all processes.
 
     Attributes:
-        loss: Its mean loss, in nats a supervised token.
-        norm: Norm of its gradient, before clipping.
-        problem: Why it must not change the weights; None if it may. EMPTY if nothing in it carries loss.
+        loss: Mean loss of the global batch, in nats per supervised token.
+        norm: Gradient norm before clipping.
+        problem: Why the step is rejected, or None. EMPTY if no token of the batch is supervised.
     """
 
     loss: float
@@ -40,27 +40,27 @@ class StepCheck:
 
 
 class StepGuard(Callback):
-    """Keeps a bad batch from changing weights and moments, on all processes or on none.
+    """Rejects non-finite and spiking steps, so that they change neither weights nor moments on any process.
 
-    A batch is bad if its loss or the norm of its gradient is not finite on any process or, with ``spike_factor``, if
-    its loss is more than that many times the median of the last ``window`` good batches of its phase. Bad ones never
-    enter that window, so they cannot raise what passes for normal. The first ``window`` batches of a phase are not
-    judged by it: the loss jumps where the objective changes.
+    A step is rejected if its loss or gradient norm is not finite on any process. With ``spike_factor`` it is also rejected
+    if its loss exceeds ``spike_factor`` times the median loss of the last ``window`` accepted steps of the phase. Rejected
+    steps never enter the window. The first ``window`` steps of a phase are not checked for spikes, because the loss jumps
+    when the objective changes.
 
-    A bad batch is written to metrics.jsonl with its rows, and its update is left out; the token clock moves on, since
-    its rows were read. After ``max_skips`` in a row the next one ends the run, without an update.
+    A rejected step is written to metrics.jsonl with the indices of its rows, and the optimizer is skipped. The token clock
+    still advances, since the rows were read. After ``max_skips`` rejected steps in a row the next one ends the run.
 
-    A batch without any supervised token (documents of special tokens only) has nothing to learn from. Its update is left
-    out in the same way, or weight decay and momentum would still move the weights; it is no fault and never ends the run.
+    A batch without supervised tokens (documents of special tokens only) is skipped too: otherwise weight decay and momentum
+    would still change the weights. It does not count towards ``max_skips``.
 
-    Cost: an all-reduce of four numbers and the wait for the gradient's norm, which was read in each step anyway.
+    Cost: one all-reduce of four numbers per step, and a synchronization for the gradient norm, which is logged anyway.
 
     Args:
-        max_skips: Bad batches in a row that are left out; 0 ends the run at the first.
-        spike_factor: See above; None never judges by the size of the loss.
-        window: Good batches whose losses are remembered.
-        metrics: Where bad batches are written down.
-        stop: Asked in each step, and told what the processes agreed on.
+        max_skips: Number of consecutive rejected steps that are skipped; 0 ends the run at the first.
+        spike_factor: Threshold for spikes; None checks only for non-finite values.
+        window: Number of accepted steps in the running median.
+        metrics: Logger that records rejected steps.
+        stop: Asked at each step whether this process wants to stop; receives what the processes agree on.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class StepGuard(Callback):
     ) -> None:
         self.max_skips, self.spike_factor, self.window = max_skips, spike_factor, window
         self.metrics, self.stop = metrics, stop
-        self.skipped_last = False
+        self.rejected_last = False
         self._losses: deque[float] = deque(maxlen=window)
         self._phase: int | None = None
         self._in_a_row = 0
@@ -78,26 +78,26 @@ class StepGuard(Callback):
         self._sums = None
 
     def after_loss(self, state: State, logger: Logger) -> None:
-        """Adds up a micro-batch's loss and supervised tokens, on the device."""
+        """Accumulates the loss and the supervised tokens of a micro-batch, on the device."""
         outputs = state.outputs
         sums = torch.stack([outputs.total.detach().double(), outputs.supervised.double()])  # type: ignore[union-attr]
         self._sums = sums if self._sums is None else self._sums + sums
 
     def check(self, state: State, norm: Tensor, *, phase: int) -> StepCheck:
-        """Looks at the batch whose gradients are there. Collective.
+        """Checks a step between its backward pass and its update. Collective.
 
         Args:
-            state: Composer's.
-            norm: Norm of the whole gradient, a scalar, on each process.
-            phase: Index of the phase that trains; its window is its own.
+            state: Composer's state.
+            norm: Norm of the full gradient, a scalar on each process.
+            phase: Index of the current phase; the window of losses is emptied when it changes.
 
         Raises:
-            TrainingError: The batch is bad, and too many before it were.
+            TrainingError: The step is rejected after ``max_skips`` rejected steps in a row.
         """
         assert self._sums is not None
         rest = torch.stack([norm.double().to(self._sums.device), self._sums.new_tensor(float(self.stop.wanted()))])
         sums = torch.cat([self._sums, rest])
-        dist.all_reduce(sums)  # whatever is not finite on one process makes the sum so
+        dist.all_reduce(sums)  # a non-finite value on any rank propagates through the sum
         total, supervised, norms, stops = sums.tolist()
         self.stop.agreed = stops > 0
         loss = total / supervised if supervised else 0.0
@@ -110,9 +110,9 @@ class StepGuard(Callback):
             norm=norms / dist.get_world_size(),
             problem=EMPTY if empty else self._problem(loss, norms),
         )
-        self.skipped_last = check.problem is not None
+        self.rejected_last = check.problem is not None
         if empty:
-            self.metrics.leave_out_loss()
+            self.metrics.omit_loss()
             self._report(state, check, ends=False)
         elif check.problem is None:
             self._losses.append(loss)
@@ -126,35 +126,35 @@ class StepGuard(Callback):
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(norm):
-            return f"the norm of the gradient is {norm}"
+            return f"the gradient norm is {norm}"
         if self.spike_factor is not None and len(self._losses) == self.window:
-            usual = median(self._losses)
-            if loss > self.spike_factor * usual:
-                return f"the loss is {loss:.4g}, over {self.spike_factor:g} times the usual {usual:.4g}"
+            typical = median(self._losses)
+            if loss > self.spike_factor * typical:
+                return f"the loss is {loss:.4g}, more than {self.spike_factor:g} times the median of {typical:.4g}"
         return None
 
     def _report(self, state: State, check: StepCheck, *, ends: bool) -> None:
-        rows = sorted(row for part in dist.all_gather_object(state.batch["sample_id"].tolist()) for row in part)
-        # as text: JSON has no NaN
+        rows = sorted(row for ids in dist.all_gather_object(state.batch["sample_id"].tolist()) for row in ids)
+        # numbers as text: JSON has no NaN
         seen = {"problem": check.problem, "loss": str(check.loss), "grad_norm": str(check.norm), "rows": rows}
-        self.metrics.write_event(state, {"bad_batch": {**seen, "action": "stop" if ends else "skip"}})
+        self.metrics.write_event(state, {"rejected_step": {**seen, "action": "stop" if ends else "skip"}})
         where = f"batch {state.timestamp.batch.value:,}, token {state.timestamp.token.value:,}"
         if ends:
             raise TrainingError(
-                f"{where}: {check.problem}; no weight was changed. guard.max_skips: {self.max_skips} allows no further "
-                f"batch to be left out. Its rows, {', '.join(map(str, rows[:8]))}{', ...' if len(rows) > 8 else ''}, are "
-                f"all in {self.metrics.path}; the newest checkpoint is from before it"
+                f"{where}: {check.problem}; no weight was changed. The step was rejected, and guard.max_skips: "
+                f"{self.max_skips} allows no further one. Rows of the batch: {', '.join(map(str, rows[:8]))}"
+                f"{', ...' if len(rows) > 8 else ''} (all in {self.metrics.path}). The latest checkpoint precedes it"
             )
-        counted = "" if check.problem == EMPTY else f" ({self._in_a_row} of {self.max_skips} in a row)"
-        log.warning("%s: %s; left out%s", where, check.problem, counted)
+        count = "" if check.problem == EMPTY else f" ({self._in_a_row} of {self.max_skips} in a row)"
+        log.warning("%s: %s; step rejected%s", where, check.problem, count)
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self._losses), "phase": self._phase, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for loss in state["losses"]:
-            number("losses", abs(loss))
-        whole("phase", state["phase"] or 0)
-        whole("in_a_row", state["in_a_row"])
+            check_number("losses", abs(loss))
+        check_count("phase", state["phase"] or 0)
+        check_count("in_a_row", state["in_a_row"])
         self._losses = deque(state["losses"], maxlen=self.window)
         self._phase, self._in_a_row = state["phase"], state["in_a_row"]

@@ -1,4 +1,4 @@
-"""Whether a run may continue from a checkpoint: its future may change, its past may not. Pure."""
+"""Whether a run may resume from a checkpoint: its future may change, its past may not. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detour.config.schema import RunConfig
 from detour.phases import Freeze, Phase, PhaseSchedule
 from detour.schedule import WSD
 
-# what every batch behind the checkpoint depended on
+# settings on which every batch before the checkpoint depended
 _FIXED = (
     "seed",
     "model.init",
@@ -26,71 +26,71 @@ _FIXED = (
 
 
 def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any], *, tokens: int) -> list[str]:
-    """Lines that say what would change the first ``tokens`` tokens of the run; empty if it may continue.
+    """Settings that would change the first ``tokens`` tokens of the run, one line each; empty if the run may resume.
 
     Args:
-        saved: The record stored with the checkpoint (`detour.build.run_record`).
-        run: The configuration now.
-        now: The record of this configuration.
-        tokens: Where the checkpoint stands.
+        saved: Record stored in the checkpoint (`detour.training.run_folder.run_record`).
+        run: The current configuration.
+        now: Record of the current configuration.
+        tokens: Tokens seen at the checkpoint.
     """
     lines = []
     for key in (*(f"config.{key}" for key in _FIXED), "tokenizer", "data"):
         before, after = _get(saved, key), _get(now, key)
         if before != after:
             lines.append(f"{key.removeprefix('config.')}: was {before!r}, now {after!r}")
-    old_wsd, old_phases = _schedule_of(saved["config"])
-    new_wsd, new_phases = run.schedule, run.phase_schedule
-    tokens = min(tokens, old_phases.total_tokens)  # a run's last batch may reach past its end, and none begins there
+    old_lr, old_phases = _schedule_of(saved["config"])
+    new_lr, new_phases = run.schedule, run.phase_schedule
+    tokens = min(tokens, old_phases.total_tokens)  # the last batch may reach past the end of the run
     lines += new_phases.past_differs(saved["config"]["phases"], tokens)
-    for at in _grid(tokens, {*_knots(old_wsd, old_phases), *_knots(new_wsd, new_phases)}):
-        before, after = old_wsd.lr_at(at, old_phases), new_wsd.lr_at(at, new_phases)
+    for at in _grid(tokens, {*_knots(old_lr, old_phases), *_knots(new_lr, new_phases)}):
+        before, after = old_lr.lr_at(at, old_phases), new_lr.lr_at(at, new_phases)
         if abs(before - after) > 1e-12:
-            lines.append(f"schedule: the learning rate at token {at:,} was {before:.6g}, and would now be {after:.6g}")
+            lines.append(f"schedule: the learning rate at token {at:,} was {before:.6g} and would now be {after:.6g}")
             break
     return lines
 
 
-def measured_otherwise(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """What separates the held-out losses of before a checkpoint from those to come.
+def measurement_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Differences between how held-out losses were measured before a checkpoint and will be measured after it.
 
     Args:
-        saved: The record stored with the checkpoint (`detour.training.run_folder.run_record`).
-        now: The record of the configuration now.
+        saved: Record stored in the checkpoint (`detour.training.run_folder.run_record`).
+        now: Record of the current configuration.
 
     Returns:
-        Lines for what makes a curve jump though the weights do not (other rows, seed, draws or options), and lines for what a
-        user may well want: curves that begin or end, another precision, a run that an earlier version of this library began.
+        breaks: One line per change that makes the loss jump although the weights do not: rows, seed, draws or options.
+        notes: One line per benign change: a curve that begins or ends, precision, or a run of an earlier version.
     """
     if "evaluation" not in saved:
-        return [], ["evaluation: begun by a version that drew held-out rows in another way"] if now[
+        return [], ["evaluation: the run began with a version that drew validation rows differently"] if now[
             "evaluation"
         ] else []
     before, after = saved["evaluation"], now["evaluation"]
     if before is None or after is None:
-        return [], [] if before == after else [f"evaluation: {'begins' if after else 'ends'} here"]
-    breaks, told = [], []
+        return [], [] if before == after else [f"evaluation: {'starts' if after else 'ends'} here"]
+    breaks, notes = [], []
     rows = [{f["sha256"]: f["drawn"] for f in each["folders"]} for each in (before, after)]
     if rows[0] != rows[1]:
-        breaks.append(f"held-out rows: were {_rows(before)}, now {_rows(after)}")
+        breaks.append(f"validation rows: were {_rows(before)}, now {_rows(after)}")
     for key in ("seed", "mask_draws"):
         if before[key] != after[key]:
             breaks.append(f"evaluation.{key}: was {before[key]}, now {after[key]}")
     for name in sorted({*before["objectives"], *after["objectives"]}):
         old, new = before["objectives"].get(name), after["objectives"].get(name)
         if old is None or new is None:
-            told.append(f"evaluation.objectives.{name}: {'begins' if old is None else 'ends'} here")
+            notes.append(f"evaluation.objectives.{name}: {'starts' if old is None else 'ends'} here")
         elif old != new:
             keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
             changed = ", ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
             breaks.append(f"evaluation.objectives.{name}: {changed}")
     for key in ("precision", "attention_backend"):
         if before[key] != after[key]:
-            told.append(f"{key}: was {before[key]}, now {after[key]}")
+            notes.append(f"{key}: was {before[key]}, now {after[key]}")
     names = [{f["sha256"]: f["name"] for f in each["folders"]} for each in (before, after)]
     if rows[0] == rows[1] and names[0] != names[1]:
-        told.append(f"validation folders: were called {_names(before)}, now {_names(after)}")
-    return breaks, told
+        notes.append(f"validation folders: were called {_names(before)}, now {_names(after)}")
+    return breaks, notes
 
 
 def _rows(measurement: Mapping[str, Any]) -> str:
@@ -102,13 +102,13 @@ def _names(measurement: Mapping[str, Any]) -> str:
 
 
 def _knots(schedule: WSD, phases: PhaseSchedule) -> list[int]:
-    """Tokens between which the learning rate is smooth."""
+    """Token counts between which the learning rate is smooth."""
     starts = zip(phases.boundaries, phases.phases, strict=False)
     return [schedule.warmup_tokens, *phases.boundaries, *(start + phase.rewarm_tokens for start, phase in starts)]
 
 
 def _grid(tokens: int, knots: set[int]) -> list[int]:
-    """Places below ``tokens``, 32 between each pair of knots, however close together these are."""
+    """Token counts below ``tokens``: 32 in each interval between knots, however short."""
     edges = sorted({0, tokens, *(knot for knot in knots if knot < tokens)})
     return sorted({a + (b - a) * step // 32 for a, b in pairwise(edges) for step in range(32)})
 

@@ -1,8 +1,8 @@
-"""Whether what a checkpoint holds is complete and fits the run: checked before any of it is used. Pure.
+"""Checks that the contents of a checkpoint are complete and fit the run, before any of them is used. Pure functions.
 
-A whole checkpoint, with the right hashes, may still be another program's, or edited. Taken as it comes, moments of another
-shape are read past their end by fused kernels, and moments that are missing are begun anew without a word. Problems are
-plain ValueErrors: `Checkpoint.translate_errors` turns them into CheckpointErrors that name the folder.
+A checkpoint with valid hashes may still be edited or from another program. Fused optimizer kernels would read past the end of
+moments of a wrong shape, and missing moments would silently start from zero. Problems are raised as ValueError, which
+`Checkpoint.translate_errors` turns into a CheckpointError that names the folder.
 """
 
 from __future__ import annotations
@@ -15,65 +15,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detour.cost.ledger import read_costs
+
 POSITION = ("epoch", "sample_in_epoch", "num_canonical_nodes", "shuffle_seed", "initial_physical_nodes")
 Optimizer = tuple[Mapping[str, Tensor], list[dict[str, Any]]]
 
 
-def check_plain(plain: Mapping[str, Any], callbacks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks the plain values' keys and the place in the data.
+def check_plain_values(plain: Mapping[str, Any], callbacks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks the keys of the plain values, and that the position in the data agrees with the clock.
 
     Args:
-        plain: The checkpoint's.
-        callbacks: What each callback of this run would store, for the keys.
+        plain: Plain values of the checkpoint.
+        callbacks: Current state of each callback of this run, whose keys are expected.
 
     Raises:
-        ValueError: A callback's state or a key is missing or unknown, or the place in the data is not the clock's.
+        ValueError: A callback or a key is missing or unknown, or the position in the data disagrees with the clock.
     """
-    same_keys("callbacks", plain["callbacks"], callbacks)
+    check_keys("callbacks", plain["callbacks"], callbacks)
     for name, expected in callbacks.items():
-        same_keys(f"callbacks: {name}", plain["callbacks"][name], expected)
+        check_keys(f"callbacks: {name}", plain["callbacks"][name], expected)
     position, clock = plain["dataset"], plain["timestamp"]
-    same_keys("dataset", position, POSITION)
+    check_keys("dataset", position, POSITION)
     for key in POSITION:
-        whole(f"dataset: {key}", position[key])
+        check_count(f"dataset: {key}", position[key])
     for key in ("epoch", "sample_in_epoch"):
         if position[key] != clock[key]:
-            raise ValueError(f"dataset: {key} is {position[key]!r}, and the clock's is {clock[key]!r}")
+            raise ValueError(f"dataset: {key} is {position[key]!r}, but the clock has {clock[key]!r}")
     for key, value in clock.items():
-        number(f"timestamp: {key}", value)
+        check_number(f"timestamp: {key}", value)
 
 
 def check_counts(plain: Mapping[str, Any]) -> None:
-    """Checks that ledger and fingerprint are of as many tokens and batches as the clock. Raises ValueError."""
+    """Checks the tokens of the ledger and the batches of the fingerprint against the clock. Raises ValueError."""
     ledger, clock = plain["callbacks"]["Ledger"], plain["timestamp"]
-    tokens = sum(entry["tokens"] for entry in ledger["entries"])
+    tokens = sum(cost.tokens for cost in read_costs(plain))
     if tokens != clock["token"]:
-        raise ValueError(f"callbacks: Ledger: counts {tokens:,} tokens, and the clock {clock['token']:,}")
+        raise ValueError(f"callbacks: Ledger: counts {tokens:,} tokens, but the clock has {clock['token']:,}")
     if ledger["fingerprint"]["batches"] != clock["batch"]:
         raise ValueError(
-            f"callbacks: Ledger: the fingerprint is of {ledger['fingerprint']['batches']} batches, and the clock at "
+            f"callbacks: Ledger: the fingerprint has {ledger['fingerprint']['batches']} batches, but the clock has "
             f"{clock['batch']}"
         )
 
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """Checks that all are fp32: torch would convert others without a word. Names and shapes are `load_state_dict`'s.
+    """Checks that all weights are fp32, since torch would convert silently. `load_state_dict` checks names and shapes.
 
     Raises:
-        ValueError: One is of another type.
+        ValueError: A weight has another type.
     """
     for name, tensor in weights.items():
         if tensor.dtype != torch.float32:
             raise ValueError(f"{name} is {_kind(tensor)}, expected float32")
 
 
-def misfits(found: Optimizer, expected: Optimizer) -> list[str]:
-    """A line for each difference between the optimizer's state that was read and what this optimizer holds.
+def optimizer_mismatches(found: Optimizer, expected: Optimizer) -> list[str]:
+    """Compares an optimizer state that was read with the one expected, one line per difference.
+
+    Names, shapes and types of tensors are compared, and the plain values of parameter groups except the learning rate, which
+    the schedule sets.
 
     Args:
-        found: Tensors by name, and the groups' plain values, as they were read.
-        expected: The same of the run's own optimizer after a step. Values of tensors and the learning rate, which the
-            schedule sets, are not compared.
+        found: Tensors by name and plain values of the parameter groups, as read from the checkpoint.
+        expected: The same for the optimizer of this run after a step.
     """
     tensors, groups = found
     own, own_groups = expected[0], json.loads(json.dumps(expected[1]))
@@ -94,8 +98,8 @@ def misfits(found: Optimizer, expected: Optimizer) -> list[str]:
     return [line if len(line) < 300 else f"{line[:300]}..." for line in lines]
 
 
-def same_keys(where: str, found: Any, expected: Any) -> None:
-    """Raises ValueError unless ``found`` is a mapping of just these keys."""
+def check_keys(where: str, found: Any, expected: Any) -> None:
+    """Raises ValueError unless ``found`` is a mapping with exactly the keys of ``expected``."""
     if not isinstance(found, Mapping):
         raise ValueError(f"{where} is {found!r}, expected a mapping")
     if missing := sorted(set(expected) - found.keys()):
@@ -104,16 +108,16 @@ def same_keys(where: str, found: Any, expected: Any) -> None:
         raise ValueError(f"{where}: {', '.join(unknown)} unknown")
 
 
-def whole(where: str, value: Any) -> None:
-    """Raises ValueError unless it is a whole number of at least 0, no boolean."""
+def check_count(where: str, value: Any) -> None:
+    """Raises ValueError unless the value is a nonnegative int (not a bool)."""
     if type(value) is not int or value < 0:
-        raise ValueError(f"{where} is {value!r}, expected a whole number")
+        raise ValueError(f"{where} is {value!r}, expected a nonnegative integer")
 
 
-def number(where: str, value: Any) -> None:
-    """Raises ValueError unless it is a finite number of at least 0, no boolean."""
+def check_number(where: str, value: Any) -> None:
+    """Raises ValueError unless the value is a finite, nonnegative int or float (not a bool)."""
     if type(value) not in (int, float) or not 0 <= value < math.inf:
-        raise ValueError(f"{where} is {value!r}, expected a number")
+        raise ValueError(f"{where} is {value!r}, expected a finite, nonnegative number")
 
 
 def _kind(tensor: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from: the newest whole one, the same on every process, if the past allows it."""
+"""Selects the checkpoint from which a run resumes: the newest intact one, the same on every process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from composer.utils import dist
 from detour.config.schema import RunConfig
 from detour.errors import CheckpointError
 from detour.training.checkpoints import files as checkpoints
-from detour.training.checkpoints.compatible import differences, measured_otherwise
+from detour.training.checkpoints.compatible import differences, measurement_differences
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.run_folder import METRICS, RunFolder
 
@@ -21,27 +21,29 @@ log = logging.getLogger(__name__)
 
 
 def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint | None:
-    """The newest whole checkpoint of the run's folder, or None if there is none. Collective.
+    """The newest intact checkpoint in the run folder, or None if there is none. Collective.
 
     Args:
         run: The configuration.
-        record: What the run is now (`detour.training.run_folder.run_record`).
+        record: Current record of the run (`detour.training.run_folder.run_record`).
 
     Raises:
-        CheckpointError: All are damaged; the configuration would change what was trained; `checkpoint.resume` is false
-            and there are some.
+        CheckpointError: All checkpoints are damaged; the configuration would change what was already trained; or there are
+            checkpoints and `checkpoint.resume` is false.
     """
     folder = RunFolder.of(run).checkpoints
     if not run.checkpoint.resume:
         if checkpoints.listing(folder):
-            raise CheckpointError(f"{folder}: holds checkpoints, and checkpoint.resume is false; choose another name")
+            raise CheckpointError(
+                f"{folder}: contains checkpoints, but checkpoint.resume is false; choose another name"
+            )
         return None
     newest = _agree(partial(_newest, folder))
     if newest is None:
         return None
     with newest.translate_errors():
         state = newest.state()
-        # what the last batch ran past a phase's end does not count as begun: other decays may branch off there
+        # only up to where the last batch began: another decay may branch off at the end of a phase
         changed = differences(state["run"], run, record, tokens=state["last_batch_began"] + 1)
     if changed:
         raise CheckpointError(
@@ -51,46 +53,48 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
 
 
 def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpoint | None) -> list[str]:
-    """Lines for what held-out losses are measured otherwise by from here on; logged here. Empty for a run that begins, and for
-    one that is complete.
+    """Changes in how held-out losses are measured from this resume on, one line each; also logged.
 
     Args:
         run: The configuration.
-        record: What the run is now.
-        resumed: The checkpoint that it continues from.
+        record: Current record of the run.
+        resumed: The checkpoint from which the run resumes, or None.
+
+    Returns:
+        The changes; empty for a new run and for a complete one.
 
     Raises:
-        CheckpointError: Curves would jump though the weights do not, and `evaluation.change_on_resume` does not allow it.
+        CheckpointError: Losses would jump although the weights do not, and `evaluation.change_on_resume` is false.
     """
     if resumed is None or resumed.tokens >= sum(phase.tokens for phase in run.phases):
         return []
     with resumed.translate_errors():
-        breaks, told = measured_otherwise(resumed.state()["run"], record)
+        breaks, notes = measurement_differences(resumed.state()["run"], record)
     if breaks and not run.evaluation.change_on_resume:
         raise CheckpointError(
-            f"{resumed.path}: this configuration would measure held-out losses otherwise than before:\n  "
+            f"{resumed.path}: this configuration would change how held-out losses are measured:\n  "
             + "\n  ".join(breaks)
-            + "\nevaluation.change_on_resume: true allows it, and marks the place in the report"
+            + "\nSet evaluation.change_on_resume: true to allow this; the report marks the change"
         )
-    changes = [*breaks, *told]
+    changes = [*breaks, *notes]
     for line in changes if dist.get_global_rank() == 0 else []:
-        log.warning("from token %s on held-out losses are measured otherwise: %s", f"{resumed.tokens:,}", line)
+        log.warning("from token %s on, held-out losses are measured differently: %s", f"{resumed.tokens:,}", line)
     return changes
 
 
 def _newest(folder: Path) -> Checkpoint | None:
-    newest, passed_over = checkpoints.newest_valid(folder)
-    for line in passed_over:
-        log.warning("passing over a damaged checkpoint: %s", line)
+    newest, damaged = checkpoints.newest_valid(folder)
+    for line in damaged:
+        log.warning("skipping a damaged checkpoint: %s", line)
     metrics = folder.with_name(METRICS)
-    left = [*folder.glob(".*-tokens-*"), *([metrics] if metrics.exists() and metrics.stat().st_size else [])]
-    if newest is None and left:
-        log.warning("%s: no checkpoint was finished before; starting from the beginning", left[0])
+    leftovers = [*folder.glob(".*-tokens-*"), *([metrics] if metrics.exists() and metrics.stat().st_size else [])]
+    if newest is None and leftovers:
+        log.warning("%s: found, but no complete checkpoint; starting from the beginning", leftovers[0])
     return newest
 
 
 def _agree(choose: Callable[[], Checkpoint | None]) -> Checkpoint | None:
-    """Process 0's choice, on every process; its error too, so that none waits for it."""
+    """The choice of process 0, broadcast to every process; if it fails, every process raises its error."""
     answer: list[Any] = [None, None]
     if dist.get_global_rank() == 0:
         try:
@@ -102,6 +106,6 @@ def _agree(choose: Callable[[], Checkpoint | None]) -> Checkpoint | None:
         raise CheckpointError(answer[1])
     if answer[0] is not None and not answer[0].path.is_dir():
         raise CheckpointError(
-            f"{answer[0].path}: process 0 sees it and this one does not; the run folder must be shared"
+            f"{answer[0].path}: visible to process 0 but not to this process; the run folder must be on a shared disk"
         )
     return answer[0]

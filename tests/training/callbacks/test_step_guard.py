@@ -1,4 +1,4 @@
-"""What the guard calls a bad batch, and how many it allows. Real runs with bad batches: tests/faults."""
+"""Which steps the guard rejects, and how many it allows. Whole runs with rejected steps: tests/faults."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from composer.core import Timestamp
 
 from detour.errors import TrainingError
-from detour.training.callbacks.jsonl import JsonlLogger
 from detour.training.callbacks.step_guard import StepGuard
+from detour.training.loggers.jsonl import JsonlLogger
 from detour.training.stop import StopRequest
 
 
@@ -44,7 +44,7 @@ def show(guard: StepGuard, *losses: float, norm: float = 1.0, phase: int = 0) ->
 
 
 def events(guard: StepGuard) -> list[dict]:
-    return [json.loads(line)["bad_batch"] for line in guard.metrics.path.read_text().splitlines()]
+    return [json.loads(line)["rejected_step"] for line in guard.metrics.path.read_text().splitlines()]
 
 
 def test_the_loss_is_the_mean_over_tokens_and_the_norm_is_passed_on(build):
@@ -58,20 +58,20 @@ def test_the_loss_is_the_mean_over_tokens_and_the_norm_is_passed_on(build):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_or_a_norm_that_is_not_finite_is_bad(build, value):
+def test_a_non_finite_loss_or_norm_is_rejected(build, value):
     assert show(build(), value) == [f"the loss is {value}"]
-    assert show(build(), 1.0, norm=value) == [f"the norm of the gradient is {value}"]
+    assert show(build(), 1.0, norm=value) == [f"the gradient norm is {value}"]
 
 
-def test_a_spike_is_judged_against_good_batches_only(build):
+def test_a_spike_is_measured_against_accepted_steps_only(build):
     guard = build()
     found = show(guard, 1, 1.2, 0.9, 1, 50, 2.9, 40, math.nan, 3.2, 1)
     assert [problem is not None for problem in found] == [False] * 4 + [True, False, True, True, False, False]
-    assert found[4] == "the loss is 50, over 3 times the usual 1"
+    assert found[4] == "the loss is 50, more than 3 times the median of 1"
     assert guard.state_dict()["losses"] == pytest.approx([1, 2.9, 3.2, 1])
 
 
-def test_a_constant_flood_of_spikes_never_becomes_usual(build):
+def test_repeated_spikes_never_raise_the_median(build):
     assert all(show(build(), 1, 1, 1, 1, *[50] * 20)[4:])
 
 
@@ -87,28 +87,28 @@ def test_each_phase_has_a_window_of_its_own(build):
     assert show(guard, 200, phase=1) != [None]
 
 
-def test_skips_are_counted_in_a_row_and_the_one_too_many_ends_the_run(build):
+def test_consecutive_rejections_beyond_max_skips_end_the_run(build):
     guard = build(max_skips=2)
     show(guard, math.nan, math.nan, 1, math.nan, math.nan)
     with pytest.raises(
-        TrainingError, match=r"the loss is nan; no weight was changed.*guard\.max_skips: 2 .*rows, 3, 7"
+        TrainingError, match=r"the loss is nan; no weight was changed.*guard\.max_skips: 2 .*Rows of the batch: 3, 7"
     ):
         show(guard, math.nan)
     assert [event["action"] for event in events(guard)] == ["skip"] * 4 + ["stop"]
 
 
-def test_the_first_bad_batch_ends_the_run_by_default(build):
+def test_the_first_rejected_step_ends_the_run_by_default(build):
     with pytest.raises(TrainingError):
         show(build(max_skips=0), math.nan)
 
 
-def test_a_bad_batch_is_written_down_with_its_rows_as_strict_json(build):
+def test_a_rejected_step_is_written_with_its_rows_as_strict_json(build):
     guard = build()
     show(guard, 1, math.nan)
     (line,) = guard.metrics.path.read_text().splitlines()
     record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (record["batch"], record["token"]) == (1, 10)
-    assert record["bad_batch"] == {
+    assert record["rejected_step"] == {
         "problem": "the loss is nan",
         "loss": "nan",
         "grad_norm": "1.0",
@@ -117,7 +117,7 @@ def test_a_bad_batch_is_written_down_with_its_rows_as_strict_json(build):
     }
 
 
-def test_a_resumed_guard_judges_as_the_unbroken_one(build):
+def test_a_resumed_guard_decides_like_the_unbroken_one(build):
     losses = [1, 1.1, 0.7, 1, 1 / 3, 9, 1, math.nan, 2.5, 1]
     whole = show(build(max_skips=1), *losses)
     for cut in range(len(losses)):
@@ -144,19 +144,19 @@ def empty_batch(guard: StepGuard, batch: int) -> None:
     outputs = SimpleNamespace(total=torch.tensor(0.0), supervised=torch.tensor(0))
     guard.after_loss(SimpleNamespace(outputs=outputs), None)  # type: ignore[arg-type]
     check = guard.check(state, torch.tensor(0.0), phase=0)  # type: ignore[arg-type]
-    assert (check.problem, guard.skipped_last) == ("no token is supervised", True)
+    assert (check.problem, guard.rejected_last) == ("no token is supervised", True)
 
 
-def test_a_batch_with_nothing_to_learn_is_left_out_and_never_ends_the_run(build):
+def test_a_batch_without_supervised_tokens_is_skipped_and_never_ends_the_run(build):
     guard = build(max_skips=0)
     for batch in range(5):
         empty_batch(guard, batch)
     assert {event["action"] for event in events(guard)} == {"skip"}
     assert show(guard, 2.0) == [None]
-    assert not guard.skipped_last
+    assert not guard.rejected_last
 
 
-def test_it_neither_enters_the_window_nor_counts_among_bad_ones(build):
+def test_an_empty_batch_neither_enters_the_window_nor_counts_as_rejected(build):
     guard = build(max_skips=1, window=2)
     assert show(guard, 2.0) == [None]
     empty_batch(guard, 1)

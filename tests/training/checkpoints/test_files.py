@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -60,7 +61,7 @@ def tokens_of(folder: Path) -> list[int]:
 def test_what_was_written_is_read_back_bit_for_bit(folder):
     special = {"odd": torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])}
     saved = write(folder, tokens=5, tensors={**tensors(), "extra": special}, state=STATE)
-    assert saved.problem() is None
+    assert saved.validate() is None
     assert saved.state() == STATE
     for name, named in {**tensors(), "extra": special}.items():
         found = saved.tensors(name)
@@ -84,7 +85,7 @@ def test_a_second_write_at_the_same_tokens_replaces_the_first(folder):
     save(folder, 5, seed=0)
     again = save(folder, 5, seed=1)
     assert torch.equal(again.tensors("model")["a.weight"], tensors(1)["model"]["a.weight"])
-    assert again.problem() is None
+    assert again.validate() is None
     assert [path.name for path in folder.iterdir()] == [again.path.name]
 
 
@@ -138,8 +139,8 @@ def test_a_write_that_fails_anywhere_leaves_no_checkpoint_and_the_old_ones_whole
         with pytest.raises(type(error)):
             save(folder, 3)
     assert tokens_of(folder) == [1, 2]
-    assert [checkpoint.problem() for checkpoint in old] == [None, None]
-    assert save(folder, 3).problem() is None  # what was left lying is no obstacle
+    assert [checkpoint.validate() for checkpoint in old] == [None, None]
+    assert save(folder, 3).validate() is None  # what was left lying is no obstacle
     assert not list(folder.glob(".*"))
 
 
@@ -169,7 +170,7 @@ def test_a_checkpoint_is_never_seen_half_deleted(folder, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", dies_half_way)
     with pytest.raises(KeyboardInterrupt):
         prune(folder, keep=1, boundaries=[], newest=10**9)
-    assert [checkpoint.problem() for checkpoint in listing(folder)] == [None] * 2
+    assert [checkpoint.validate() for checkpoint in listing(folder)] == [None] * 2
     monkeypatch.setattr(shutil, "rmtree", removed)
     prune(folder, keep=1, boundaries=[], newest=10**9)
     assert [path.name for path in folder.iterdir()] == [f"tokens-{3:015d}"]
@@ -188,16 +189,16 @@ def test_any_flipped_bit_in_any_file_is_detected(folder, name):
     whole = path.read_bytes()
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
-        assert saved.problem() is not None, f"byte {at} of {name}"
+        assert saved.validate() is not None, f"byte {at} of {name}"
     path.write_bytes(whole)
-    assert saved.problem() is None
+    assert saved.validate() is None
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(folder, name):
     saved = save(folder, 5)
     (saved.path / name).unlink()
-    assert name in (saved.problem() or "")
+    assert name in (saved.validate() or "")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -206,7 +207,7 @@ def test_a_truncated_file_is_named(folder, name, length):
     saved = save(folder, 5)
     path = saved.path / name
     path.write_bytes(path.read_bytes()[:length])
-    assert name in (saved.problem() or "")
+    assert name in (saved.validate() or "")
 
 
 @pytest.mark.parametrize(
@@ -220,9 +221,9 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(folder, name):
     manifest = json.loads(path.read_text())
     target = saved.path / name
     content = target.read_bytes() if target.is_file() else b""
-    manifest["files"][name] = {"bytes": len(content), "sha256": checkpoints.hashlib.sha256(content).hexdigest()}
+    manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     path.write_text(json.dumps(manifest))
-    assert saved.problem() == f"{name} is missing"
+    assert saved.validate() == f"{name} is missing"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(folder, name):
 def test_a_manifest_of_another_form_is_a_problem_and_no_crash(folder, manifest):
     saved = save(folder, 5)
     (saved.path / MANIFEST).write_text(manifest)
-    assert MANIFEST in (saved.problem() or "")
+    assert MANIFEST in (saved.validate() or "")
 
 
 def test_a_manifest_must_list_model_and_state(folder):
@@ -240,7 +241,7 @@ def test_a_manifest_must_list_model_and_state(folder):
     manifest = json.loads(path.read_text())
     del manifest["files"]["model.safetensors"]
     path.write_text(json.dumps(manifest))
-    assert saved.problem() == f"{MANIFEST} lists no model or state"
+    assert saved.validate() == f"{MANIFEST} lists no model or state"
 
 
 # --- the newest that is whole ---------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def test_an_older_damaged_checkpoint_is_not_looked_at(folder):
 def test_when_all_are_damaged_it_raises_and_names_each(folder):
     for tokens in (1, 2):
         damage(save(folder, tokens))
-    with pytest.raises(CheckpointError, match="no checkpoint of this run is whole") as caught:
+    with pytest.raises(CheckpointError, match="all checkpoints of this run are damaged") as caught:
         newest_valid(folder)
     assert all(f"tokens-{tokens:015d}" in str(caught.value) for tokens in (1, 2))
 
@@ -334,7 +335,7 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_not_loaded(folder):
     manifest = json.loads((saved.path / MANIFEST).read_text())
     del manifest["files"]["optimizer.safetensors"]
     (saved.path / MANIFEST).write_text(json.dumps(manifest))
-    assert saved.problem() == f"optimizer.safetensors is not in {MANIFEST}"
+    assert saved.validate() == f"optimizer.safetensors is not in {MANIFEST}"
 
 
 def test_a_disk_that_does_not_answer_is_no_damage(folder, monkeypatch):
@@ -344,6 +345,6 @@ def test_a_disk_that_does_not_answer_is_no_damage(folder, monkeypatch):
     def fail(path):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(checkpoints, "_sha256", fail)
+    monkeypatch.setattr(checkpoints, "sha256_of", fail)
     with pytest.raises(CheckpointError, match=r"tokens-0+7: cannot be read .*Input/output error.*nothing was changed"):
         newest_valid(folder)

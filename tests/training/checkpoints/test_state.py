@@ -128,10 +128,10 @@ def test_damaged_checkpoints_are_passed_over_and_never_lead_to_a_silent_restart(
     train(run)
     again = checkpoints.listing(RunFolder.of(run).checkpoints)
     assert again[-1].tokens == saved[-1].tokens
-    assert again[-1].problem() is None
+    assert again[-1].validate() is None
     for checkpoint in again:
         (checkpoint.path / "manifest.json").unlink()
-    with pytest.raises(checkpoints.CheckpointError, match="no checkpoint of this run is whole"):
+    with pytest.raises(checkpoints.CheckpointError, match="all checkpoints of this run are damaged"):
         train(run)
 
 

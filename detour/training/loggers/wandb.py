@@ -1,4 +1,4 @@
-"""Weights & Biases: online where it answers, else offline, in segments that cannot overwrite each other."""
+"""Weights & Biases: online if the server answers, otherwise offline, without runs overwriting each other."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from composer.loggers import Logger, LoggerDestination, WandBLogger
 from composer.utils import dist
 
 from detour.config.schema import RunConfig
-from detour.errors import ConfigError, TrainingError
+from detour.errors import ConfigError, TrainingError, first_line
 from detour.redact import redacted
 from detour.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 REACH_SECONDS = 10.0
 INIT_SECONDS = 60.0
-OFFLINE_SECONDS = 300.0  # for wandb's own process to start on a busy machine; nothing else is waited for
+OFFLINE_SECONDS = 300.0  # for wandb's service process to start on a busy machine
 
 
 def wandb_loggers(run: RunConfig, folder: RunFolder, *, batches_trained: int) -> list[LoggerDestination]:
-    """The logger that `logging.wandb_project` asks for, on every process; process 0 writes.
+    """The logger of `logging.wandb_project`, or none if it is null. Created on every process; only process 0 writes.
 
     Args:
         run: The configuration.
-        folder: Keeps the run's id.
-        batches_trained: Behind the checkpoint that this process continues from; part of an offline segment's id.
+        folder: Stores the id of the W&B run.
+        batches_trained: Number of batches trained at the checkpoint from which the run resumes; part of offline ids.
     """
     if not run.logging.wandb_project:
         return []
@@ -44,22 +44,22 @@ def wandb_loggers(run: RunConfig, folder: RunFolder, *, batches_trained: int) ->
         "name": run.name,
     }
     if dist.get_global_rank() == 0:
-        drawn = folder.wandb_id()
-        options |= {"group": f"{run.name[:100]} {drawn}", "init_kwargs": _init_options(run, folder, drawn)}
-        return [_SegmentedLogger(offline_id=f"{drawn}-{batches_trained}-{token_hex(3)}", **options)]
+        run_id = folder.wandb_id()
+        options |= {"group": f"{run.name[:100]} {run_id}", "init_kwargs": _init_options(run, folder, run_id)}
+        return [_SegmentedLogger(offline_id=f"{run_id}-{batches_trained}-{token_hex(3)}", **options)]
     return [WandBLogger(**options)]
 
 
-def _init_options(run: RunConfig, folder: RunFolder, drawn: str) -> dict[str, Any]:
+def _init_options(run: RunConfig, folder: RunFolder, run_id: str) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wandb
 
-    # else it sends the command line, which may hold what the configuration hides
+    # metadata would include the command line, which may contain secrets
     settings = wandb.Settings(
         x_disable_meta=True,
         init_timeout=OFFLINE_SECONDS,
-        x_graphql_timeout_seconds=20,  # its own process waits for what it has begun, at the end of the run too
+        x_graphql_timeout_seconds=20,  # the service process waits for requests under way, also at the end of the run
         x_graphql_retry_max=5,
     )
     has_key = bool(os.environ.get("WANDB_API_KEY")) or wandb.api.api_key is not None
@@ -67,12 +67,12 @@ def _init_options(run: RunConfig, folder: RunFolder, drawn: str) -> dict[str, An
     if mode == "online":
         url = str(wandb.api.settings("base_url"))
         if problem := unreachable(url, seconds=REACH_SECONDS):
-            log.warning("Weights & Biases: %s gave no answer (%s); logging offline into %s", url, problem, folder.path)
+            log.warning("Weights & Biases: %s did not answer (%s); logging offline into %s", url, problem, folder.path)
             mode = "offline"
     if mode == "online":
         settings.init_timeout = INIT_SECONDS
     return {
-        "id": drawn,
+        "id": run_id,
         "resume": "allow",
         "dir": str(folder.path),
         "mode": mode,
@@ -82,11 +82,14 @@ def _init_options(run: RunConfig, folder: RunFolder, drawn: str) -> dict[str, An
 
 
 class _SegmentedLogger(WandBLogger):
-    """Composer's logger, which goes offline where Weights & Biases does not answer in time.
+    """Composer's W&B logger with a fallback to offline mode when the server does not answer in time.
 
-    What is logged offline has a W&B run of its own for each start: `wandb sync` uploads a segment from its first line
-    on and, without --append, over what the server has under the same id. The segments and the online run are of one
-    group, in which their curves continue each other.
+    Each offline start is a W&B run of its own, because `wandb sync` without --append overwrites a run with the same id on the
+    server. Offline and online runs share a group, in which their curves join up.
+
+    Args:
+        offline_id: Id of the W&B run in offline mode.
+        **options: Arguments of `WandBLogger`.
     """
 
     def __init__(self, *, offline_id: str, **options: Any) -> None:
@@ -102,11 +105,12 @@ class _SegmentedLogger(WandBLogger):
             except wandb.errors.AuthenticationError as error:  # type: ignore[attr-defined]
                 raise ConfigError(f"logging.wandb_project: Weights & Biases refused the key: {error}") from error
             except (wandb.errors.CommError, TimeoutError) as error:  # type: ignore[attr-defined]
-                first = next(iter(str(error).splitlines()), type(error).__name__)
-                log.warning("Weights & Biases: %s; logging offline into %s", first, self._init_kwargs["dir"])
+                log.warning(
+                    "Weights & Biases: %s; logging offline into %s", first_line(error), self._init_kwargs["dir"]
+                )
             self._init_kwargs["mode"] = "offline"
             self._init_kwargs["settings"].init_timeout = OFFLINE_SECONDS
-        # nothing is resumed offline: the server is not asked what it has
+        # offline, nothing can be resumed from the server
         self._init_kwargs |= {"id": self._offline_id, "resume": None}
         try:
             return super().init(state, logger)
@@ -115,11 +119,11 @@ class _SegmentedLogger(WandBLogger):
 
 
 def unreachable(url: str, *, seconds: float) -> str | None:
-    """Why Weights & Biases gave no answer within so many seconds, name look-up included; None if it did, whatever it said.
+    """Why the W&B server did not answer in time, or None if it answered, even with an error.
 
     Args:
-        url: Of the server. Asked is its interface, since a proxy may let only other pages through.
-        seconds: For all of it.
+        url: Base URL of the server. The request goes to its API, since a proxy may block only that.
+        seconds: Time limit, including name resolution.
     """
     outcome: list[str | None] = []
     request = urllib.request.Request(
@@ -133,12 +137,12 @@ def unreachable(url: str, *, seconds: float) -> str | None:
             error.close()
         except Exception as error:
             cause = getattr(error, "reason", error)
-            if not isinstance(cause, ssl.SSLError):  # it answered; wandb has its own certificates
+            if not isinstance(cause, ssl.SSLError):  # the server answered; wandb has its own certificates
                 outcome.append(str(cause) or type(cause).__name__)
                 return
         outcome.append(None)
 
-    thread = threading.Thread(target=ask, daemon=True)  # a look-up of a name cannot be interrupted
+    thread = threading.Thread(target=ask, daemon=True)  # name resolution cannot be interrupted
     thread.start()
     thread.join(seconds)
-    return outcome[0] if outcome else f"none within {seconds:g} seconds"
+    return outcome[0] if outcome else f"no answer within {seconds:g} seconds"

@@ -1,4 +1,4 @@
-"""What a run's record keeps of its first moment, for `detour compare`."""
+"""The identity of the weights at token 0, for `detour compare`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from detour.training.checkpoints.files import Checkpoint
 from detour.training.run_folder import weights_sha256
 
 
-def beginning(encoder: Encoder, resumed: Checkpoint | None, *, device: str) -> dict[str, Any]:
-    """The hash of the weights at token 0 (``start_weights``), and what "auto" stood for (``resolved``).
+def start_weights_record(encoder: Encoder, resumed: Checkpoint | None, *, device: str) -> dict[str, Any]:
+    """What a run's record keeps of its start: the SHA-256 of the weights at token 0, and what "auto" resolved to.
 
     Args:
-        encoder: As it was built; at token 0 its weights are hashed.
-        resumed: The checkpoint that it was built from, whose record has the hash; None in those of earlier versions.
+        encoder: The encoder as built; if the run is new, its weights are hashed.
+        resumed: The checkpoint from which the encoder was built, whose record has the hash (None in earlier versions).
         device: "cpu" or "gpu".
+
+    Returns:
+        ``start_weights``, the hash, and ``resolved``, the device and the attention backend.
 
     Raises:
         CheckpointError: The checkpoint has no record.

@@ -145,7 +145,7 @@ def test_exactly_the_rows_asked_for_whatever_the_batches(run_of, rows, monkeypat
     assert len(set(counted.values())) == 1
     first = found["micro-1"]
     assert all(losses == pytest.approx(first, rel=1e-5) for losses in found.values())
-    assert ("data.validation holds 42 rows: all are used" in caplog.text) == (rows > 42)
+    assert ("data.validation has only 42 rows; all are used" in caplog.text) == (rows > 42)
 
 
 def test_the_seed_of_the_run_has_no_part_in_the_measure_and_its_own_has(run_of, tmp_path):
@@ -261,7 +261,7 @@ def stopped(run: RunConfig) -> RunConfig:
 def test_a_resume_that_measures_otherwise_is_refused_or_marked(run_of, change, line, caplog):
     run = stopped(run_of("run"))
     other = replace(run, evaluation=replace(run.evaluation, **change))
-    with pytest.raises(CheckpointError, match="would measure held-out losses otherwise") as caught:
+    with pytest.raises(CheckpointError, match="would change how held-out losses are measured") as caught:
         train(other)
     assert line in str(caught.value)
     assert "evaluation.change_on_resume: true" in str(caught.value)
@@ -270,7 +270,7 @@ def test_a_resume_that_measures_otherwise_is_refused_or_marked(run_of, change, l
     (event,) = [each for each in lines_of(run) if "measurement" in each]
     assert event["token"] == end
     assert any(each.startswith(line) for each in event["measurement"])
-    assert f"from token {end:,} on held-out losses are measured otherwise: {line}" in caplog.text
+    assert f"from token {end:,} on, held-out losses are measured differently: {line}" in caplog.text
 
 
 def test_another_validation_folder_is_refused(run_of, corpus):
@@ -345,7 +345,7 @@ def test_a_run_of_an_earlier_version_goes_on_and_is_marked(run_of):
     (last / "manifest.json").write_text(text)
     train(run)
     (event,) = [line for line in lines_of(run) if "measurement" in line]
-    assert event["measurement"] == ["evaluation: begun by a version that drew held-out rows in another way"]
+    assert event["measurement"] == ["evaluation: the run began with a version that drew validation rows differently"]
 
 
 # --- several processes ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import torch
 from composer.core import Timestamp
 
-from detour.training.callbacks.jsonl import JsonlLogger
+from detour.training.loggers.jsonl import JsonlLogger
 
 
 def at(batch: int):
@@ -100,7 +100,7 @@ def test_a_number_that_is_taken_is_passed_over(path):
     assert path.with_name("metrics.before-3.jsonl").read_text() == text
 
 
-@pytest.mark.parametrize("event", ["bad_batch", "measurement"])
+@pytest.mark.parametrize("event", ["rejected_step", "measurement"])
 def test_an_event_of_the_batch_under_way_is_there_once_after_any_number_of_resumes(path, event):
     """It is written before its batch ends, and again when the batch is trained again."""
     logger = JsonlLogger(path, batches_trained=0)

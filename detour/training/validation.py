@@ -1,4 +1,4 @@
-"""Held-out evaluation: an Evaluator for each objective, all over the same rows under masks that the run has no part in."""
+"""Evaluation during training: one Evaluator per objective, all over the same validation rows and masks."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from detour.data.validation import HeldOutFolder
 from detour.data.validation_loader import HeldOutLoader
 from detour.objectives import Objective, RowRandom
 from detour.training.intervals import EveryTokens
-from detour.training.run_folder import held_out_rows
+from detour.training.run_folder import validation_rows
 from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
 
 
-class HeldOut:
-    """The validation folders of a run: opened, checked against the training folders, and the rows drawn.
+class ValidationData:
+    """The validation folders of a run, and the rows drawn from them for evaluation.
 
-    Shards that are verified are compared with those of training row by row: the training loader calls
-    ``shared.add_training`` for each of its own, and then `check_shared` says what was found.
+    Verified shards are compared with the training shards row by row: the training loader must call ``shared.add_training``
+    for each of its shards, and `check_shared` then reports rows found in both.
 
     Args:
         run: The configuration.
         identity: `fingerprint` of the tokenizer.
 
     Raises:
-        DataError: A folder is damaged or does not fit, or holds a shard that is trained on.
+        DataError: A folder is damaged, does not fit the run, or contains a shard of the training data.
     """
 
     def __init__(self, run: RunConfig, identity: str) -> None:
@@ -54,10 +54,10 @@ class HeldOut:
             for streams in (run.data.train, run.data.validation)
         )
         refuse_same_shards(train, validation)
-        self.folders = held_out_rows(run, validation)
+        self.folders = validation_rows(run, validation)
         self.dataset = build_loader(
             streams=[StreamSpec(path=stream.path, remote=stream.remote) for stream in run.data.validation],
-            device_batch_size=1,  # rows are read by their index
+            device_batch_size=1,  # rows are read by index
             shuffle=False,
             shuffle_seed=0,
             canonical_nodes=1,
@@ -68,17 +68,23 @@ class HeldOut:
             seq_len=run.data.seq_len,
             verified=self.shared.add_validation,
         ).dataset  # type: ignore[assignment]
-        there = sum(folder.of for folder in self.folders)
-        if run.evaluation.rows > there and dist.get_global_rank() == 0:
+        available = sum(folder.of for folder in self.folders)
+        if run.evaluation.rows > available and dist.get_global_rank() == 0:
             log.warning(
-                "evaluation.rows: %d, and data.validation holds %d rows: all are used", run.evaluation.rows, there
+                "evaluation.rows: %d, but data.validation has only %d rows; all are used",
+                run.evaluation.rows,
+                available,
             )
 
     def check_shared(self) -> None:
-        """Once the training folders were read. Raises DataError if more than a few held-out rows are trained on."""
+        """Reports validation rows that are also trained on. To be called once the training folders have been read.
+
+        Raises:
+            DataError: They are more than a few.
+        """
         for folder, rows in self.shared.counts().items():
             log.warning(
-                "data.validation: %s: %d rows are also in data.train; the held-out loss is too low by them",
+                "data.validation: %s: %d rows are also in data.train, which lowers the held-out loss",
                 folder,
                 rows,
             )
@@ -86,12 +92,12 @@ class HeldOut:
     def evaluators(
         self, vocab: Vocab, boundaries: Sequence[int], data_spec: Callable[..., DataSpec]
     ) -> list[Evaluator]:
-        """One for each objective.
+        """One Evaluator per objective of `evaluation.objectives`; none without validation folders.
 
         Args:
-            vocab: The tokenizer's ids.
-            boundaries: Token counts at which phases end: evaluation is due there too.
-            data_spec: Makes Composer's description of a loader, from it and from what is done to each batch.
+            vocab: Token ids.
+            boundaries: Token counts at which phases end, where evaluation is due as well.
+            data_spec: Makes Composer's DataSpec from a loader and a transform of its batches.
         """
         if self.dataset is None:
             return []
@@ -127,7 +133,7 @@ class HeldOut:
 
 
 def _corrupt(batch: dict[str, Any], *, objective: Objective, vocab: Vocab, seed: int) -> dict[str, Any]:
-    """The same masks at each evaluation, so that the curve moves with the model alone."""
+    """Corrupts a batch with the same masks at each evaluation, so that only the model changes the loss."""
     rng = RowRandom(seed=seed, step=batch["draw"], sample_id_B=batch["sample_id"])
     supervised: dict[str, Any] = objective(batch, vocab, rng)  # type: ignore[arg-type,assignment]
     labels = torch.full_like(supervised["labels"], IGNORE) if batch["idle"] else supervised["labels"]
@@ -135,7 +141,7 @@ def _corrupt(batch: dict[str, Any], *, objective: Objective, vocab: Vocab, seed:
 
 
 def _is_random(objective: Objective, vocab: Vocab, batch: dict[str, Any]) -> bool:
-    """Whether another draw would be another corruption."""
+    """Whether the corruption depends on the random draw."""
     rng = RowRandom(seed=0, step=0, sample_id_B=batch["sample_id"])
     objective(batch, vocab, rng)  # type: ignore[arg-type]
     return rng.drawn

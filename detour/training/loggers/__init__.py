@@ -1,0 +1,1 @@
+"""Loggers: where metrics go. They write and never change what is trained."""
