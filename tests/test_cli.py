@@ -122,7 +122,7 @@ def test_an_exported_run_loads_in_transformers_with_equal_logits_and_continues_t
     encoder = tmp_path / "encoder"
     assert call("export", str(RunFolder.of(run).path), "--out", str(encoder)) == 0
     card = (encoder / "README.md").read_text()
-    assert "| device-seconds | utilisation |" in card
+    assert "| device-seconds | MFU |" in card
     assert "| detour | clm | 1,000 |" in card
     assert "detour-synthetic" not in card
 

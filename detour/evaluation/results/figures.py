@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from detour.evaluation.metrics import title
 from detour.evaluation.results.statistics import Comparison
-from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, short
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
 
 
 def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -> list[Path]:
@@ -45,12 +45,12 @@ def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -
         low, mean, high = 100 * comparison.low, 100 * comparison.mean, 100 * comparison.high
         axes.fill([low, mean, high, mean], [0, 0.22, 0, -0.22], color=INK, lw=0, zorder=3)
         axes.axhline(0.5, color=MUTED, lw=0.8)
-        labels = [f"{short(d.task)} ({title(metrics[d.task])}, n = {d.summary.n})" for d in tasks]
+        labels = [f"{truncate(d.task)} ({title(metrics[d.task])}, n = {d.summary.n})" for d in tasks]
         axes.set_yticks([0.0, *y_K], ["mean over tasks", *labels])
         axes.set_ylim(-0.6, len(tasks) + 0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("points; 95% intervals, filled where Holm's p is below 0.05")
-        axes.set_title(f"{short(comparison.model)} minus {short(comparison.baseline)}")
+        axes.set_title(f"{truncate(comparison.model)} minus {truncate(comparison.baseline)}")
         paths = [folder / f"forest_{comparison.model}.{kind}" for kind in ("png", "svg")]
         figure.savefig(paths[0], dpi=150)
         figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
