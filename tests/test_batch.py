@@ -94,7 +94,7 @@ def test_shapes_that_do_not_fit_are_refused(changed):
         ([[3, 4]], "a sum of at most T"),
         ([[0, 3]], "a first document"),
         ([[3], [0]], "a first document"),
-        ([[1, 0, 1]], "zeros may only follow"),
+        ([[1, 0, 1]], "zeros are allowed only after"),
     ],
 )
 def test_document_lengths_that_do_not_fit_are_refused(lengths_BD, message):

@@ -42,7 +42,7 @@ def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any]
     old_wsd, old_phases = _schedule_of(saved["config"])
     new_wsd, new_phases = run.schedule, run.phase_schedule
     tokens = min(tokens, old_phases.total_tokens)  # a run's last batch may reach past its end, and none begins there
-    lines += new_phases.past_differs(saved["config"]["phases"], tokens)
+    lines += new_phases.diff_past(saved["config"]["phases"], tokens)
     for at in _grid(tokens, {*_knots(old_wsd, old_phases), *_knots(new_wsd, new_phases)}):
         before, after = old_wsd.lr_at(at, old_phases), new_wsd.lr_at(at, new_phases)
         if abs(before - after) > 1e-12:
