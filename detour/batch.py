@@ -112,6 +112,8 @@ def check_batch(batch: Batch) -> None:
             f"{tuple(batch['sample_id'].shape)}; expected [B, T], [B, D], [B]"
         )
     if (lengths_BD < 0).any() or (lengths_BD.sum(1) > ids_BT.shape[1]).any() or (lengths_BD[:, 0] == 0).any():
-        raise DataError("batch['doc_lengths']: in every row lengths must be >= 0, the first > 0, and their sum at most T")
+        raise DataError(
+            "batch['doc_lengths']: in every row lengths must be >= 0, the first > 0, and their sum at most T"
+        )
     if (lengths_BD[:, :-1].eq(0) & lengths_BD[:, 1:].gt(0)).any():
         raise DataError("batch['doc_lengths']: zeros are allowed only after the last document of a row")

@@ -150,7 +150,10 @@ def test_each_folder_has_its_losses_in_a_table_and_a_figure(tmp_path):
     assert rows["Held-out clm"][2:] == ["start", "end of before", "end of detour", "end of decay"]
     assert rows["medquad"][2:] == ["7.5000", "6.5000", "5.5000", "5.0000"]  # of clm, which comes last
     assert rows["all together"][2:] == ["7.0000", "6.0000", "5.0000", "4.5000"]
-    assert "Held-out rows: 6 of 40 of medquad, 5 of 40 of wiki fr; rows and masks are drawn from evaluation.seed 17" in page
+    assert (
+        "Held-out rows: 6 of 40 of medquad, 5 of 40 of wiki fr; rows and masks are drawn from evaluation.seed 17"
+        in page
+    )
     assert (folder / "report" / "held_out_by_folder.png").exists()
     figure = drawn(folder, figures._by_folder)
     for axes, objective in zip(figure.axes, ("mlm", "clm"), strict=True):
