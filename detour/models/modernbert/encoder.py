@@ -42,7 +42,7 @@ class LayerPlan:
 
 
 def rules(arch: Architecture, attention: str) -> tuple[Rule, Rule]:
-    """Attention rules of the global and of the local layers. Raises ConfigError unless attention is "bidirectional" or "causal"."""
+    """Attention rules of the global and of the local layers. Raises ConfigError for an unknown ``attention``."""
     if attention == "bidirectional":
         return Rule(causal=False), Rule(causal=False, window=(arch.side_window, arch.side_window))
     if attention == "causal":

@@ -65,7 +65,7 @@ def test_overrides_replace_fields_of_a_named_size():
         ("tiny", {"attention_dropout": -0.1}, "attention_dropout is -0.1, expected a fraction in"),
         ("tiny", {"mlp_dropout": float("nan")}, "mlp_dropout is nan, expected a fraction in"),
         ("tiny", {"initializer_range": -1.0}, "initializer_range is -1.0, expected a number above 0"),
-        ("tiny", {"initializer_cutoff_factor": 0}, "initializer_cutoff_factor is 0, expected a number above 0"),
+        ("tiny", {"initializer_cutoff_factor": 0}, "initializer_cutoff_factor is 0.0, expected a number above 0"),
         ("tiny", {"norm_eps": float("inf")}, "norm_eps is inf, expected a number above 0"),
         ("tiny", {"global_rope_theta": 0.0}, "global_rope_theta is 0.0, expected a number above 0"),
     ],
