@@ -160,7 +160,7 @@ def page(kept: list[dict[str, Any]]) -> str:
         *(f"- {name}: {meaning}." for name, meaning in step.PEERS.items()),
         "- ours, compiled: ours with `model.compile`; a ratio below 1 is what that gains.",
         "",
-        "| setting | side | tokens/s | spread | ratio | peak GB | share of product rate |",
+        "| setting | side | tokens/s | spread | ratio | peak GB | MFU |",
         "|---|---|---|---|---|---|---|",
     ]
     for record in (k["record"] for k in kept if k["kind"] == "step"):
@@ -204,7 +204,7 @@ def gpu_page(kept: list[dict[str, Any]]) -> str:
         f"- {machine['machine']}, commit {(machine['commit'] or 'unknown')[:12]}",
         "- " + ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "mosaicml", "transformers")),
         "",
-        "| what | tokens/s | spread | share of product rate | peak GB | |",
+        "| what | tokens/s | spread | MFU | peak GB | |",
         "|---|---|---|---|---|---|",
     ]
     for record in (k["record"] for k in kept):

@@ -43,11 +43,11 @@ def run(
     tokens: int = 65_536,
     rounds: int = ROUNDS,
 ) -> Iterator[Record]:
-    """Yields a record a measurement. ``device`` "cpu" and a small size try the code without a GPU."""
+    """Yields one record per measurement. ``device`` "cpu" and a small size try the code without a GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("the GPU suite needs a GPU, and torch sees none here")
     bench = Bench(device, size, tokens, rounds)
-    yield {"what": "rate of matrix products, bf16", "tflops": bench.rate / 1e12}
+    yield {"what": "matmul throughput, bf16", "tflops": bench.rate / 1e12}
     for T in lengths:
         yield bench.equal_loss(T)
         yield from bench.backends(T)

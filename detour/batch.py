@@ -1,4 +1,4 @@
-"""The batch: the one record that travels from the loader to the loss.
+"""The batch, the record passed from the loader to the loss.
 
 Shape suffixes used throughout the project:
     B rows in a batch            T tokens in a row (fixed)       N = B * T, the flattened tokens
@@ -6,8 +6,7 @@ Shape suffixes used throughout the project:
     H attention heads            d head width                    C hidden width
     V vocabulary                 S documents in the flat batch   L layers
 
-A row is a fixed number of tokens holding whole documents (or pieces of long ones) one after another; whatever the
-documents leave free at the end of the row is padding.
+A row is a packed sequence of fixed length T: whole documents, or pieces of long ones, followed by padding.
 """
 
 from __future__ import annotations
@@ -25,34 +24,34 @@ IGNORE = -100  # label of a position that carries no loss, torch's and Hugging F
 
 
 class Batch(TypedDict):
-    """A clean batch as the loader yields it, and, once an objective has worked on it, a supervised one."""
+    """A batch of rows: clean as the loader yields it, with labels after an objective has corrupted it."""
 
     input_ids: Tensor  # int64 [B, T]
-    doc_lengths: Tensor  # int64 [B, D]: tokens of each document in order, zeros after the last; row sum <= T
+    doc_lengths: Tensor  # int64 [B, D]: tokens per document in order, then zeros; a row sums to <= T
     sample_id: Tensor  # int64 [B]: the row's global index in the training stream
     labels: NotRequired[Tensor]  # int64 [B, T]: what position t must predict, or IGNORE
     attention: NotRequired[str]  # "bidirectional" or "causal"
-    objective: NotRequired[str]  # the registered name, for logs and metrics
-    # of a micro-batch, so that nothing has to be asked of the device that it is on
-    tokens: NotRequired[int]  # that are not padding
-    supervised_at: NotRequired[Tensor]  # int64 [M]: places in the flattened labels that are not IGNORE
+    objective: NotRequired[str]  # registered name, for logs and metrics
+    # set on micro-batches, so that no count has to be read back from the device
+    tokens: NotRequired[int]  # excluding padding
+    supervised_at: NotRequired[Tensor]  # int64 [M]: indices of the flattened labels that are not IGNORE
 
 
 def doc_ids_of(batch: Batch) -> Tensor:
-    """int64 [B, T]: index of the document that holds each token, counted per row; padding is -1."""
+    """Index of each token's document within its row, int64 [B, T]; padding is -1."""
     import torch
 
     lengths_BD = batch["doc_lengths"]
     T = batch["input_ids"].shape[1]
     ends_BD = lengths_BD.cumsum(1)
     position_T = torch.arange(T, device=lengths_BD.device)
-    # the number of documents that end at or before t; zero-length tail entries share the last end, so no loop is needed
+    # number of documents that end at or before t; zero-length tail entries repeat the last end
     ids_BT = torch.searchsorted(ends_BD.contiguous(), position_T.expand(len(lengths_BD), T).contiguous(), right=True)
     return ids_BT.masked_fill(position_T[None] >= ends_BD[:, -1:], -1)
 
 
 def count_tokens(batch: Batch) -> dict[str, int]:
-    """Tokens that are not padding (``total``) and tokens that carry loss (``loss_generating``)."""
+    """Number of tokens without padding (``total``) and of supervised tokens (``loss_generating``)."""
     total = batch["tokens"] if "tokens" in batch else int(batch["doc_lengths"].sum())
     if "supervised_at" in batch:
         return {"total": total, "loss_generating": len(batch["supervised_at"])}
@@ -61,13 +60,15 @@ def count_tokens(batch: Batch) -> dict[str, int]:
 
 
 def target_positions(labels_BT: Tensor) -> Tensor:
-    """int64 [M]: places in the flattened labels that are not IGNORE. Waits for the device that they are on."""
+    """Indices of the flattened labels that are not IGNORE, int64 [M]. Synchronizes with the labels' device."""
     return (labels_BT.flatten() != IGNORE).nonzero().squeeze(1)
 
 
 def micro_batches(batch: Batch, rows: float) -> list[Batch]:
-    """A supervised batch in pieces of so many rows, before it goes to the device: each with its counts taken, and in pinned
-    memory where there is a GPU, so that neither the copy nor the step waits for what the device does.
+    """Splits a supervised batch on the CPU into micro-batches of ``rows`` rows.
+
+    Token counts and supervised positions are computed here, and tensors are pinned if there is a GPU, so that neither
+    the copy nor the step synchronizes with the device.
     """
     import torch
 
@@ -88,7 +89,11 @@ def micro_batches(batch: Batch, rows: float) -> list[Batch]:
 
 
 def check_batch(batch: Batch) -> None:
-    """Raises DataError unless shapes, types and document lengths are those of a `Batch`. Meant for tests and new loaders."""
+    """Checks shapes, types and document lengths of a batch; for tests and new loaders.
+
+    Raises:
+        DataError: The batch is malformed.
+    """
     import torch
 
     ids_BT, lengths_BD = batch["input_ids"], batch["doc_lengths"]
@@ -107,6 +112,8 @@ def check_batch(batch: Batch) -> None:
             f"{tuple(batch['sample_id'].shape)}; expected [B, T], [B, D], [B]"
         )
     if (lengths_BD < 0).any() or (lengths_BD.sum(1) > ids_BT.shape[1]).any() or (lengths_BD[:, 0] == 0).any():
-        raise DataError("batch['doc_lengths']: every row needs lengths >= 0, a first document, and a sum of at most T")
+        raise DataError(
+            "batch['doc_lengths']: in every row lengths must be >= 0, the first > 0, and their sum at most T"
+        )
     if (lengths_BD[:, :-1].eq(0) & lengths_BD[:, 1:].gt(0)).any():
-        raise DataError("batch['doc_lengths']: zeros may only follow the last document of a row")
+        raise DataError("batch['doc_lengths']: zeros are allowed only after the last document of a row")

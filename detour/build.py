@@ -254,7 +254,7 @@ def _resume(run: RunConfig, trainer: Trainer, start: RunStart, parts: _Parts) ->
         trainer.state,
         start.resumed,
         parts.stateful,
-        touched=lambda: parts.switch.touched([entry.steps for entry in parts.ledger.costs]),
+        touched=lambda: parts.switch.touched([cost.steps for cost in parts.ledger.costs]),
     )
     if start.measurement_changes:
         parts.metrics.write_event(trainer.state, {"measurement": start.measurement_changes})

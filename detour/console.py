@@ -1,4 +1,4 @@
-"""Tables on a terminal and in a log: no word is ever broken, and nothing is cut off. And signs of life in a log."""
+"""Tables for terminals and logs, without broken words or truncated cells; periodic progress lines in a log."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 
-WIDTH = 160  # of tables where no terminal says: in a file they must not lose digits
+WIDTH = 160  # of tables that are not written to a terminal
 _UNBOUNDED = 10_000  # columns; more than any table needs
 
 
 def show(*parts: RenderableType) -> None:
     """Prints tables and lines of text.
 
-    On a terminal a table is as wide as the terminal, or wider where its words would have to be broken. In a file or a pipe
-    it is as wide as its content, so that no cell is wrapped. Plain strings are printed as they are, without markup.
+    On a terminal, a table has the width of the terminal, or more if words would be broken. In a file or pipe it is as wide
+    as its content, and no cell is wrapped. Strings are printed verbatim, without markup.
     """
     console = Console()
     terminal = console.width
@@ -33,9 +33,10 @@ def show(*parts: RenderableType) -> None:
 
 
 def _fit(console: Console, table: Table, room: int) -> int:
-    """Gives each column its longest word at least, and what is left of the room where lines are longest; the whole width.
+    """Sets column widths and returns the total width.
 
-    rich would narrow the widest columns below their longest word.
+    Every column fits its longest word (which rich does not guarantee); the remaining width goes to the columns with the
+    longest lines.
     """
     roomy = console.options.update(width=_UNBOUNDED)
     needs = [
@@ -51,12 +52,12 @@ def _fit(console: Console, table: Table, room: int) -> int:
 
 
 class Heartbeat:
-    """Lines in the log that show that a long job is alive: the first at once, then at most one in so many seconds.
+    """Rate-limited progress lines in the log of a long job. The first line is logged immediately.
 
     Args:
-        log: Where they go.
-        seconds: Least time between two lines.
-        clock: Seconds that only ever grow.
+        log: The logger.
+        seconds: Minimum time between two lines.
+        clock: Monotonic clock in seconds.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Heartbeat:
         self._next = -math.inf
 
     def beat(self, text: str, *arguments: object) -> None:
-        """Logs the line, in `logging`'s format, if it is time for one."""
+        """Logs a line in `logging`'s format, unless the last one is too recent."""
         now = self.clock()
         if now >= self._next:
             self._next = now + self.seconds

@@ -2,37 +2,37 @@
 
 
 class DetourError(Exception):
-    """Base of every error this library raises on purpose; the command line prints it without a traceback."""
+    """Base class of the errors raised by detour; the command line prints them without a traceback."""
 
     exit_code = 1
 
 
 class ConfigError(DetourError):
-    """A configuration is wrong. The message lists every problem found, not only the first."""
+    """The configuration is invalid. The message lists every problem found."""
 
 
 class DataError(DetourError):
-    """A corpus, shard, manifest or tokenizer is missing, damaged, or does not fit the run."""
+    """A corpus, shard, manifest or tokenizer is missing, damaged or incompatible with the run."""
 
 
 class UnreachableError(DetourError):
-    """A hub or a disk failed on the way. Unlike damage in a file, the rest is never left out: a later run reads all of it."""
+    """A hub or a disk failed while reading. The data itself is intact, so nothing is skipped; run the command again."""
 
 
 class ModelError(DetourError):
-    """Weights, architecture and tokenizer do not fit together."""
+    """Weights, architecture and tokenizer are incompatible."""
 
 
 class CheckpointError(DetourError):
-    """A checkpoint is absent or damaged, or resuming from it would change the run's past."""
+    """A checkpoint is missing, damaged, or incompatible with the configuration of the resumed run."""
 
 
 class TrainingError(DetourError):
-    """Training cannot go on: a loss is not finite, memory ran out, the disk is full. No weight was spoilt."""
+    """Training cannot continue: non-finite loss, out of memory, disk full. The weights are intact."""
 
 
 class StoppedError(DetourError):
-    """The run was asked to end early and has saved; the same command continues it."""
+    """The run was stopped early and saved a checkpoint; the same command resumes it."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 

@@ -1,4 +1,4 @@
-"""Files: written atomically, hashed, locked; and what the system refuses as one sentence."""
+"""Files: atomic writes, hashes, locks, and system errors as one sentence."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
-    """Locks an open file for as long as it stays open, without waiting.
+    """Locks an open file until it is closed, without waiting for the lock.
 
-    Network disks may have no locks (Lustre without ``flock``, NFS without its lock service): then a warning says so, and
-    the answer is as if the lock had been free.
+    Some network file systems have no locks (Lustre without ``flock``, NFS without its lock service). The lock then counts
+    as acquired, and a warning is logged.
 
     Args:
-        file: Opened for writing, which NFS demands for an exclusive lock.
-        shared: Others may hold it as well, but none exclusively.
+        file: File opened for writing, as NFS requires for an exclusive lock.
+        shared: Whether to take a shared lock, which only excludes exclusive ones.
 
     Returns:
-        Whether it is held; False means that another process holds it.
+        Whether the lock was acquired; False if another process holds it.
 
     Raises:
-        OSError: The disk failed in another way.
+        OSError: Any other failure.
     """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -44,27 +44,27 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
         if error.errno not in LOCKLESS:
             raise
         log.warning(
-            "%s: cannot be locked (%s); this disk has no file locks, so nothing keeps a second process out",
+            "%s: cannot be locked (%s); this file system has no locks, so a second process is not kept out",
             file.name, os.strerror(error.errno or 0),
         )  # fmt: skip
     return True
 
 
 def reason(error: OSError) -> str:
-    """What the system says, with a way out where the cause is this process's own limit."""
+    """The system's error message, with a remedy if too many files are open."""
     text = error.strerror or str(error) or type(error).__name__
     return f"{text}; raise the limit (ulimit -n)" if error.errno in DESCRIPTORS else text
 
 
 @contextmanager
 def naming(path: Path | str, kind: type[DetourError] = DetourError) -> Iterator[None]:
-    """Turns what the system refuses into one error that names the file, or ``path`` where the system names none.
+    """Context manager that turns a system error into an error that names the file.
 
-    The writers of safetensors and tokenizers have their own ways of passing the system's refusal on; both are known by
-    the number that they print.
+    The file is the one named by the system, or else ``path``. Errors of the safetensors and tokenizers libraries that
+    wrap a system error are translated too.
 
     Raises:
-        DetourError: Of the given kind.
+        DetourError: A system error occurred; of class ``kind``.
     """
     try:
         yield
@@ -77,12 +77,12 @@ def naming(path: Path | str, kind: type[DetourError] = DetourError) -> Iterator[
 
 
 def starved(error: BaseException | None) -> str | None:
-    """The system's words where too few file descriptors are behind an error, however it was passed on; None elsewhere."""
+    """The message for an error that was caused by too many open files, directly or through its causes; None otherwise."""
     while error is not None:
         for number in DESCRIPTORS:
             if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
                 return reason(OSError(number, os.strerror(number)))
-        if "items of ancdata" in str(error):  # torch, where a descriptor could not be received
+        if "items of ancdata" in str(error):  # torch, when a descriptor could not be received
             return reason(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         error = error.__cause__ or error.__context__
     return None
@@ -90,9 +90,9 @@ def starved(error: BaseException | None) -> str | None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file open for writing that takes its name only when the block ends without an error and its bytes are on disk.
+    """Context manager for writing a file atomically: temporary file, fsync, rename.
 
-    The parent folder is created. An existing file is replaced, and stays as it was if anything fails.
+    The parent folder is created. If the block raises, an existing file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -127,7 +127,7 @@ def sha256_of(path: Path) -> str:
 
 
 def flush(path: Path) -> None:
-    """Forces a file, or a folder's entries, to disk."""
+    """Flushes a file, or the entries of a folder, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

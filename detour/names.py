@@ -1,17 +1,17 @@
-"""Names that become parts of paths and of tables: of runs, phases, tasks and models."""
+"""Checks of names used in paths and tables: runs, phases, tasks, models."""
 
 from __future__ import annotations
 
 import unicodedata
 
-LONGEST_BYTES = 200  # file systems take 255 for one part of a path; suffixes and a temporary prefix need room
+LONGEST_BYTES = 200  # file systems allow 255 per path component; this leaves room for suffixes and temporary prefixes
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, lone surrogates, line and paragraph separators
 
 
 def fault_of_name(name: str) -> str | None:
-    """What keeps a name from being one part of a path, in words that follow the name; None if nothing does.
+    """Why a name cannot be one component of a path, as a predicate ("is empty"); None if it can.
 
-    A name that passes stays inside the folder that it is joined to, and makes one file or folder there.
+    A valid name, joined to a folder, is a direct child of that folder.
     """
     if fault := fault_of_label(name):
         return fault
@@ -25,7 +25,7 @@ def fault_of_name(name: str) -> str | None:
 
 
 def fault_of_label(label: str) -> str | None:
-    """What keeps a label from standing on one line of a log or table, in words that follow it; None if nothing does."""
+    """Why a label cannot be shown on one line of a log or table, as a predicate ("is empty"); None if it can."""
     if not label.strip():
         return "is empty"
     if label != label.strip():

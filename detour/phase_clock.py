@@ -1,6 +1,6 @@
-"""The phase clock: what the batch at a given token is trained with. Plain torch, usable from any training loop.
+"""The phase clock: objective, learning rate and frozen parameters as a function of the tokens seen. Plain torch.
 
-A loop asks the clock once per batch and obeys the answer::
+A training loop asks the clock once per batch::
 
     clock = PhaseClock(phases=PhaseSchedule(phases), wsd=wsd, vocab=vocab, seed=17)
     settings = None
@@ -9,7 +9,7 @@ A loop asks the clock once per batch and obeys the answer::
         batch = clock.corrupt(next(rows), settings, step=step)
         settings.apply(optimizer)
         ...  # forward and backward pass
-        gate(settings.freeze)  # detour.training.gradient_gate, or any loop's own freezing
+        gate(settings.freeze)  # detour.training.gradient_gate, or the loop's own freezing
         optimizer.step()
         tokens, step = tokens + count_tokens(batch)["total"], step + 1
 """
@@ -30,14 +30,14 @@ from detour.vocab import Vocab
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
-    """What one batch is trained with.
+    """Settings of one training step.
 
     Attributes:
-        span: The phase, its index, and its first and last token.
-        objective: Corrupts the batch and declares the attention rule.
+        span: The phase, with its index and range of tokens.
+        objective: Objective that corrupts the batch and sets the attention rule.
         lr: Learning rate of the step.
-        new_phase: Whether this is the first batch of its phase, or of the run.
-        reset_optimizer: Whether the optimizer state is to be dropped before the step.
+        new_phase: Whether this is the first batch of a phase.
+        reset_optimizer: Whether to reset the optimizer state before the step.
     """
 
     span: PhaseSpan
@@ -48,11 +48,11 @@ class StepSettings:
 
     @property
     def freeze(self) -> Freeze:
-        """Parameters that keep their weights and optimizer state in this step."""
+        """Parameters frozen in this step; they keep their weights and optimizer state."""
         return self.span.phase.freeze
 
     def apply(self, optimizer: Optimizer) -> None:
-        """Sets the learning rate of every parameter group, after dropping the optimizer state where a phase asks for it."""
+        """Sets the learning rate of every parameter group, and resets the optimizer state if the phase requires it."""
         if self.reset_optimizer:
             optimizer.state.clear()
         for group in optimizer.param_groups:
@@ -62,17 +62,17 @@ class StepSettings:
 class PhaseClock:
     """The phases, objectives and learning rate of a run as a function of the tokens seen.
 
-    The clock has no state: a resumed run only has to say how many tokens it has seen, and which phase its last batch
-    belonged to. A batch belongs to the phase that contains its first token.
+    The clock has no state: to resume a run, pass the tokens seen and the phase of its last batch. A batch belongs to the
+    phase that contains its first token.
 
     Args:
         phases: The phases.
-        wsd: The learning-rate schedule.
-        vocab: Token ids that the objectives need.
+        wsd: The learning rate schedule.
+        vocab: Token ids for the objectives.
         seed: Seed of the corruption.
 
     Raises:
-        ConfigError: An objective is unknown, or does not accept its options.
+        ConfigError: An objective is unknown or rejects its options.
     """
 
     def __init__(self, *, phases: PhaseSchedule, wsd: WSD, vocab: Vocab, seed: int) -> None:
@@ -85,12 +85,12 @@ class PhaseClock:
         return self.phases.total_tokens
 
     def at(self, tokens: int, *, previous: StepSettings | int | None = None) -> StepSettings:
-        """Settings of the batch before which ``tokens`` tokens were seen.
+        """Settings of the batch that begins after ``tokens`` tokens.
 
         Args:
             tokens: Tokens seen, padding excluded.
-            previous: Settings, or phase index, of the batch before this one; None at the start of the run. A phase that
-                is shorter than a batch may be skipped; if it resets the optimizer, the reset still happens.
+            previous: Settings or phase index of the previous batch; None at the start of the run. A phase shorter than
+                a batch may be skipped; its optimizer reset still happens.
         """
         span = self.phases.at(tokens)
         last = previous.span.index if isinstance(previous, StepSettings) else previous
@@ -104,12 +104,12 @@ class PhaseClock:
         )
 
     def corrupt(self, batch: Batch, settings: StepSettings, *, step: int) -> Batch:
-        """The batch with inputs, labels and attention rule of the phase's objective; the argument is left untouched.
+        """Applies the phase's objective: returns a new batch with inputs, labels and attention rule.
 
         Args:
             batch: Clean rows.
-            settings: What `at` returned for it.
-            step: Index of the optimizer step. Masks depend on (seed, step, sample id) only.
+            settings: Settings of the batch, from `at`.
+            step: Index of the optimizer step. Masks depend only on (seed, step, sample id).
         """
         rng = RowRandom(seed=self.seed, step=step, sample_id_B=batch["sample_id"])
         return settings.objective(batch, self.vocab, rng)

@@ -1,4 +1,4 @@
-"""Phases: which objective trains, from which token to which. Pure: no torch, no clock of its own."""
+"""Phases: which objective is trained over which tokens. Pure functions, without torch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from detour.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Freeze:
-    """What keeps its weights during a phase.
+    """Parameters that are frozen during a phase.
 
     Attributes:
-        layers: Layer indices as "0-7", "0,3,8-14", or "" for none; both ends belong to a range.
-        embeddings: Token embeddings and their norm; the weights of the vocabulary projection are tied to them and stay too
-            (its bias trains on).
+        layers: Layer indices as "0-7", "0,3,8-14", or "" for none; ranges include both ends.
+        embeddings: Whether to freeze the token embeddings and their norm, and with them the tied weights of the vocabulary
+            projection (but not its bias).
     """
 
     layers: str = ""
     embeddings: bool = False
 
     def layer_indices(self, num_layers: int) -> frozenset[int]:
-        """The frozen layers. Raises ConfigError on a bad range or a layer the model does not have."""
+        """Indices of the frozen layers. Raises ConfigError for a malformed range or a layer that the model does not have."""
         if not self.layers.strip():
             return frozenset()
         chosen: set[int] = set()
@@ -42,17 +42,17 @@ class Freeze:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One stretch of training under one objective.
+    """A number of tokens trained under one objective.
 
     Attributes:
-        name: Unique among the phases; `schedule.decay_phase` refers to it.
-        objective: A registered objective.
-        tokens: Length, in tokens that are not padding.
-        options: The objective's options.
-        freeze: What keeps its weights.
-        lr_factor: Multiplies the schedule's learning rate during this phase.
-        rewarm_tokens: Linear climb from 0 at the start of the phase; 0 for none.
-        optimizer_state: "keep" (the detour's way) or "reset" the moments when the phase begins.
+        name: Unique name; `schedule.decay_phase` refers to it.
+        objective: Name of a registered objective.
+        tokens: Length in tokens, excluding padding.
+        options: Options of the objective.
+        freeze: Parameters frozen during the phase.
+        lr_factor: Factor on the scheduled learning rate during the phase.
+        rewarm_tokens: Length of a linear warmup from 0 at the start of the phase; 0 for none.
+        optimizer_state: "keep" the optimizer state, as the paper does, or "reset" it when the phase begins.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhaseSpan:
-    """Where a token falls: the phase, its index, its first token on the run's clock and the first one after it."""
+    """A phase with its index, its first token in the run, and the first token after it."""
 
     index: int
     phase: Phase
@@ -77,7 +77,7 @@ class PhaseSpan:
 
 @dataclass(frozen=True)
 class PhaseSchedule:
-    """Phases one after another. A batch belongs to the phase that its first token falls into."""
+    """A sequence of phases. A batch belongs to the phase that contains its first token."""
 
     phases: tuple[Phase, ...]
 
@@ -86,16 +86,16 @@ class PhaseSchedule:
 
     @property
     def boundaries(self) -> list[int]:
-        """First token of each phase, and at the end the run's total."""
+        """First token of each phase, followed by the total number of tokens."""
         return [0, *accumulate(phase.tokens for phase in self.phases)]
 
     @property
     def total_tokens(self) -> int:
-        """Length of the run."""
+        """Length of the run in tokens."""
         return self.boundaries[-1]
 
     def at(self, tokens: int) -> PhaseSpan:
-        """The phase of a batch before which ``tokens`` tokens were seen; past the end, the last one."""
+        """The phase of a batch that begins after ``tokens`` tokens; past the end of the run, the last phase."""
         if tokens < 0:
             raise ValueError(f"tokens is {tokens}, expected >= 0")
         bounds = self.boundaries
@@ -103,33 +103,37 @@ class PhaseSchedule:
         index = next((i for i in range(last) if tokens < bounds[i + 1]), last)
         return PhaseSpan(index, self.phases[index], bounds[index], bounds[index + 1])
 
-    def named(self, name: str) -> PhaseSpan:
-        """A phase by its name."""
+    def span_of(self, name: str) -> PhaseSpan:
+        """The span of the phase with this name. Raises ValueError if there is none."""
         index = [phase.name for phase in self.phases].index(name)
         return PhaseSpan(index, self.phases[index], self.boundaries[index], self.boundaries[index + 1])
 
     def describe(self) -> list[dict[str, Any]]:
-        """The phases as plain values, for checkpoints, logs and the model card."""
+        """The phases as plain values, as stored in checkpoints and model cards."""
         return [asdict(phase) for phase in self.phases]
 
-    def past_differs(self, other: list[dict[str, Any]], tokens: int) -> list[str]:
-        """What separates this schedule from another's `describe()` before ``tokens``: one line a difference.
+    def diff_past(self, other: list[dict[str, Any]], tokens: int) -> list[str]:
+        """Differences from another schedule in what was trained before ``tokens``, one line per difference.
 
-        The future may change between runs (a longer decay, one more phase); what was already trained may not. A phase
-        that has begun may change its length only, and not below what was trained.
+        A resumed run may change its future (a longer decay, another phase), not its past. Of the current phase only the
+        length may change, and not below the tokens already trained.
+
+        Args:
+            other: The other schedule, as returned by `describe`.
+            tokens: Tokens already trained.
         """
         mine, lines = self.describe(), []
-        for index, (place, theirs) in enumerate(zip(self.boundaries, other, strict=False)):
+        for index, (start, theirs) in enumerate(zip(self.boundaries, other, strict=False)):
             begun = sum(phase["tokens"] for phase in other[:index]) < tokens
             if not begun:
                 break
             if index >= len(mine):
-                lines.append(f"phases[{index}]: '{theirs['name']}' was trained and is now absent")
+                lines.append(f"phases[{index}]: '{theirs['name']}' was trained and is now missing")
                 continue
             finished = sum(phase["tokens"] for phase in other[: index + 1]) < tokens
             for key, value in theirs.items():
                 if mine[index][key] == value or (
-                    key == "tokens" and not finished and place + mine[index][key] >= tokens
+                    key == "tokens" and not finished and start + mine[index][key] >= tokens
                 ):
                     continue
                 lines.append(f"phases[{index}].{key}: was {value!r}, now {mine[index][key]!r}")

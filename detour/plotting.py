@@ -1,15 +1,15 @@
-"""The look of every figure: colors, style, and numbers as axis labels."""
+"""Colors and matplotlib style shared by all figures."""
 
 from __future__ import annotations
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d8dde3", "#fefefe"
-# told apart with any color vision (Okabe & Ito 2008), and by marker in print
+# color-blind safe (Okabe & Ito 2008); markers distinguish the objectives in print
 OBJECTIVE_COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#737373"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": "DejaVu Sans",  # shipped with matplotlib
     "font.size": 10,
-    "text.parse_math": False,  # names may hold a dollar sign
+    "text.parse_math": False,  # names may contain a dollar sign
     "text.color": INK,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -33,31 +33,11 @@ STYLE = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
     "svg.fonttype": "none",
-    "svg.hashsalt": "detour",  # the same run gives the same file
+    "svg.hashsalt": "detour",  # deterministic files
 }
 
 
-def short(name: str, limit: int = 24) -> str:
-    """A name that fits into a figure: one line, printable."""
+def truncate(name: str, limit: int = 24) -> str:
+    """A name on one printable line of at most ``limit`` characters."""
     line = "".join(c if c.isprintable() else " " for c in name)
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def amount(value: float, _: object = None, *, digits: int = 4) -> str:
-    """1500 -> 1.5k, 2e9 -> 2B."""
-    for size, unit in [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")]:
-        if abs(value) >= size:
-            return f"{value / size:.{digits}g}{unit}"
-    return f"{value:.3g}"
-
-
-def plain(value: float, _: object = None) -> str:
-    return f"{value:.4g}"
-
-
-def scientific(value: float, _: object = None) -> str:
-    """0.0002 -> 2e-4, as a configuration writes it."""
-    if not value:
-        return "0"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -1,4 +1,4 @@
-"""Where a number was computed: versions, machine and commit."""
+"""Provenance of a result: versions, machine and commit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PACKAGES = ("torch", "mosaicml", "mosaicml-streaming", "transformers", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and commit. Nothing personal, no paths, no environment variables.
+    """Versions, machine, number of processes and commit; no paths, user names or environment variables.
 
-    A package that is not installed has the version None; so has the commit where detour runs without its repository.
+    The version of a package that is not installed is None, and so is the commit outside a git repository.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Secrets stay out of what a run says and leaves: its log, its folder, checkpoints, Weights & Biases, exports."""
+"""Removes secrets from logs, run folders, checkpoints, Weights & Biases and exports."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 HIDDEN = "[hidden]"
-SHORTEST = 8  # a shorter value hides nothing, and would be found inside other words
+SHORTEST = 8  # shorter values are not secret, and occur inside other words
 _TOKENS = re.compile(
     r"""(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}                    # Hugging Face
         | (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])                # AWS
         | AIza[\w-]{35}                                           # Google
         | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_\w{20,}         # GitHub
         | sk-(?:proj-|ant-|svcacct-)?[A-Za-z0-9_]{20,}[\w-]*)
-    | (?<=://)[^/\s:@]*:[^/\s]+(?=@)                              # user:password@ of an address
-    | (?<=[?&])(?i:[\w-]*(?:token|signature|sig|secret|key|credential))=[^&\s"']+ # of a signed address
+    | (?<=://)[^/\s:@]*:[^/\s]+(?=@)                              # user:password@ in a URL
+    | (?<=[?&])(?i:[\w-]*(?:token|signature|sig|secret|key|credential))=[^&\s"']+ # signed URLs
     """,
     re.VERBOSE,
 )
@@ -30,24 +30,25 @@ _known: dict[str, str] = {}
 
 
 def hide(value: str, *, shown_as: str = HIDDEN) -> None:
-    """From now on `redacted` replaces this value, wherever it occurs."""
+    """Registers a secret: from now on `redacted` replaces it by ``shown_as``."""
     if len(value) >= SHORTEST:
         _known[value] = shown_as
 
 
 def redacted(value: T) -> T:
-    """The same value with secrets replaced in all strings inside it: those hidden by `hide`, the values of environment
-    variables whose names speak of tokens, keys or passwords, and what looks like a well-known service's token.
+    """A copy of a string, mapping or list in which secrets are replaced in all strings.
 
-    What was read from the environment by ``${oc.env:NAME}`` is shown as just that.
+    Secrets are values registered with `hide`, values of environment variables named like tokens, keys or passwords, and
+    strings in the format of a well-known service's token. A value read by ``${oc.env:NAME}`` is replaced by that
+    expression.
     """
     secrets = {
         value: HIDDEN
         for name, value in os.environ.items()
-        if len(value) >= SHORTEST and _SECRET_NAME.search(name) and not os.path.exists(value)  # where one lies is none
+        if len(value) >= SHORTEST and _SECRET_NAME.search(name) and not os.path.exists(value)  # a path is not a secret
     }
     secrets |= _known
-    # the longest first: one may hold another
+    # longest first, because one secret may contain another
     return _replaced(value, sorted(secrets.items(), key=lambda item: -len(item[0])))
 
 
@@ -64,7 +65,7 @@ def _replaced(value: Any, secrets: list[tuple[str, str]]) -> Any:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Formats log records, tracebacks included, without secrets."""
+    """Formats log records and tracebacks without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redacted(super().format(record))

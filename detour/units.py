@@ -1,11 +1,36 @@
-"""Numbers as people read them."""
+"""Numbers and errors as text for people: one function per form."""
 
 from __future__ import annotations
 
 
-def short(number: float) -> str:
-    """1234567 -> '1.23M'; three digits, with k, M, B or T."""
+def short(number: float, digits: int = 3) -> str:
+    """A number with a suffix: 1234567 -> '1.23M'.
+
+    Args:
+        number: Any finite number; suffixes are k, M, B and T.
+        digits: Significant digits before a suffix. Numbers below 1000 have three.
+    """
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g}{unit}"
+        if abs(number) >= limit:
+            return f"{number / limit:.{digits}g}{unit}"
     return f"{number:.3g}"
+
+
+def scientific(number: float, decimals: int | None = None) -> str:
+    """A number in scientific notation without exponent padding: 0.0002 -> '2e-4'.
+
+    Args:
+        number: Any finite number; zero is '0'.
+        decimals: Decimals of the mantissa; by default up to two, without trailing zeros.
+    """
+    if not number:
+        return "0"
+    mantissa, exponent = f"{number:.{2 if decimals is None else decimals}e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.') if decimals is None else mantissa}e{int(exponent)}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in seconds, minutes or hours: 5400 -> '90.0 min'."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:,.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

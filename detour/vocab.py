@@ -1,4 +1,4 @@
-"""What an objective and a packer must know about a tokenizer, free of any tokenizer library."""
+"""The token ids that objectives and packing need, without a tokenizer library."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocab:
-    """The ids of one tokenizer. Built by `detour.data.tokenizer.vocab_of`; V is ``size``.
+    """Token ids of one tokenizer, built by `detour.data.tokenizer.vocab_of`. V is ``size``.
 
     Attributes:
-        size: Number of ids, special and added ones included; every id is in [0, size).
+        size: Number of ids, including special and added tokens; ids are in [0, size).
         mask_id: Id of the mask token.
-        pad_id: Id that fills the tail of a row.
-        special_ids: All special ids, sorted; never masked, never drawn as a replacement.
-        ordinary_ids: int64 [n]: ids of the ordinary vocabulary, the pool of random replacements.
-        starts_word_V: bool [V]: True where a token begins a new word; None if the tokenizer does not tell.
+        pad_id: Id of the padding token.
+        special_ids: All special ids, sorted; never masked and never drawn as replacements.
+        ordinary_ids: Ids that are not special, int64 [n]; random replacements are drawn from them.
+        starts_word_V: Whether a token begins a word, bool [V]; None if the tokenizer does not mark word starts.
+        is_special_V: Whether a token is special, bool [V].
     """
 
     size: int
@@ -39,7 +40,7 @@ class Vocab:
             if not 0 <= value < self.size:
                 raise DataError(f"vocabulary: {name} is {value}, expected an id below {self.size}")
         if len(self.ordinary_ids) == 0:
-            raise DataError("vocabulary: no ordinary token is left once the special ones are set aside")
+            raise DataError("vocabulary: every token is special; expected ordinary tokens as well")
         is_special_V = torch.zeros(self.size, dtype=torch.bool)
         is_special_V[list({*self.special_ids, self.mask_id, self.pad_id})] = True
         object.__setattr__(self, "is_special_V", is_special_V)

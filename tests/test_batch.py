@@ -90,11 +90,11 @@ def test_shapes_that_do_not_fit_are_refused(changed):
 @pytest.mark.parametrize(
     ("lengths_BD", "message"),
     [
-        ([[3, -1]], "lengths >= 0"),
-        ([[3, 4]], "a sum of at most T"),
-        ([[0, 3]], "a first document"),
-        ([[3], [0]], "a first document"),
-        ([[1, 0, 1]], "zeros may only follow"),
+        ([[3, -1]], "lengths must be >= 0"),
+        ([[3, 4]], "their sum at most T"),
+        ([[0, 3]], "the first > 0"),
+        ([[3], [0]], "the first > 0"),
+        ([[1, 0, 1]], "zeros are allowed only after"),
     ],
 )
 def test_document_lengths_that_do_not_fit_are_refused(lengths_BD, message):

@@ -38,9 +38,9 @@ def changed(index: int, **changes) -> PhaseSchedule:
 def test_a_batch_belongs_to_the_phase_its_first_token_falls_into(lengths, data):
     schedule = schedule_of(*lengths)
     tokens = data.draw(st.integers(0, sum(lengths) - 1))
-    place = schedule.at(tokens)
-    assert sum(lengths[: place.index]) <= tokens < sum(lengths[: place.index + 1])
-    assert place.phase is schedule.phases[place.index]
+    span = schedule.at(tokens)
+    assert sum(lengths[: span.index]) <= tokens < sum(lengths[: span.index + 1])
+    assert span.phase is schedule.phases[span.index]
 
 
 @given(LENGTHS)
@@ -49,8 +49,8 @@ def test_boundaries_are_exact_to_the_token(lengths):
     for index in range(len(lengths)):
         start, end = sum(lengths[:index]), sum(lengths[: index + 1])
         for tokens in (start, end - 1):
-            place = schedule.at(tokens)
-            assert (place.index, place.start, place.end) == (index, start, end)
+            span = schedule.at(tokens)
+            assert (span.index, span.start, span.end) == (index, start, end)
 
 
 @given(LENGTHS, st.integers(0, 10**12))
@@ -66,8 +66,8 @@ def test_a_negative_token_count_is_refused():
 
 
 def test_a_phase_is_found_by_its_name():
-    place = DETOUR.named("detour")
-    assert (place.index, place.start, place.end, place.phase.objective) == (1, 1000, 3000, "clm")
+    span = DETOUR.span_of("detour")
+    assert (span.index, span.start, span.end, span.phase.objective) == (1, 1000, 3000, "clm")
 
 
 # --- freezing -------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_layers_that_the_model_lacks_and_backward_ranges_are_refused(layers):
 
 @pytest.mark.parametrize("tokens", [0, 1, 1000, 1001, 3500])
 def test_an_unchanged_schedule_has_no_differences(tokens):
-    assert DETOUR.past_differs(DETOUR.describe(), tokens) == []
+    assert DETOUR.diff_past(DETOUR.describe(), tokens) == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_an_unchanged_schedule_has_no_differences(tokens):
     ],
 )
 def test_phases_that_have_not_begun_may_change(now):
-    assert now.past_differs(DETOUR.describe(), 1000) == []
+    assert now.diff_past(DETOUR.describe(), 1000) == []
 
 
 @pytest.mark.parametrize(
@@ -138,37 +138,35 @@ def test_phases_that_have_not_begun_may_change(now):
     ],
 )
 def test_a_begun_phase_may_change_nothing_but_its_length(change, line):
-    assert changed(1, **change).past_differs(DETOUR.describe(), 1001) == [line]
-    assert changed(1, **change).past_differs(DETOUR.describe(), 1000) == []
+    assert changed(1, **change).diff_past(DETOUR.describe(), 1001) == [line]
+    assert changed(1, **change).diff_past(DETOUR.describe(), 1000) == []
 
 
 def test_a_begun_phase_may_not_change_its_freezing():
-    (line,) = changed(1, freeze=Freeze(layers="0-4")).past_differs(DETOUR.describe(), 1001)
+    (line,) = changed(1, freeze=Freeze(layers="0-4")).diff_past(DETOUR.describe(), 1001)
     assert "0-3" in line
     assert "0-4" in line
 
 
 @given(st.integers(1, 5000), st.integers(1001, 3000))
 def test_a_phase_under_way_may_have_any_length_not_below_what_was_trained(length, tokens):
-    differences = changed(1, tokens=length).past_differs(DETOUR.describe(), tokens)
+    differences = changed(1, tokens=length).diff_past(DETOUR.describe(), tokens)
     allowed = 1000 + length >= tokens
     assert differences == ([] if allowed else [f"phases[1].tokens: was 2000, now {length}"])
 
 
 @pytest.mark.parametrize("length", [999, 1001])
 def test_a_finished_phase_may_not_change_its_length(length):
-    assert f"phases[0].tokens: was 1000, now {length}" in changed(0, tokens=length).past_differs(
-        DETOUR.describe(), 1500
-    )
+    assert f"phases[0].tokens: was 1000, now {length}" in changed(0, tokens=length).diff_past(DETOUR.describe(), 1500)
 
 
 def test_a_finished_run_may_be_lengthened():
-    assert changed(2, tokens=501).past_differs(DETOUR.describe(), 3500) == []
+    assert changed(2, tokens=501).diff_past(DETOUR.describe(), 3500) == []
 
 
 def test_a_begun_phase_may_not_vanish():
-    assert PhaseSchedule(DETOUR.phases[:1]).past_differs(DETOUR.describe(), 1001) == [
-        "phases[1]: 'detour' was trained and is now absent"
+    assert PhaseSchedule(DETOUR.phases[:1]).diff_past(DETOUR.describe(), 1001) == [
+        "phases[1]: 'detour' was trained and is now missing"
     ]
 
 
@@ -176,7 +174,7 @@ def test_every_difference_has_its_line():
     now = PhaseSchedule(
         [replace(DETOUR.phases[0], name="x", lr_factor=2.0), replace(DETOUR.phases[1], objective="mlm")]
     )
-    assert [line.split(":")[0] for line in now.past_differs(DETOUR.describe(), 1500)] == [
+    assert [line.split(":")[0] for line in now.diff_past(DETOUR.describe(), 1500)] == [
         "phases[0].name",
         "phases[0].lr_factor",
         "phases[1].objective",

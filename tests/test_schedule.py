@@ -51,7 +51,7 @@ def test_warmup_begins_at_zero(run):
 @given(runs(), st.floats(0, 1))
 def test_warmup_is_linear(run, share):
     wsd, phases = run
-    tokens = min(int(share * wsd.warmup_tokens), phases.named("decay").start)
+    tokens = min(int(share * wsd.warmup_tokens), phases.span_of("decay").start)
     expected = wsd.peak_lr * (tokens / wsd.warmup_tokens if wsd.warmup_tokens else 1)
     assert wsd.lr_at(tokens, phases) == pytest.approx(expected, rel=1e-12)
 
@@ -59,7 +59,7 @@ def test_warmup_is_linear(run, share):
 @given(runs(), st.floats(0, 1))
 def test_the_stable_part_is_exactly_the_peak_up_to_and_including_the_first_token_of_the_decay(run, share):
     wsd, phases = run
-    start = phases.named("decay").start
+    start = phases.span_of("decay").start
     tokens = wsd.warmup_tokens + int(share * (start - wsd.warmup_tokens))
     assert wsd.lr_at(tokens, phases) == wsd.lr_at(start, phases) == wsd.peak_lr
 
@@ -73,7 +73,7 @@ def test_the_peak_at_the_start_of_the_decay_is_not_rounded():
 @given(runs(), st.integers(0, 10**12))
 def test_the_decay_ends_exactly_at_the_floor_and_stays_there(run, beyond):
     wsd, phases = run
-    end = phases.named("decay").end
+    end = phases.span_of("decay").end
     assert wsd.lr_at(end, phases) == wsd.lr_at(end + beyond, phases) == wsd.final_lr
 
 
@@ -86,7 +86,7 @@ def test_after_the_warmup_the_rate_lies_between_floor_and_peak_at_any_token(run,
 @given(runs(), st.floats(0, 1), st.floats(0, 1))
 def test_the_decay_never_rises(run, one, other):
     wsd, phases = run
-    decay = phases.named("decay")
+    decay = phases.span_of("decay")
     earlier, later = (decay.start + int(share * (decay.end - decay.start)) for share in sorted((one, other)))
     slack = 1e-15 * wsd.peak_lr  # the last bit of a cosine
     assert wsd.lr_at(later, phases) <= wsd.lr_at(earlier, phases) + slack

@@ -1,1 +1,1 @@
-"""In from Hugging Face folders, out to Hugging Face folders."""
+"""Export of trained encoders as Hugging Face folders with a model card."""

@@ -1,4 +1,4 @@
-"""From a run folder to a Hugging Face folder."""
+"""Exports a checkpoint of a run as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from detour.models.modernbert.reload import check_uses
 from detour.training.checkpoints import files as checkpoints
 
 log = logging.getLogger(__name__)
-TOLERANCE = 1e-4  # of the largest logit: two fp32 implementations differ by the order of their sums
+TOLERANCE = 1e-4  # relative to the largest logit; two fp32 implementations sum in different orders
 
 
 def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> float:
-    """Writes the newest whole checkpoint (or the one at ``tokens``) as a folder for plain transformers.
+    """Writes the newest valid checkpoint, or the one at ``tokens``, as a folder for plain transformers.
 
-    Before it gets its name, the folder is reloaded with transformers, its logits are compared with ours, and text goes
-    through its tokenizer into every class and pipeline that the model card names.
+    The folder is written under a temporary name and verified before it is renamed: transformers reloads it, its logits are
+    compared with those of our model, and every class and pipeline named in the model card is run on text.
 
     Returns:
-        The largest difference of logits that was found.
+        Largest relative difference of the logits.
 
     Raises:
-        CheckpointError: No such run, no whole checkpoint, or none at that token count.
-        ModelError: ``out`` is not empty or cannot be written, the tokenizer is not the run's, the reloaded logits differ, or
-            one of the classes that the card names fails.
+        CheckpointError: There is no such run, no valid checkpoint, or none at that token count.
+        ModelError: ``out`` is not empty or cannot be written, the tokenizer has changed since the run, the reloaded logits
+            differ, or a class or pipeline named in the card fails.
     """
     out = out.expanduser().resolve()  # "." has no name of its own
     _refuse_full(out)
@@ -48,7 +48,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
         name = from_environment(model["tokenizer"] or model["init"])
     tokenizer = load_tokenizer(name)
     if fingerprint(tokenizer) != record["tokenizer"]:
-        raise ModelError(f"tokenizer '{name}': no longer the one that this run was trained with")
+        raise ModelError(f"tokenizer '{name}': differs from the tokenizer of the run")
     weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():
         card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, costs=costs)
@@ -62,7 +62,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
                 f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}"
             )
         check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
-        if out.exists():  # an empty folder, which may be the one that a shell stands in, or a mounted disk
+        if out.exists():  # an empty folder, possibly a working directory or a mount point
             for file in sorted(aside.iterdir()):
                 shutil.move(file, out / file.name)
             aside.rmdir()
@@ -82,19 +82,19 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
 
 
 def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:
-    """config.json of the start model, as the run remembers it; of runs of earlier versions, as it is now."""
+    """config.json of the initial model as recorded by the run; for runs of older versions, its current content."""
     start, init = record.get("start"), record["config"]["model"]["init"]
     if start is not None or init is None:
         return start and start["config"]
     try:
         return hf.read_config(hf.fetch(from_environment(init)))
     except (ModelError, ConfigError) as error:
-        log.warning("the start model's config.json is not carried over: %s", error)
+        log.warning("config.json of the initial model is not carried over: %s", error)
         return None
 
 
 def _refuse_full(out: Path) -> None:
-    """Raises ModelError unless there is nothing at the path, or an empty folder."""
+    """Raises ModelError unless the path is free or an empty folder."""
     try:
         if out.exists() and any(out.iterdir()):
             raise ModelError(f"{out}: exists and is not empty")
@@ -103,7 +103,7 @@ def _refuse_full(out: Path) -> None:
 
 
 def choose_checkpoint(folder: Path, tokens: int | None = None) -> checkpoints.Checkpoint:
-    """The checkpoint at a token count, or the newest whole one. Raises CheckpointError if there is none or it is damaged."""
+    """The checkpoint at a token count, or the newest valid one. Raises CheckpointError if it is missing or damaged."""
     if tokens is None:
         newest, passed_over = checkpoints.newest_valid(folder)
         for line in passed_over:

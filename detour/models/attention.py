@@ -1,8 +1,8 @@
 """Attention kernels behind one signature.
 
-A backend is a function ``(packing, rule, dtype) -> attend``. It is called once per batch and attention rule, does
-there all that the layers share (masks, block plans, boundaries), and returns ``attend(q, k, v, dropout) -> o`` on
-[N, H, d] tensors. No backend lets attention cross a document.
+A backend is a function ``(packing, rule, dtype) -> attend``. It is called once per batch and attention rule, prepares
+what all layers share (masks, block plans, boundaries), and returns ``attend(q, k, v, dropout) -> o`` on [N, H, d]
+tensors. Attention never crosses a document boundary.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Rule:
-    """What a token may attend to inside its document.
+    """Which tokens of its document a token may attend to.
 
     Attributes:
-        causal: Only itself and what stands to the left.
-        window: (left, right) keys beside the token itself; None is the whole document. Right is 0 if causal.
+        causal: Only itself and tokens to its left.
+        window: Number of keys to the (left, right) of the token; None for the whole document. Right is 0 if causal.
     """
 
     causal: bool
@@ -39,15 +39,15 @@ class Rule:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """(left, right) in the kernels' convention, where -1 is without limit."""
+        """(left, right) in the convention of the kernels, where -1 means unlimited."""
         return self.window or (-1, 0 if self.causal else -1)
 
 
 def sdpa(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
-    """torch's scaled_dot_product_attention on blocks: CPU and GPU, any dtype, no mask of N x N.
+    """torch's scaled_dot_product_attention on blocks: CPU and GPU, any dtype, without an N x N mask.
 
-    Whole documents cost one kernel call each (and on a GPU the lengths must be fetched, once a batch). Windows are
-    cut into query blocks with the neighboring key blocks as halo, all in a single call: O(N * window) work and memory.
+    Cost: full attention takes one kernel call per document, and on a GPU one synchronization per batch to read the lengths.
+    Windowed attention takes a single call over query blocks with neighboring key blocks: O(N * window) compute and memory.
     """
     return _sdpa_documents(packing, rule) if rule.window is None else _sdpa_blocks(packing, rule, dtype)
 
@@ -84,7 +84,7 @@ def _sdpa_blocks(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
     doc_k, at_k = halo(packing.doc_N, -2), halo(at_N, -1)
     distance = at_k[:, None, :] - at_q[:, :, None]
     allowed = (doc_q[:, :, None] == doc_k[:, None, :]) & (distance >= -left) & (distance <= right)
-    allowed |= (at_q < 0)[:, :, None]  # queries that only fill the last block: any key, so that softmax is defined
+    allowed |= (at_q < 0)[:, :, None]  # padding of the last block attends to everything, so that softmax is defined
     bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))[:, None]
 
     def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
@@ -97,7 +97,7 @@ def _sdpa_blocks(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
 
 
 def flash(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
-    """flash-attn's varlen kernel (arXiv 2307.08691): the fast path on NVIDIA GPUs, fp16 and bf16 only."""
+    """flash-attn's varlen kernel (arXiv 2307.08691): the fastest on NVIDIA GPUs; fp16 and bf16 only."""
     from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]
 
     cu, longest = packing.cu_seqlens_S1, packing.max_length
@@ -111,7 +111,7 @@ def flash(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
 
 
 def varlen(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
-    """torch's own varlen attention (torch >= 2.10, GPU): flash-attn's kernel without the extra package; no dropout."""
+    """torch's own varlen attention (torch >= 2.10, GPU): flash-attn's kernel without the extra package. No dropout."""
     from torch.nn.attention.varlen import varlen_attn  # type: ignore[import-not-found]
 
     cu, longest = packing.cu_seqlens_S1, packing.max_length
@@ -125,7 +125,7 @@ def varlen(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
 
 
 def flex(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
-    """torch's flex_attention: compiled on a GPU, and as a slow check of the others on the CPU; no dropout."""
+    """torch's flex_attention: compiled on a GPU; eager on a CPU, as a slow reference in tests. No dropout."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     left, right = (packing.N if side < 0 else side for side in rule.sides)
@@ -162,7 +162,7 @@ BACKENDS: dict[str, Callable[[Packing, Rule, torch.dtype], Attend]] = {
 
 
 def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
-    """Why a backend cannot run here, as half a sentence; None if it can."""
+    """Why a backend cannot run on this device, as a predicate ("needs a GPU"); None if it can."""
     on_gpu, half = device == "cuda", dtype in (torch.float16, torch.bfloat16)
     if name == "flash":
         if importlib.util.find_spec("flash_attn") is None:
@@ -176,10 +176,10 @@ def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
 
 
 def select(name: str, *, device: str, dtype: torch.dtype) -> str:
-    """The backend to use: ``name``, or for "auto" the fastest that runs here. The choice is logged.
+    """Resolves a backend name: ``name`` itself, or for "auto" the fastest one available. Logs the choice.
 
     Raises:
-        ConfigError: The name is unknown, or that backend cannot run here (never a silent fallback).
+        ConfigError: The name is unknown, or the backend cannot run on this device. There is no silent fallback.
     """
     if name == "auto":
         order = ("flash", "varlen", "sdpa") if device == "cuda" else ("sdpa",)

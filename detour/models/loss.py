@@ -1,4 +1,4 @@
-"""Cross-entropy through the vocabulary projection, without ever holding the logits of a whole batch."""
+"""Cross-entropy fused with the vocabulary projection, without materializing the logits of a batch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from detour.models.constants import CHUNK_ELEMENTS
 
 
 def linear_cross_entropy(h_MC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_M: Tensor) -> Tensor:
-    """Sum over M of the cross-entropy of softmax(h W^T + b) at the targets; a scalar in fp32.
+    """Cross-entropy of softmax(h W^T + b) at the targets, summed over M; a scalar in fp32.
 
-    Works through chunks of rows, and computes the gradients in the forward pass while a chunk's logits exist, so that
-    nothing of size M x V is kept and no projection is computed twice. Logits are cast to fp32 before the softmax; the
-    matrix products follow autocast. Peak memory beyond the gradients: one chunk of logits (64 MB on a CPU).
+    Positions are processed in chunks, and gradients are computed in the forward pass while the logits of a chunk exist.
+    Nothing of size M x V is stored, and no projection is computed twice. Matrix products follow autocast; the softmax is
+    in fp32. Cost: beyond the gradients, memory for one chunk of logits (64 MB on a CPU).
 
     Args:
         h_MC: Hidden states at the supervised positions.
         weight_VC: Vocabulary projection (the embedding, if tied).
-        bias_V: Its bias.
-        target_M: int64, the ids to predict, every one in [0, V).
+        bias_V: Bias of the projection, or None.
+        target_M: Ids to predict, int64, in [0, V).
     """
     device = h_MC.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h_MC.dtype
@@ -42,16 +42,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
         with torch.autocast(h_MC.device.type, enabled=False):
             w, b = weight_VC.to(dtype), None if bias_V is None else bias_V.to(dtype)
-            room = h_MC.new_empty(min(rows, M), V, dtype=dtype)  # one for all chunks: fresh memory is slow to touch
+            room = h_MC.new_empty(
+                min(rows, M), V, dtype=dtype
+            )  # reused by all chunks: first touches of new memory are slow
             for start in range(0, M, rows):
                 h = h_MC[start : start + rows].to(dtype)
                 target = target_M[start : start + rows, None]
                 logits = room[: len(h)]
                 logits = (torch.mm(h, w.T, out=logits) if b is None else torch.addmm(b, h, w.T, out=logits)).float()
                 at_target, largest = logits.gather(1, target), logits.amax(1, keepdim=True)
-                # the chunk is passed over as seldom as can be: it is most of the memory traffic of a step
+                # as few passes over the chunk as possible: they dominate the memory traffic of a step
                 p = torch.softmax(logits, 1, out=logits)
-                # log of the sum of exponentials; the largest p is >= 1 / V, so that no logarithm is of zero
+                # logsumexp = largest - log(max p); max p >= 1 / V, so the logarithm is finite
                 loss += (largest - p.amax(1, keepdim=True).log() - at_target).sum()
                 if not (want_h or want_w or want_b):
                     continue

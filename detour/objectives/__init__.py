@@ -1,4 +1,4 @@
-"""Training objectives: what the model must predict, and what it may look at while it does."""
+"""Training objectives: corruption of the inputs, targets, and the attention rule."""
 
 from detour.objectives.base import Objective, build, register, registry
 from detour.objectives.clm import CLM

@@ -1,4 +1,4 @@
-"""What an objective is, and the registry that finds it by name."""
+"""The interface of an objective, and the registry of objectives."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Attention = Literal["bidirectional", "causal"]
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
-    """Turns a clean batch into a supervised one. Subclass as a frozen dataclass; its fields are the YAML `options`.
+    """Turns a clean batch into a supervised one. Subclass it as a frozen dataclass; its fields are the YAML `options`.
 
-    The label at position t is what the model's output at position t must predict. That alone expresses every
-    alignment: masked LM labels the position itself, causal LM labels the next token, MNTP the token one to the right
-    of a mask. The number of supervised positions is counted from the labels, never declared.
+    The label at position t is the target of the model's output at position t. This covers every alignment: masked LM
+    labels the position itself, causal LM the next token, MNTP (arXiv 2404.05961) the masked token one position to the right. The
+    number of supervised positions is counted from the labels.
 
     Attributes:
-        attention: What a position may attend to while this objective trains.
-        name: The registered name, set by `register`.
+        attention: Attention rule under this objective.
+        name: Registered name, set by `register`.
     """
 
     attention: ClassVar[Attention] = "bidirectional"
@@ -34,18 +34,18 @@ class Objective(ABC):
 
     @abstractmethod
     def corrupt(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
-        """A new batch with `input_ids` (corrupted or not) and `labels`; the argument is left untouched.
+        """A new batch with `input_ids`, possibly corrupted, and `labels`; ``batch`` is not modified.
 
-        Labels are IGNORE at padding, never point across a document boundary, and leave at least one supervised
-        position in each row whose documents allow one. `detour.testing.check_objective` asserts this contract.
+        Labels are IGNORE at padding and never cross a document boundary. Every row whose documents allow it has at
+        least one supervised position. `detour.testing.check_objective` checks this contract.
         """
 
     @abstractmethod
     def target_fraction(self, mean_document_tokens: float) -> float:
-        """Expected share of tokens that carry loss, in [0, 1]; `detour plan` multiplies it by the phase's tokens."""
+        """Expected fraction of supervised tokens, in [0, 1]; used by `detour plan`."""
 
     def __call__(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
-        """`corrupt`, with the attention rule and the objective's name added for the model and the logs."""
+        """Calls `corrupt` and adds the attention rule and the name of the objective to the batch."""
         corrupted = self.corrupt(batch, vocab, rng)
         return {**corrupted, "attention": self.attention, "objective": self.name}
 
@@ -55,7 +55,7 @@ O = TypeVar("O", bound=type[Objective])
 
 
 def register(name: str) -> Callable[[O], O]:
-    """Class decorator: makes an objective available to `phases:` under ``name``."""
+    """Class decorator that registers an objective, so that phases can refer to it by ``name``."""
 
     def add(cls: O) -> O:
         registry.register(name)(cls)
@@ -66,10 +66,10 @@ def register(name: str) -> Callable[[O], O]:
 
 
 def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
-    """The objective registered as ``name``, with options checked against its fields.
+    """Instantiates the objective registered as ``name`` with the given options.
 
     Raises:
-        ConfigError: The name is unknown, or an option is unknown, of the wrong type, or out of range.
+        ConfigError: The name or an option is unknown, or an option has the wrong type or is out of range.
     """
     cls = registry.get(name)
     if "name" not in vars(cls):  # found through an entry point, without the decorator

@@ -14,9 +14,9 @@ from detour.vocab import Vocab
 @register("clm")
 @dataclass(frozen=True, kw_only=True)
 class CLM(Objective):
-    """Next-token prediction inside each document; the last token of a document is unsupervised.
+    """Next-token prediction within each document, deterministic and without corruption of the inputs.
 
-    Inputs are left as they are, and nothing is random. A row's share of supervised tokens is 1 - documents / tokens.
+    The last token of a document has no target, so the fraction of supervised tokens is 1 - documents / tokens.
     """
 
     attention: ClassVar[Attention] = "causal"

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 @register("mlm")
 @dataclass(frozen=True, kw_only=True)
 class MLM(Objective):
-    """Predict tokens that were selected at random, from context on both sides.
+    """Predict randomly selected tokens from their bidirectional context.
 
-    Special tokens and padding are never selected. Of the selected tokens a share becomes the mask token, a share a
-    uniform draw from the ordinary vocabulary, the rest stay. A row in which chance selects nothing gets its likeliest
-    position selected, so a batch always carries loss.
+    Special tokens and padding are never selected. A selected token is replaced by the mask token, replaced by a random
+    ordinary token, or kept. If no token of a row is selected, the one with the smallest draw is, so that every row with an
+    eligible token has a target.
 
     Attributes:
-        rate: Expected share of eligible tokens selected, in (0, 1).
-        mask_fraction: Share of the selected replaced by the mask token.
-        random_fraction: Share of the selected replaced by a random ordinary token.
-        whole_word: Select words, not tokens; needs a tokenizer whose tokens tell where a word begins.
+        rate: Expected fraction of eligible tokens that are selected, in (0, 1).
+        mask_fraction: Fraction of the selected tokens replaced by the mask token.
+        random_fraction: Fraction of the selected tokens replaced by a random ordinary token.
+        whole_word: Whether to select whole words; requires a tokenizer that marks word starts.
     """
 
     rate: float = 0.3
@@ -51,7 +51,7 @@ class MLM(Objective):
         T = ids_BT.shape[1]
         eligible_BT = (doc_BT >= 0) & ~vocab.is_special_V[ids_BT]
 
-        # one draw each, always made, so that the stream of numbers does not depend on the outcome
+        # all draws are always made, so that the random stream does not depend on the outcome
         select_BT, fate_BT = rng.uniform(T), rng.uniform(T)
         substitute_BT = vocab.ordinary_ids[rng.integers(len(vocab.ordinary_ids), T)]
         if self.whole_word:
@@ -71,7 +71,7 @@ class MLM(Objective):
 
 
 def _first_token_of_word(ids_BT: Tensor, doc_BT: Tensor, eligible_BT: Tensor, vocab: Vocab) -> Tensor:
-    """int64 [B, T]: position of the first token of the word each token belongs to. Words end at special tokens and documents."""
+    """Position of the first token of each token's word, int64 [B, T]. Words end at special tokens and document boundaries."""
     import torch
 
     if vocab.starts_word_V is None:

@@ -1,4 +1,4 @@
-"""Randomness without state: each row's numbers depend on (seed, step, sample index) and on nothing else."""
+"""Stateless random numbers: those of a row depend only on (seed, step, sample index)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ if TYPE_CHECKING:
 
 
 class RowRandom:
-    """One independent random stream for each row of a batch.
+    """One independent random stream per row of a batch.
 
-    A row draws the same numbers whatever rank, worker, micro-batch or restart it comes up in, so a resume needs no
-    saved masks and two arms of a comparison with the same rows see the same masks. Successive calls draw successive
-    numbers: an objective must make the same calls in the same order for every batch.
+    A row draws the same numbers on any rank, worker or micro-batch and after any restart. Resuming therefore needs no saved
+    masks, and runs on the same rows use the same masks. Successive calls draw successive numbers: an objective must make
+    the same calls in the same order for every batch.
 
     Args:
-        seed: The run's seed.
-        step: The optimizer step it is drawn for, so that a row is masked differently each time it returns, in a later
-            epoch or, where its folder is upsampled, in the same one.
-        sample_id_B: int64 [B], the rows' global indices.
+        seed: Seed of the run.
+        step: Index of the optimizer step, so that a repeated row (a later epoch, an upsampled folder) is masked anew.
+        sample_id_B: Global indices of the rows, int64 [B].
 
     Attributes:
-        drawn: Whether any number was drawn: not by an objective without randomness.
+        drawn: Whether any number was drawn; False after a deterministic objective.
 
-    Cost: about 15 microseconds a row to set up, then numpy's Philox speed.
+    Cost: about 15 microseconds of setup per row, then numpy's Philox speed.
     """
 
     def __init__(self, *, seed: int, step: int, sample_id_B: Tensor) -> None:

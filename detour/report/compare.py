@@ -1,6 +1,7 @@
-"""Whether runs differ in what was declared and in nothing else: start, data, rows, every setting, environment.
+"""Compares runs: start weights, data, consumed rows, every setting and the environment.
 
-The folders are only read, and no weights are. What a run did not record is unknown, and unknown is not equal.
+Differences are either declared or reported. A value that a run did not record is unknown, and never counts as equal. Run
+folders are only read, without their weights.
 """
 
 from __future__ import annotations
@@ -21,74 +22,80 @@ from detour.data.fingerprint import compare as compare_rows
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.modernbert.architecture import architecture
 from detour.registry import suggestion
-from detour.report.run_history import RunRecord, intact_state, read_run
+from detour.report.run_history import RunHistory, intact_state, read_run
 from detour.training.checkpoints.files import listing
 from detour.training.run_folder import RECORD
 
 UNKNOWN, ABSENT = "(not recorded)", "(none)"
-# what a run and its folders are called: the data, tokenizer and weights that they name are compared by their hashes
+# names, which are not compared: data, tokenizer and weights are compared by their hashes
 NAMES = ("name", "folder", "model.init", "model.tokenizer", "model.size", "logging", "match")
-PLACES = ("path", "remote")  # of data.train[0] and the like
-FREE = ("phases", "data.train", "data.validation", "evaluation.objectives", "model.architecture")  # of any length
-StepCheck = Literal["same", "differs", "declared", "unknown", "not compared"]
+PATHS = ("path", "remote")  # of data.train[0] and the like
+FREE = (
+    "phases",
+    "data.train",
+    "data.validation",
+    "evaluation.objectives",
+    "model.architecture",
+)  # mappings and lists of any length
+Status = Literal["same", "differs", "declared", "unknown", "not compared"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """One thing that is compared.
+class ComparedKey:
+    """The values of one key in all runs.
 
     Attributes:
-        key: A setting's full key, or ``start_weights``, ``tokenizer``, ``data.train[0].rows``, ``rows``, ``progress``,
-            ``environment.torch`` and the like.
-        values: One for each run; UNKNOWN where the run did not record it, ABSENT where there is no such phase or folder.
-        check: "declared" is said of what differs or is unknown, and was declared. "not compared" are names.
+        key: Full key of a setting, or ``start_weights``, ``tokenizer``, ``data.train[0].rows``, ``rows``, ``progress``,
+            ``environment.torch`` and so on.
+        values: One value per run: UNKNOWN if the run did not record it, ABSENT if it has no such phase or folder.
+        status: "declared" if the values differ or are unknown and the key was declared; "not compared" for names.
     """
 
     key: str
     values: tuple[Any, ...]
-    check: StepCheck
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run as it is compared.
+class ComparedRun:
+    """One run of a comparison.
 
     Attributes:
-        name: Its name; its folder where two runs have the same one.
-        record: Its folder's content.
-        facts: Key to value, all that is compared.
-        fingerprint: Of the rows that it consumed, up to its newest checkpoint; None if that is not known.
+        name: Name of the run, or its folder if two runs share a name.
+        history: Content of its folder.
+        values: Key -> value, everything that is compared.
+        fingerprint: Fingerprint of the rows consumed up to its newest checkpoint; None if unknown.
     """
 
     name: str
-    record: RunRecord
-    facts: dict[str, Any]
+    history: RunHistory
+    values: dict[str, Any]
     fingerprint: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunComparison:
-    """What was found.
+    """The result of a comparison.
 
     Attributes:
-        runs: In the order given.
-        items: Everything compared, in the order of the configuration.
-        rows: For each pair of runs, their names and how far they consumed the same rows; None where that is unknown.
-        idle: Declarations of what does not differ.
+        runs: The runs, in the order given.
+        keys: Every compared key, in the order of the configuration.
+        rows: Per pair of runs: their names, and how far they consumed the same rows (None if unknown).
+        unused: Declared keys that do not differ.
     """
 
-    runs: list[Run]
-    items: list[Item]
+    runs: list[ComparedRun]
+    keys: list[ComparedKey]
     rows: list[tuple[str, str, Comparison | None]]
-    idle: list[str]
+    unused: list[str]
 
-    def of(self, check: StepCheck) -> list[str]:
-        """Keys of the items with that check."""
-        return [item.key for item in self.items if item.check == check]
+    def of(self, status: Status) -> list[str]:
+        """Names of the keys with a status."""
+        return [item.key for item in self.keys if item.status == status]
 
     @property
     def same(self) -> bool:
-        """Whether all that was not declared is known and equal."""
+        """Whether every key that was not declared is known and equal."""
         return not self.of("differs") and not self.of("unknown")
 
 
@@ -96,28 +103,28 @@ def compare_runs(folders: Sequence[Path], *, differ: Sequence[str] = ()) -> RunC
     """Compares two or more runs.
 
     Args:
-        folders: Their folders.
-        differ: Keys that are meant to differ, each with all below it: "phases", "schedule.peak_lr", "rows".
+        folders: Run folders.
+        differ: Keys declared to differ; each covers the keys below it: "phases", "schedule.peak_lr", "rows".
 
     Raises:
-        ConfigError: Fewer than two runs, one given twice, or a declared key that none of them has.
-        DataError: A folder is missing or is not that of a run.
+        ConfigError: There are fewer than two runs, a run is given twice, or no run has a declared key.
+        DataError: A folder is missing or holds no run.
     """
     if len(folders) < 2:
         raise ConfigError(f"compare: {len(folders)} run, expected two or more folders")
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ConfigError("compare: one folder is given twice")
-    runs = _named([read(folder) for folder in folders], folders)
+        raise ConfigError("compare: a folder is given twice")
+    runs = _with_unique_names([read(folder) for folder in folders], folders)
     rows = [(a.name, b.name, _rows(a, b)) for a, b in combinations(runs, 2)]
-    keys = dict.fromkeys(key for run in runs for key in run.facts)
-    _known(differ, keys)
-    items = [_item(key, [_value(run, key) for run in runs], differ) for key in keys]
-    idle = [d for d in differ if not any(item.check == "declared" and _covers(d, item.key) for item in items)]
-    return RunComparison(runs=runs, items=items, rows=rows, idle=idle)
+    keys = dict.fromkeys(key for run in runs for key in run.values)
+    _check_declared(differ, keys)
+    compared = [_compared_key(key, [_value(run, key) for run in runs], differ) for key in keys]
+    unused = [d for d in differ if not any(item.status == "declared" and _covers(d, item.key) for item in compared)]
+    return RunComparison(runs=runs, keys=compared, rows=rows, unused=unused)
 
 
-def read(folder: Path) -> Run:
-    """A run's facts. Raises DataError."""
+def read(folder: Path) -> ComparedRun:
+    """Reads the compared values of a run. Raises DataError if the folder holds no run or its record is damaged."""
     run = read_run(folder)
     state: dict[str, Any] = {}
     for checkpoint in reversed(listing(folder / "checkpoints")):
@@ -125,16 +132,16 @@ def read(folder: Path) -> Run:
             state = intact_state(checkpoint)
             break
         except (OSError, ValueError, TypeError, KeyError, AttributeError, DetourError):
-            continue  # the notes of `read_run` say so
+            continue  # noted by `read_run`
     record, fingerprint = _record(folder, state), _fingerprint(state)
     try:
-        facts = _facts(run, record, fingerprint)
+        values = _values(run, record, fingerprint)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder}: its record is not that of a run ({type(error).__name__}: {error})") from error
-    return Run(name=run.name, record=run, facts=facts, fingerprint=fingerprint)
+        raise DataError(f"{folder}: the record of the run is damaged ({type(error).__name__}: {error})") from error
+    return ComparedRun(name=run.name, history=run, values=values, fingerprint=fingerprint)
 
 
-def _facts(run: RunRecord, record: Mapping[str, Any], fingerprint: Mapping[str, Any] | None) -> dict[str, Any]:
+def _values(run: RunHistory, record: Mapping[str, Any], fingerprint: Mapping[str, Any] | None) -> dict[str, Any]:
     config = record.get("config") or yaml.safe_load(run.config_text)
     environment = record.get("environment") or run.environment or {"detour": UNKNOWN}
     return {
@@ -149,10 +156,14 @@ def _facts(run: RunRecord, record: Mapping[str, Any], fingerprint: Mapping[str, 
 
 
 def settings(config: Mapping[str, Any], resolved: Any = None) -> dict[str, Any]:
-    """Every setting by its full key, with what a configuration leaves to defaults elsewhere filled in.
+    """Every setting by its full key, with implicit defaults filled in.
 
-    That is: the architecture behind `model.size`, each objective's options, and the device and attention backend that
-    "auto" stood for. "auto" is unknown where the run did not record what it became.
+    Filled in are the architecture of `model.size`, the options of each objective, and the device and attention backend
+    chosen for "auto".
+
+    Args:
+        config: A run's configuration.
+        resolved: What the run recorded in place of "auto"; without it the setting is UNKNOWN.
     """
     config = dict(config)
     model = config.get("model")
@@ -165,15 +176,15 @@ def settings(config: Mapping[str, Any], resolved: Any = None) -> dict[str, Any]:
         filled = {name: _options(name, options) for name, options in evaluation["objectives"].items()}
         config["evaluation"] = {**evaluation, "objectives": filled}
     flat = dict(_flat(config))
-    became = resolved if isinstance(resolved, dict) else {}
+    chosen = resolved if isinstance(resolved, dict) else {}
     for key in ("system.device", "model.attention_backend"):
         if flat.get(key) == "auto":
-            flat[key] = became.get(key, UNKNOWN)
+            flat[key] = chosen.get(key, UNKNOWN)
     return flat
 
 
 def _record(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run remembers of itself: from its folder, or as older runs keep it, from its newest checkpoint."""
+    """The record of a run: run.json, or in runs of older versions the newest checkpoint."""
     path = folder / RECORD
     if path.exists():
         try:
@@ -181,7 +192,7 @@ def _record(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read ({error})") from error
         if not isinstance(record, dict):
-            raise DataError(f"{path}: expected a mapping, the record of a run")
+            raise DataError(f"{path}: expected a mapping")
         return record
     record = state.get("run")
     return record if isinstance(record, dict) else {}
@@ -195,8 +206,8 @@ def _fingerprint(state: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _data(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The hashes of the rows in each folder."""
-    facts: dict[str, Any] = {}
+    """Hashes of the rows in each data folder."""
+    values: dict[str, Any] = {}
     for key, hashes in [
         ("train", [pair[0] for pair in record.get("data") or []]),
         ("validation", record.get("validation") or []),
@@ -204,8 +215,8 @@ def _data(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
         data = config.get("data")
         count = len((data.get(key) if isinstance(data, dict) else None) or [])
         for index in range(max(count, len(hashes))):
-            facts[f"data.{key}[{index}].rows"] = hashes[index] if index < len(hashes) else UNKNOWN
-    return facts
+            values[f"data.{key}[{index}].rows"] = hashes[index] if index < len(hashes) else UNKNOWN
+    return values
 
 
 def _architecture(model: Mapping[str, Any]) -> Any:
@@ -223,7 +234,7 @@ def _phase(phase: Any) -> Any:
 
 
 def _options(name: Any, options: Any) -> Any:
-    """An objective's options with its defaults; as they were written where it is not installed here."""
+    """Options of an objective with its defaults; as configured if the objective is not installed."""
     try:
         return asdict(objectives.build(name, options))
     except (ConfigError, TypeError, ValueError):
@@ -243,52 +254,52 @@ def _flat(value: Any, key: str = "") -> Iterable[tuple[str, Any]]:
         yield key, list(value) if isinstance(value, tuple) else value
 
 
-def _named(runs: list[Run], folders: Sequence[Path]) -> list[Run]:
-    """With names that tell them apart."""
+def _with_unique_names(runs: list[ComparedRun], folders: Sequence[Path]) -> list[ComparedRun]:
+    """Replaces names by folders if two runs share a name."""
     if len({run.name for run in runs}) == len(runs):
         return runs
     return [
-        Run(name=str(folder), record=run.record, facts=run.facts, fingerprint=run.fingerprint)
+        ComparedRun(name=str(folder), history=run.history, values=run.values, fingerprint=run.fingerprint)
         for run, folder in zip(runs, folders, strict=True)
     ]
 
 
-def _rows(a: Run, b: Run) -> Comparison | None:
+def _rows(a: ComparedRun, b: ComparedRun) -> Comparison | None:
     return compare_rows(a.fingerprint, b.fingerprint) if a.fingerprint and b.fingerprint else None
 
 
-def _value(run: Run, key: str) -> Any:
-    """A fact; where the run has none of that key, whether there is no such thing or it was not recorded."""
-    if key in run.facts:
-        return run.facts[key]
+def _value(run: ComparedRun, key: str) -> Any:
+    """The value of a key; ABSENT or UNKNOWN if the run has none."""
+    if key in run.values:
+        return run.values[key]
     if not any(_covers(free, key) for free in FREE):
         return UNKNOWN
-    element = re.match(r"[^\[]*\[\d+\]", key)  # a phase or a folder of rows, which older versions may record less of
-    recorded = element and ".options." not in key and any(_covers(element[0], other) for other in run.facts)
+    element = re.match(r"[^\[]*\[\d+\]", key)  # a phase or data folder, of which older versions recorded fewer keys
+    recorded = element and ".options." not in key and any(_covers(element[0], other) for other in run.values)
     return UNKNOWN if recorded else ABSENT
 
 
-def _item(key: str, values: Sequence[Any], differ: Sequence[str]) -> Item:
-    spelt = {json.dumps(value, sort_keys=True, default=str) for value in values if value != UNKNOWN}
-    check: StepCheck = "same"
-    if any(_covers(name, key) for name in NAMES) or (key.startswith("data.") and key.rpartition(".")[2] in PLACES):
-        check = "not compared"
-    elif len(spelt) > 1:
-        check = "differs"
+def _compared_key(key: str, values: Sequence[Any], differ: Sequence[str]) -> ComparedKey:
+    distinct = {json.dumps(value, sort_keys=True, default=str) for value in values if value != UNKNOWN}
+    status: Status = "same"
+    if any(_covers(name, key) for name in NAMES) or (key.startswith("data.") and key.rpartition(".")[2] in PATHS):
+        status = "not compared"
+    elif len(distinct) > 1:
+        status = "differs"
     elif UNKNOWN in values:
-        check = "unknown"
-    if check in ("differs", "unknown") and any(_covers(declared, key) for declared in differ):
-        check = "declared"
-    return Item(key=key, values=tuple(values), check=check)
+        status = "unknown"
+    if status in ("differs", "unknown") and any(_covers(declared, key) for declared in differ):
+        status = "declared"
+    return ComparedKey(key=key, values=tuple(values), status=status)
 
 
 def _covers(declared: str, key: str) -> bool:
     return key == declared or key.startswith((f"{declared}.", f"{declared}["))
 
 
-def _known(differ: Sequence[str], keys: Iterable[str]) -> None:
-    """Raises ConfigError for a declared key that covers nothing."""
+def _check_declared(differ: Sequence[str], keys: Iterable[str]) -> None:
+    """Raises ConfigError for a declared key that covers no key."""
     above = {key[:end] for key in keys for end in range(1, len(key) + 1) if end == len(key) or key[end] in ".["}
     for declared in differ:
         if declared not in above:
-            raise ConfigError(f"--differ {declared}: nothing of that name is compared{suggestion(declared, above)}")
+            raise ConfigError(f"--differ {declared}: no such key{suggestion(declared, above)}")

@@ -15,20 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
-from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, amount, plain, scientific, short
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
+from detour.report.axes import color_of, finish, marker_of, nothing_yet, plain, prepare, ticks
 from detour.report.metrics_log import Points, smooth, thin
-from detour.report.plotting import color_of, finish, marker_of, nothing_yet, prepare
-from detour.report.run_history import PhaseAccount, RunRecord
+from detour.report.run_history import PhaseSummary, RunHistory
+from detour.units import scientific, short
 
-CHANGED = (0, (1, 1.5))  # the line where held-out losses begin to be measured otherwise
-_RAW_POINTS = 3000  # of a line in a figure; more only make the file heavy
+CHANGED = (0, (1, 1.5))  # dash pattern of the line where the evaluation settings changed
+_RAW_POINTS = 3000  # upper bound per line; more only make the file larger
 
 
-def save_figures(run: RunRecord, folder: Path) -> dict[str, str]:
-    """Writes each figure as PNG and SVG into ``folder``; returns the SVG texts by name, in the order of the report."""
-    builders: dict[str, Callable[[Figure, RunRecord], None]] = {
+def save_figures(run: RunHistory, folder: Path) -> dict[str, str]:
+    """Writes every figure as PNG and SVG into ``folder``; returns name -> SVG text, in the order of the report."""
+    builders: dict[str, Callable[[Figure, RunHistory], None]] = {
         "loss": _loss,
         "learning_rate": _learning_rate,
         "throughput": _throughput,
@@ -38,7 +38,7 @@ def save_figures(run: RunRecord, folder: Path) -> dict[str, str]:
         builders["held_out_by_folder"] = _by_folder
     svgs = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script missing from the font
         for name, build in builders.items():
             figure = Figure(figsize=(10, 3.3), layout="constrained")
             FigureCanvasAgg(figure)
@@ -51,19 +51,19 @@ def save_figures(run: RunRecord, folder: Path) -> dict[str, str]:
     return svgs
 
 
-def smoothing_span(run: RunRecord) -> int:
-    """Over how many steps the smoothed lines average: a hundredth of those recorded, 3 to 100."""
+def smoothing_span(run: RunHistory) -> int:
+    """Span of the moving averages in steps: 1% of the recorded steps, from 3 to 100."""
     return max(3, min(100, len(run.metrics) // 100))
 
 
-def _loss(figure: Figure, run: RunRecord) -> None:
+def _loss(figure: Figure, run: RunHistory) -> None:
     names = list(run.metrics.evaluations)
     columns = min(2, max(1, len(names)))
     rows = math.ceil(len(names) / columns)
     figure.set_size_inches(10, 4.7 + 2.7 * rows)
     grid = figure.add_gridspec(1 + rows, columns, height_ratios=[3.4] + [2.2] * rows)
     axes = figure.add_subplot(grid[0, :])
-    prepare(axes, run, "nats a supervised token")
+    prepare(axes, run, "nats per supervised token")
     loss_N = run.metrics.column("loss/train/total")
     for phase, mine_N in _each_phase(run):
         _raw_and_smooth(axes, run, phase, loss_N, mine_N)
@@ -73,8 +73,8 @@ def _loss(figure: Figure, run: RunRecord) -> None:
         nothing_yet(axes)
     for index, name in enumerate(names):
         panel = figure.add_subplot(grid[1 + index // columns, index % columns])
-        prepare(panel, run, "nats" if index % columns == 0 else "", ticks=5 if columns > 1 else 9)
-        label = short(run.held_out_label(name), 40)
+        prepare(panel, run, "nats" if index % columns == 0 else "", most_ticks=5 if columns > 1 else 9)
+        label = truncate(run.held_out_label(name), 40)
         panel.set_title(f"Held-out, {label}" + (", close up" if _zoom(panel, run, name) else ""))
         _held_out(panel, run, name)
     trained = {phase.objective for phase, _ in _each_phase(run)}
@@ -82,9 +82,11 @@ def _loss(figure: Figure, run: RunRecord) -> None:
     for name in run.objectives:
         color, marker = color_of(run, name), marker_of(run, name)
         if name in trained:
-            handles.append(Line2D([], [], color=color, lw=2, label=f"training, {short(run.training_label(name), 48)}"))
+            handles.append(
+                Line2D([], [], color=color, lw=2, label=f"training, {truncate(run.training_label(name), 48)}")
+            )
         if name in names:
-            label = f"held-out, {short(run.held_out_label(name), 40)}"
+            label = f"held-out, {truncate(run.held_out_label(name), 40)}"
             handles.append(Line2D([], [], color=color, marker=marker, lw=1.2, label=label))
     if names:
         handles.append(
@@ -96,15 +98,15 @@ def _loss(figure: Figure, run: RunRecord) -> None:
                 mfc=PAPER,
                 lw=1.2,
                 ls=(0, (3, 2)),
-                label="hollow: another objective trains",
+                label="hollow: another objective is training",
             )
         )
     if run.metrics.changes:
-        handles.append(Line2D([], [], color=INK, lw=1.2, ls=CHANGED, label="held-out: measured otherwise from here on"))
+        handles.append(Line2D([], [], color=INK, lw=1.2, ls=CHANGED, label="evaluation settings changed"))
     finish(figure, axes, run, "Loss", handles, columns=3)
 
 
-def _learning_rate(figure: Figure, run: RunRecord) -> None:
+def _learning_rate(figure: Figure, run: RunHistory) -> None:
     axes = figure.add_subplot()
     prepare(axes, run, "learning rate", scientific)
     lr_N = run.metrics.column("lr")
@@ -119,9 +121,9 @@ def _learning_rate(figure: Figure, run: RunRecord) -> None:
     finish(figure, axes, run, "Learning rate", _objective_handles(run, lambda name: name))
 
 
-def _throughput(figure: Figure, run: RunRecord) -> None:
+def _throughput(figure: Figure, run: RunHistory) -> None:
     axes = figure.add_subplot()
-    prepare(axes, run, "tokens a second", amount)
+    prepare(axes, run, "tokens per second", lambda value: short(value, 4))
     rate_N = run.metrics.column("throughput/tokens_per_second")
     medians = {}
     for phase, mine_N in _each_phase(run):
@@ -135,11 +137,11 @@ def _throughput(figure: Figure, run: RunRecord) -> None:
         axes.set_ylim(0, float(rate_N[np.isfinite(rate_N)].max()) * 1.06)
     else:
         nothing_yet(axes)
-    second = {name: f"median {amount(value, digits=3)}/s" for name, value in medians.items()}
+    second = {name: f"median {short(value)}/s" for name, value in medians.items()}
     finish(figure, axes, run, "Throughput", _objective_handles(run, lambda name: f"median, {name}"), second)
 
 
-def _gradient_norm(figure: Figure, run: RunRecord) -> None:
+def _gradient_norm(figure: Figure, run: RunHistory) -> None:
     axes = figure.add_subplot()
     norm_N = run.metrics.column("grad_norm")
     good = norm_N[np.isfinite(norm_N) & (norm_N > 0)]
@@ -151,8 +153,8 @@ def _gradient_norm(figure: Figure, run: RunRecord) -> None:
         nothing_yet(axes)
     elif good.max() > 20 * np.median(good):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(plain))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axes.yaxis.set_major_formatter(ticks(plain))
+        axes.yaxis.set_minor_formatter(ticks(lambda value: ""))
     else:
         axes.set_ylim(0, max(float(good.max()), run.clip_norm or 0) * 1.06)
     if run.clip_norm and len(good):
@@ -161,15 +163,15 @@ def _gradient_norm(figure: Figure, run: RunRecord) -> None:
     finish(figure, axes, run, "Gradient norm, before clipping" if run.clip_norm else "Gradient norm", handles)
 
 
-def _each_phase(run: RunRecord) -> Iterable[tuple[PhaseAccount, np.ndarray]]:
-    """The phases that have lines, each with the mask [N] of its lines."""
+def _each_phase(run: RunHistory) -> Iterable[tuple[PhaseSummary, np.ndarray]]:
+    """Phases with recorded batches, each with the mask [N] of its batches."""
     index_N = run.metrics.column("phase/index")
     for index, phase in enumerate(run.phases):
         if (index_N == index).any():
             yield phase, index_N == index
 
 
-def _raw_and_smooth(axes: Axes, run: RunRecord, phase: PhaseAccount, values_N: np.ndarray, mine_N: np.ndarray) -> None:
+def _raw_and_smooth(axes: Axes, run: RunHistory, phase: PhaseSummary, values_N: np.ndarray, mine_N: np.ndarray) -> None:
     x, y, color = run.metrics.column("before")[mine_N], values_N[mine_N], color_of(run, phase.objective)
     y = np.where(np.isfinite(y), y, np.nan)
     some, line = thin(y, _RAW_POINTS), smooth(y, smoothing_span(run))
@@ -178,14 +180,14 @@ def _raw_and_smooth(axes: Axes, run: RunRecord, phase: PhaseAccount, values_N: n
     axes.plot(x[some], line[some], color=color, lw=2)
 
 
-def _held_out(axes: Axes, run: RunRecord, name: str) -> None:
-    """Points and the lines between them: solid where the objective trains, hollow and dashed elsewhere.
+def _held_out(axes: Axes, run: RunHistory, name: str) -> None:
+    """Held-out losses of an objective: filled markers and solid lines while it trains, hollow and dashed otherwise.
 
-    Where the run began to measure otherwise there is an upright line, and none joins the points on its two sides.
+    A vertical line marks a change of the evaluation settings; points on its two sides are not joined.
     """
     points = {tokens: loss for tokens, loss in run.metrics.evaluations[name].items() if math.isfinite(loss)}
     x, y = np.array(list(points), dtype=float), np.array(list(points.values()))
-    trains = np.array([run.led_to(tokens).objective == name for tokens in points], dtype=bool)
+    trains = np.array([run.phase_before(tokens).objective == name for tokens in points], dtype=bool)
     color, size = color_of(run, name), 6.5 if len(x) <= 30 else 4.5 if len(x) <= 100 else 3
     for left, right, solid in zip(range(len(x)), range(1, len(x)), trains[1:], strict=False):
         if any(x[left] <= at < x[right] for at in run.metrics.changes):
@@ -203,20 +205,20 @@ def _held_out(axes: Axes, run: RunRecord, name: str) -> None:
     _mark_changes(axes, run)
 
 
-def _mark_changes(axes: Axes, run: RunRecord) -> None:
+def _mark_changes(axes: Axes, run: RunHistory) -> None:
     for at in run.metrics.changes:
         axes.axvline(at, color=INK, lw=1.2, ls=CHANGED, zorder=2)
 
 
 def _broken(points: Points, at: Iterable[int]) -> tuple[list[float], list[float]]:
-    """A line through the points, with a gap after each of these tokens."""
+    """x and y of a line through the points, with a gap after each token count in ``at``."""
     gaps = [(token + 0.5, math.nan) for token in at]
     x, y = zip(*sorted([*points.items(), *gaps]), strict=True)
     return list(x), list(y)
 
 
-def _by_folder(figure: Figure, run: RunRecord) -> None:
-    """A panel an objective: the loss on each validation folder, thin, and on all of them together."""
+def _by_folder(figure: Figure, run: RunHistory) -> None:
+    """One panel per objective: the loss on each validation folder (thin lines) and on all folders together."""
     names = [name for name, folders in run.metrics.by_folder.items() if folders]
     figure.set_size_inches(10, 0.9 + 2.9 * len(names))
     folders = list(dict.fromkeys(folder for name in names for folder in run.metrics.by_folder[name]))
@@ -226,8 +228,8 @@ def _by_folder(figure: Figure, run: RunRecord) -> None:
     }
     for index, name in enumerate(names):
         panel = figure.add_subplot(len(names), 1, index + 1)
-        prepare(panel, run, "nats a supervised token")
-        panel.set_title(f"Held-out, {short(run.held_out_label(name), 40)}")
+        prepare(panel, run, "nats per supervised token")
+        panel.set_title(f"Held-out, {truncate(run.held_out_label(name), 40)}")
         for folder, points in run.metrics.by_folder[name].items():
             line = _broken(points, run.metrics.changes)
             panel.plot(*line, color=colors[folder], lw=1.2, ls=styles[folder], marker=".", ms=4)
@@ -235,20 +237,20 @@ def _by_folder(figure: Figure, run: RunRecord) -> None:
         _mark_changes(panel, run)
     handles = [Line2D([], [], color=INK, lw=2, label="all together")]
     handles += [
-        Line2D([], [], color=colors[f], lw=1.2, ls=styles[f], marker=".", ms=4, label=short(f, 40)) for f in folders
+        Line2D([], [], color=colors[f], lw=1.2, ls=styles[f], marker=".", ms=4, label=truncate(f, 40)) for f in folders
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
 
 
-def _zoom(axes: Axes, run: RunRecord, name: str) -> bool:
-    """Sets the scale to the points where the objective trains; False where all points fit well beside them."""
+def _zoom(axes: Axes, run: RunHistory, name: str) -> bool:
+    """Scales the y axis to the losses recorded while the objective trains; returns whether other points are cut off."""
     points = {tokens: loss for tokens, loss in run.metrics.evaluations[name].items() if math.isfinite(loss)}
-    own = [loss for tokens, loss in points.items() if run.led_to(tokens).objective == name]
+    own = [loss for tokens, loss in points.items() if run.phase_before(tokens).objective == name]
     if len(own) < 2 or max(own) == min(own):
         return False
     low, high = min(own), float(np.quantile(own, 0.9))
     if len(own) < 8 or high == low or max(own) - low <= 4 * (high - low):
-        high = max(own)  # else the drop at its start hides all that follows
+        high = max(own)  # otherwise a steep initial drop would flatten the rest
     first = next(iter(points.values()))
     for others, factor in [(points.values(), 2), ([first], 3)]:
         wider = min(low, *others), max(high, *others)
@@ -260,6 +262,6 @@ def _zoom(axes: Axes, run: RunRecord, name: str) -> bool:
     return low - margin > min(points.values()) or high + margin < max(points.values())
 
 
-def _objective_handles(run: RunRecord, label: Callable[[str], str]) -> list[Line2D]:
+def _objective_handles(run: RunHistory, label: Callable[[str], str]) -> list[Line2D]:
     trained = dict.fromkeys(phase.objective for phase, _ in _each_phase(run))
-    return [Line2D([], [], color=color_of(run, name), lw=2, label=label(short(name))) for name in trained]
+    return [Line2D([], [], color=color_of(run, name), lw=2, label=label(truncate(name))) for name in trained]

@@ -1,6 +1,6 @@
-"""A run's metrics.jsonl as columns of numbers, whatever state the file was left in.
+"""Reads a run's metrics.jsonl, complete or damaged, into columns.
 
-Shape suffix: N training lines, in the order they were trained.
+Shape suffix: N training lines, in the order of training.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import numpy as np
 EVAL, TRAIN = "loss/eval/", "loss/train/"
 EVAL_FOLDER, EVAL_SD = "loss/eval_folder/", "loss/eval_sd/"  # as `detour.training.callbacks.eval_loss` writes them
 CHANGE = "measurement"
-Points = dict[int, float]  # tokens seen to a value, in the order of the clock
+Points = dict[int, float]  # tokens seen -> value, in increasing order of tokens
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What was recorded.
+    """The metrics of a run.
 
     Attributes:
-        columns: Name to values [N], float64, NaN where a training line lacks the name. Besides the recorded names:
-            ``before``, the tokens seen before the batch, which is where its loss and rate belong on the clock.
-        evaluations: Objective to its held-out losses.
-        by_folder: Objective to validation folder to its held-out losses; empty where there is one folder.
-        spread: Objective to the standard deviations of its losses over mask draws; empty where there was one draw.
-        changes: Tokens seen to what held-out losses are measured otherwise by from there on, a line each.
-        notes: What had to be passed over, a sentence each.
+        columns: Name -> values [N], float64, NaN where a training line lacks the name. The extra column ``before`` holds
+            the tokens seen before each batch, the x value of its loss and learning rate.
+        evaluations: Objective -> held-out losses.
+        by_folder: Objective -> validation folder -> held-out losses; empty if there is one folder.
+        spread: Objective -> standard deviations of its held-out losses over mask draws; empty for one draw.
+        changes: Tokens seen -> the evaluation settings that changed there, one line per setting.
+        notes: Sentences on lines that were skipped.
     """
 
     columns: dict[str, np.ndarray] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Metrics:
     notes: list[str] = field(default_factory=list)
 
     def column(self, name: str) -> np.ndarray:
-        """The values of a name; NaN throughout if it was never recorded."""
+        """Values [N] of a metric; all NaN if it was never recorded."""
         return self.columns.get(name, np.full(len(self), np.nan))
 
     def __len__(self) -> int:
@@ -49,19 +49,22 @@ class Metrics:
 
     @property
     def tokens_seen(self) -> int:
-        """Tokens behind the last training line."""
+        """Tokens seen after the last training line."""
         return int(self.columns["token"][-1]) if len(self) else 0
 
 
 def read_metrics(path: Path) -> Metrics:
-    """Reads a metrics.jsonl. A line that a killed process left half-written is passed over.
+    """Reads a metrics.jsonl.
 
-    A batch that comes twice (a run continued without its later lines being dropped) counts the second time only, and
-    whatever was recorded after its first time is dropped.
+    Unreadable lines are skipped and noted; a killed process leaves its last line truncated. If a batch is recorded twice
+    (the run resumed from an earlier checkpoint), everything recorded since its first occurrence is dropped.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     training: list[dict[str, Any]] = []
-    series: dict[str, dict[int, tuple[float, Any]]] = {}  # of what is no batch: name, tokens, (batch, value)
+    series: dict[str, dict[int, tuple[float, Any]]] = {}  # evaluations: name -> tokens -> (batch, value)
     unread, repeated = [], 0
     for number, text in enumerate(lines, start=1):
         line = _parse(text)
@@ -93,7 +96,7 @@ def _inside(prefix: str, points: dict[str, Points]) -> dict[str, Points]:
 
 
 def _drop_from(batch: float, training: list[dict[str, Any]], series: dict[str, dict[int, tuple[float, Any]]]) -> int:
-    """Removes what was recorded of a batch and of all after it; the number of training lines removed."""
+    """Removes a batch and everything recorded after it; returns the number of training lines removed."""
     before = len(training)
     while training and training[-1]["batch"] >= batch:
         training.pop()
@@ -104,7 +107,7 @@ def _drop_from(batch: float, training: list[dict[str, Any]], series: dict[str, d
 
 
 def _parse(text: str) -> dict[str, Any] | None:
-    """The numbers of a line, and what it says of a changed measurement; None if it is not a line of metrics."""
+    """The numbers of a line and any changes of the evaluation settings; None if the line is not metrics."""
     try:
         values = json.loads(text)
         found: dict[str, Any] = {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
@@ -130,22 +133,20 @@ def _columns(training: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _notes(unread: list[int], count: int, repeated: int) -> list[str]:
     notes = []
     if unread and unread[-1] == count:
-        notes.append("The last line of metrics.jsonl is half-written and was passed over.")
+        notes.append("The last line of metrics.jsonl is truncated and was skipped.")
         unread = unread[:-1]
     if unread:
         where = ", ".join(map(str, unread[:5])) + (", ..." if len(unread) > 5 else "")
-        notes.append(
-            f"Lines of metrics.jsonl that could not be read and were passed over: {len(unread)} (line {where})."
-        )
+        notes.append(f"Unreadable lines of metrics.jsonl that were skipped: {len(unread)} (line {where}).")
     if repeated:
-        notes.append(f"Batches recorded twice in metrics.jsonl: {repeated}; the later record counts.")
+        notes.append(f"Batches recorded twice in metrics.jsonl: {repeated}; the later values are used.")
     return notes
 
 
 def smooth(values_N: np.ndarray, span: int) -> np.ndarray:
-    """Exponential moving average over about ``span`` values, without the pull towards 0 at its start.
+    """Bias-corrected exponential moving average over about ``span`` values, [N].
 
-    Values that are not finite are skipped, and stay NaN in the result.
+    Non-finite values are skipped and are NaN in the result.
     """
     keep = 1 - 2 / (span + 1)
     out_N = np.full(len(values_N), np.nan)
@@ -158,7 +159,7 @@ def smooth(values_N: np.ndarray, span: int) -> np.ndarray:
 
 
 def thin(values_N: np.ndarray, limit: int) -> np.ndarray:
-    """Indices of at most ``limit`` values that draw the same line: the lowest and the highest of each stretch."""
+    """Indices of at most ``limit`` values that draw the same line: the minimum and maximum of each interval."""
     count = len(values_N)
     if count <= limit:
         return np.arange(count)

@@ -1,8 +1,7 @@
-"""What a run's folder says about it: its plan, each phase's account, its environment. Nothing is trained or loaded."""
+"""Reads a run folder: plan, cost and losses of each phase, environment. No weights are loaded."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,8 @@ import yaml
 
 from detour.cost.ledger import PhaseCost, read_costs
 from detour.errors import ConfigError, DataError
-from detour.report.measurement import EVALUATION, HeldOut, labeled, read_evaluation, with_options
+from detour.files import sha256_of
+from detour.report.held_out import EVALUATION, HeldOut, labeled, read_evaluation, with_options
 from detour.report.metrics_log import Metrics, read_metrics
 from detour.training.checkpoints.files import MANIFEST, STATE, Checkpoint, listing
 
@@ -22,16 +22,18 @@ _COUNTED = ("tokens", "supervised", "flops", "device_seconds", "matmul_flops", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseAccount:
-    """One phase: planned and done. The counted fields are those of `detour.cost.ledger.PhaseCost`.
+class PhaseSummary:
+    """Plan, cost and results of one phase. The counted fields are those of `detour.cost.ledger.PhaseCost`.
 
     Attributes:
         planned: Tokens in the configuration.
-        start: Tokens that the run had seen when the phase began; a phase begins with a whole batch.
-        tokens_per_second: Wall-clock mean over the recorded batches; NaN if there are none.
+        options: Objective options that distinguish this use of the objective from others in the run, as text.
+        start: Tokens the run had seen when the phase began.
+        matmul_flops: FLOPs that the devices would have done in the same time at their measured GEMM throughput; 0 if
+            unknown.
+        tokens_per_second: Mean over the recorded batches; NaN if there are none.
         lr: Learning rate of the first and of the last recorded batch.
-        held_out: Objective to its loss before the first batch, and the last loss within the phase.
-        options: The objective's options, in words, as far as they tell it from its other uses in the run.
+        held_out: Objective -> its held-out loss before the first batch, and the last one within the phase.
     """
 
     name: str
@@ -56,33 +58,34 @@ class PhaseAccount:
 
     @property
     def mfu(self) -> float:
-        """Counted FLOPs / (measured matmul throughput x device-seconds); NaN if not measured."""
+        """Model FLOPs utilization: counted FLOPs / (measured GEMM throughput x device-seconds); NaN if unknown."""
         return self.flops / self.matmul_flops if self.matmul_flops else math.nan
 
     @property
     def end(self) -> int:
-        """Tokens that the run had seen after the phase's last batch so far."""
+        """Tokens the run had seen after the last recorded batch of the phase."""
         return self.start + self.tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """A run as its folder shows it.
+class RunHistory:
+    """A run as recorded in its folder.
 
     Attributes:
-        config_text: config.yaml as it stands.
-        clip_norm: Largest gradient norm, or None.
-        phases: In order, those not begun too.
+        config_text: Content of config.yaml.
+        clip_norm: Gradient norm above which gradients are clipped, or None.
+        phases: All phases in order, including those that have not begun.
         environment: Versions and machine.
-        held_out_options: Objective to the options that it is evaluated under, in words, as those of a phase.
-        held_out: What held-out losses depend on (`detour.training.run_folder.measurement`), or None where it is not recorded.
-        notes: What a reader of the numbers should know, a sentence each.
+        held_out_options: Objective -> the options it is evaluated under, as text.
+        held_out: The recorded evaluation settings (`detour.training.run_folder.measurement`), or None.
+        metrics: Training and evaluation metrics.
+        notes: Sentences on missing, damaged or non-finite values.
     """
 
     name: str
     config_text: str
     clip_norm: float | None
-    phases: list[PhaseAccount]
+    phases: list[PhaseSummary]
     environment: dict[str, Any]
     held_out_options: dict[str, str]
     held_out: dict[str, Any] | None
@@ -91,7 +94,7 @@ class RunRecord:
 
     @property
     def planned(self) -> int:
-        """Tokens of the whole run."""
+        """Planned tokens of the run."""
         return sum(phase.planned for phase in self.phases)
 
     @property
@@ -100,53 +103,58 @@ class RunRecord:
         return sum(phase.tokens for phase in self.phases)
 
     @property
+    def complete(self) -> bool:
+        """Whether all planned tokens were trained."""
+        return self.seen >= self.planned
+
+    @property
     def objectives(self) -> list[str]:
-        """Every objective trained or evaluated, in a fixed order: mlm, clm, then as they appear."""
+        """All objectives trained or evaluated: mlm, clm, then the others in order of appearance."""
         found = dict.fromkeys([*(phase.objective for phase in self.phases), *self.metrics.evaluations])
         return sorted(found, key=lambda name: {"mlm": 0, "clm": 1}.get(name, 2))
 
     def held_out_label(self, objective: str) -> str:
-        """An objective with the options that it is evaluated under."""
+        """An objective with the options it is evaluated under."""
         return labeled(objective, self.held_out_options.get(objective, ""))
 
     def training_label(self, objective: str) -> str:
-        """An objective with the options that its phases train under, in their order."""
+        """An objective with the options of its phases, in order."""
         texts = [phase.options for phase in self.phases if phase.objective == objective and phase.options]
         return labeled(objective, ", then ".join(dict.fromkeys(texts)))
 
     @property
     def held_out_rows(self) -> str:
-        """How many rows of which validation folders held-out losses are of, in words; empty where it is not recorded."""
+        """Evaluated rows of each validation folder, as text; empty if not recorded."""
         folders = (self.held_out or {}).get("folders")
         known = [f for f in folders if isinstance(f, dict)] if isinstance(folders, list) else []
         return ", ".join(f"{f.get('rows')} of {f.get('of')} of {f.get('name')}" for f in known)
 
-    def led_to(self, tokens: int) -> PhaseAccount:
-        """The phase whose training led to this point of the clock: at a boundary the one that ends there."""
+    def phase_before(self, tokens: int) -> PhaseSummary:
+        """The phase that trained up to a token count; at a boundary, the phase that ends there."""
         begun = [phase for phase in self.phases if phase.start < tokens and phase.tokens]
         return begun[-1] if begun else self.phases[0]
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Reads a run folder, finished or not.
+def read_run(folder: Path) -> RunHistory:
+    """Reads the folder of a run, finished or not.
 
     Raises:
-        DataError: The folder, its config.yaml or its metrics.jsonl is missing, or the configuration has no phases.
+        DataError: The folder, its config.yaml or its metrics.jsonl is missing, or its configuration has no phases.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected the folder of a run")
+        raise DataError(f"{folder}: no such folder; expected a run folder")
     for name in ("config.yaml", "metrics.jsonl"):
         if not (folder / name).is_file():
-            raise DataError(f"{folder}: not the folder of a run, it has no {name}")
+            raise DataError(f"{folder}: not a run folder: it has no {name}")
     config_text, config, phases = _read_config(folder / "config.yaml")
     metrics = read_metrics(folder / "metrics.jsonl")
     notes = list(metrics.notes)
     measured = read_evaluation(folder / EVALUATION)
     phases, held_out_options = with_options(phases, config, measured)
-    phases = _accounts(phases, folder, metrics, notes)
+    phases = _with_costs(phases, folder, metrics, notes)
     optimizer = config.get("optimizer")
     clip_norm = optimizer.get("clip_norm") if isinstance(optimizer, dict) else None
-    return RunRecord(
+    return RunHistory(
         name=str(config.get("name") or folder.resolve().name),
         config_text=config_text,
         clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
@@ -159,29 +167,29 @@ def read_run(folder: Path) -> RunRecord:
     )
 
 
-def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseAccount]]:
-    # not through detour.config.load: it refuses objectives that are not installed where the report is made
+def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseSummary]]:
+    # not by detour.config.load, which refuses objectives that are not installed on this machine
     try:
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
         phases = [
-            PhaseAccount(name=str(p["name"]), objective=str(p["objective"]), planned=int(p["tokens"]))
+            PhaseSummary(name=str(p["name"]), objective=str(p["objective"]), planned=int(p["tokens"]))
             for p in config["phases"]
         ]
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise DataError(f"{path}: not the configuration of a run ({' '.join(str(error).split())})") from error
     if not phases:
-        raise DataError(f"{path}: not the configuration of a run, it has no phases")
+        raise DataError(f"{path}: not the configuration of a run: it has no phases")
     return text, config, phases
 
 
-def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes: list[str]) -> list[PhaseAccount]:
-    """The ledger of the newest checkpoint, carried on with the lines that were recorded after it."""
+def _with_costs(phases: list[PhaseSummary], folder: Path, metrics: Metrics, notes: list[str]) -> list[PhaseSummary]:
+    """Adds each phase's cost: the ledger of the newest readable checkpoint plus the metrics recorded after it."""
     counted, batch = list(phases), 0
     for checkpoint in reversed(listing(folder / "checkpoints")):
         if len(metrics) and checkpoint.tokens > metrics.tokens_seen:
             notes.append(
-                f"The checkpoint at token {checkpoint.tokens:,} lies past the last line of metrics.jsonl; not used."
+                f"The checkpoint at token {checkpoint.tokens:,} is newer than the last line of metrics.jsonl; not used."
             )
             continue
         try:
@@ -194,7 +202,7 @@ def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes:
         break
     counted = _carry_on(counted, metrics, after_batch=batch)
     if len(metrics) and batch and metrics.column("batch")[-1] > batch:
-        notes.append("Tokens, FLOPs and seconds after the newest checkpoint are counted from metrics.jsonl.")
+        notes.append("Tokens, FLOPs and seconds after the newest checkpoint are computed from metrics.jsonl.")
     starts = np.cumsum([0, *(phase.tokens for phase in counted)])
     return [
         _observed(replace(phase, start=int(start)), index, metrics)
@@ -203,14 +211,14 @@ def _accounts(phases: list[PhaseAccount], folder: Path, metrics: Metrics, notes:
 
 
 def intact_state(checkpoint: Checkpoint) -> dict[str, Any]:
-    """A checkpoint's plain values, if they hash to what its manifest says; no weights are read.
+    """The state of a checkpoint without its weights, after checking its SHA-256 against the manifest.
 
     Raises:
-        OSError, ValueError, TypeError, KeyError, CheckpointError: They are damaged, or cannot be read.
+        OSError, ValueError, TypeError, KeyError, CheckpointError: The state is damaged or cannot be read.
     """
     expected = json.loads((checkpoint.path / MANIFEST).read_text())["files"][STATE]["sha256"]
-    if hashlib.sha256((checkpoint.path / STATE).read_bytes()).hexdigest() != expected:
-        raise ValueError(f"{checkpoint.path / STATE}: differs from its SHA-256")
+    if sha256_of(checkpoint.path / STATE) != expected:
+        raise ValueError(f"{checkpoint.path / STATE}: does not match its SHA-256")
     return checkpoint.state()
 
 
@@ -220,8 +228,8 @@ def _ledger(checkpoint: Checkpoint) -> tuple[int, list[PhaseCost]]:
     return int(state["timestamp"]["batch"]), read_costs(state)
 
 
-def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int) -> list[PhaseAccount]:
-    """Adds the batches after a checkpoint. Lines hold running totals, so their differences are the batches' own."""
+def _carry_on(phases: list[PhaseSummary], metrics: Metrics, *, after_batch: int) -> list[PhaseSummary]:
+    """Adds the batches after a checkpoint. Metrics are cumulative, so a batch is the difference of two lines."""
     if not len(metrics):
         return phases
     grown = {
@@ -230,7 +238,11 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
     }
     tokens_N = metrics.column("token") - metrics.column("before")
     seconds_N = grown["flops"] / np.maximum(metrics.column("throughput/flops_per_second_per_device"), 1e-9)
-    matmul_N = grown["flops"] / np.maximum(metrics.column("throughput/mfu"), 1e-9)
+    mfu = next(
+        (name for name in ("throughput/mfu", "throughput/utilisation") if name in metrics.columns), "throughput/mfu"
+    )
+    mfu_N = metrics.column(mfu)  # the second name is that of older runs
+    matmul_N = grown["flops"] / np.maximum(mfu_N, 1e-9)
     out = []
     for index, phase in enumerate(phases):
         new_N = (metrics.column("phase/index") == index) & (metrics.column("batch") > after_batch)
@@ -248,8 +260,8 @@ def _carry_on(phases: list[PhaseAccount], metrics: Metrics, *, after_batch: int)
     return out
 
 
-def _observed(phase: PhaseAccount, index: int, metrics: Metrics) -> PhaseAccount:
-    """Adds what the lines show of a phase: its rates, its speed, its held-out losses."""
+def _observed(phase: PhaseSummary, index: int, metrics: Metrics) -> PhaseSummary:
+    """Adds learning rates, throughput and held-out losses of a phase."""
     if not phase.tokens:
         return phase
     mine_N = metrics.column("phase/index") == index
@@ -279,7 +291,7 @@ def _environment(path: Path, notes: list[str]) -> dict[str, Any]:
         values = None
     if isinstance(values, dict):
         return values
-    notes.append("environment.json is missing or cannot be read.")
+    notes.append("environment.json is missing or unreadable.")
     return {}
 
 
@@ -290,12 +302,8 @@ def _not_finite(metrics: Metrics) -> list[str]:
             bad = np.flatnonzero(~np.isfinite(metrics.column(name)))
             if len(bad):
                 first = int(metrics.column("before")[bad[0]])
-                notes.append(
-                    f"{len(bad):,} {label} are not finite numbers, the first at token {first:,}; drawn as gaps."
-                )
+                notes.append(f"{len(bad):,} {label} are not finite, the first at token {first:,}; drawn as gaps.")
     for name, points in metrics.evaluations.items():
         if bad := [tokens for tokens, loss in points.items() if not math.isfinite(loss)]:
-            notes.append(
-                f"{len(bad):,} held-out losses ({name}) are not finite numbers, the first at token {bad[0]:,}."
-            )
+            notes.append(f"{len(bad):,} held-out losses ({name}) are not finite, the first at token {bad[0]:,}.")
     return notes

@@ -50,8 +50,8 @@ def shown(text: str) -> tuple[list[str], list[str], list[list[str]]]:
                 found[kind].append([])
         if token.type == "inline" and kind:
             assert {child.type for child in token.children or []} <= {"text", "text_special"}, token.content
-            said = "".join(child.content for child in token.children or [])
-            (found[kind][-1] if kind == "tr_open" else found[kind]).append(said)
+            content = "".join(child.content for child in token.children or [])
+            (found[kind][-1] if kind == "tr_open" else found[kind]).append(content)
         if token.type in ("heading_close", "list_item_close", "tr_close"):
             kind = ""
     return found["heading_open"], found["list_item_open"], found["tr_open"]
@@ -64,7 +64,7 @@ def test_what_others_wrote_is_shown_as_it_is(text):
     )
     line = " ".join(text.split())
     headings, items, rows = shown(ModelCard(page).text)
-    assert headings == [line, "Phases and cost", "Data", "Made with"]
+    assert headings == [line, "Phases and cost", "Data", "Environment"]
     assert f"machine: {line}" in items
     (phases_header, phase, data_header, data) = rows
     assert phase[:3] == [line, f"mlm (rate {line})", "10"]

@@ -125,7 +125,7 @@ def test_a_setting_that_differs_is_found_unless_it_was_declared(config, tmp_path
         assert found.of("differs") == [key]
     assert not found.same
     assert call("compare", first, second) == 3
-    assert re.search(rf"DIFFERS, and was not declared.*{re.escape(key)}", capsys.readouterr().out)
+    assert re.search(rf"DIFFERS, not declared.*{re.escape(key)}", capsys.readouterr().out)
     section = key.partition(".")[0].partition("[")[0]
     assert compare_runs([first, second], differ=[section]).same
     assert call("compare", first, second, "--differ", section) == 0
@@ -161,7 +161,7 @@ def test_runs_that_are_alike_but_for_names_and_places_are_the_same(config, tmp_p
     out = capsys.readouterr().out
     assert "a and b" not in out
     assert "first and second: the same 48 rows in the same order (12 batches)" in out
-    assert "The runs are the same in everything compared." in out
+    assert "The runs are equal in everything compared." in out
 
 
 @pytest.mark.parametrize("differ", [[], ["phases"], ["phases", "schedule"]])
@@ -205,7 +205,7 @@ def test_what_an_older_run_did_not_record_is_unknown_and_not_equal(config, tmp_p
     assert (found.of("unknown"), found.of("differs"), found.same) == (unknown, [], False)
     assert call("compare", *folders) == 3
     out = capsys.readouterr().out
-    assert "NOT KNOWN, for a run did not record it: " + ", ".join(unknown) in out
+    assert "UNKNOWN, not recorded by a run: " + ", ".join(unknown) in out
     assert "(not recorded)" in out
     assert compare_runs(folders, differ=unknown).same
 
@@ -287,7 +287,7 @@ def test_what_cannot_be_compared_is_one_clear_error(config, tmp_path):
         compare_runs([first])
     with pytest.raises(ConfigError, match="given twice"):
         compare_runs([first, tmp_path / "b" / ".." / "a"])
-    with pytest.raises(ConfigError, match=r"--differ phasse: nothing of that name is compared; did you mean 'phases"):
+    with pytest.raises(ConfigError, match=r"--differ phasse: no such key; did you mean 'phases"):
         compare_runs([first, second], differ=["phasse"])
     with pytest.raises(DataError, match="no such folder"):
         compare_runs([first, tmp_path / "nowhere"])
@@ -300,7 +300,7 @@ def test_a_declaration_of_what_does_not_differ_is_said(config, tmp_path, capsys)
     assert (
         call("compare", make(tmp_path / "a", config), make(tmp_path / "b", changed(config)), "--differ", "phases") == 0
     )
-    assert "declared, and does not differ: phases" in capsys.readouterr().out
+    assert "declared, but equal: phases" in capsys.readouterr().out
 
 
 ODD = st.recursive(
@@ -383,7 +383,7 @@ def test_the_start_weights_are_hashed_before_the_first_step_and_kept_through_a_r
     found = compare_runs([RunFolder.of(run).path for run in runs])
     assert found.of("differs") == ["seed"]
     assert not found.of("unknown")
-    assert {item.key: item.values for item in found.items}["start_weights"] == (hash_of(stored),) * 2
+    assert {item.key: item.values for item in found.keys}["start_weights"] == (hash_of(stored),) * 2
 
     more = [asdict(phase) for phase in first.phases] + [{"name": "more", "objective": "mlm", "tokens": 500}]
     longer = from_mapping(asdict(first) | {"phases": more, "schedule": asdict(first.schedule) | {"decay_phase": None}})
@@ -426,4 +426,4 @@ def test_two_trained_runs_are_compared_and_an_unfinished_record_is_unknown(tiny_
         "model.attention_backend",
         "system.device",
     ]
-    assert all(UNKNOWN in item.values for item in older.items if item.check == "unknown")
+    assert all(UNKNOWN in item.values for item in older.keys if item.status == "unknown")

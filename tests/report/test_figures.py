@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from detour.plotting import INK, OBJECTIVE_COLORS
 from detour.report import figures
 from detour.report.metrics_log import Metrics, smooth
-from detour.report.run_history import PhaseAccount, RunRecord
+from detour.report.run_history import PhaseSummary, RunHistory
 
 MLM, CLM = OBJECTIVE_COLORS[:2]
 STEP, COUNT = 10, 700  # tokens of a batch, batches: a span of seven
 
 
 @pytest.fixture
-def run() -> RunRecord:
+def run() -> RunHistory:
     rng = np.random.default_rng(0)
     index = np.repeat([0.0, 1.0], [400, 300])
     columns = {
@@ -34,15 +34,15 @@ def run() -> RunRecord:
         "grad_norm": rng.uniform(0.5, 1.5, COUNT),
         "throughput/tokens_per_second": rng.uniform(900, 1100, COUNT),
     }
-    return RunRecord(
+    return RunHistory(
         held_out_options={},
         held_out={},
         name="run",
         config_text="",
         clip_norm=2.0,
         phases=[
-            PhaseAccount(name="a", objective="mlm", planned=4000, tokens=4000),
-            PhaseAccount(name="b", objective="clm", planned=3000, start=4000, tokens=3000),
+            PhaseSummary(name="a", objective="mlm", planned=4000, tokens=4000),
+            PhaseSummary(name="b", objective="clm", planned=3000, start=4000, tokens=3000),
         ],
         environment={},
         metrics=Metrics(columns=columns),

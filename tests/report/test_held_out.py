@@ -106,8 +106,8 @@ def test_training_and_held_out_losses_are_told_apart_by_their_rates(tmp_path):
     assert rows_of(page)["decay"][1] == "mlm (rate 0.15)"
     assert "Held-out mlm (rate 0.15)</th>" in page
     assert (
-        "Training mlm (rate 0.3, then rate 0.15) and held-out mlm (rate 0.15) are different tasks: their losses are not on "
-        "one scale." in page
+        "Training mlm (rate 0.3, then rate 0.15) and held-out mlm (rate 0.15) are different tasks; their losses are "
+        "not comparable." in page
     )
     assert "Training clm" not in page
 
@@ -150,7 +150,10 @@ def test_each_folder_has_its_losses_in_a_table_and_a_figure(tmp_path):
     assert rows["Held-out clm"][2:] == ["start", "end of before", "end of detour", "end of decay"]
     assert rows["medquad"][2:] == ["7.5000", "6.5000", "5.5000", "5.0000"]  # of clm, which comes last
     assert rows["all together"][2:] == ["7.0000", "6.0000", "5.0000", "4.5000"]
-    assert "Held-out rows: 6 of 40 of medquad, 5 of 40 of wiki fr; drawn and masked by evaluation.seed 17" in page
+    assert (
+        "Held-out rows: 6 of 40 of medquad, 5 of 40 of wiki fr; rows and masks are drawn from evaluation.seed 17"
+        in page
+    )
     assert (folder / "report" / "held_out_by_folder.png").exists()
     figure = drawn(folder, figures._by_folder)
     for axes, objective in zip(figure.axes, ("mlm", "clm"), strict=True):
@@ -187,7 +190,7 @@ def test_a_measure_that_changed_is_marked_and_no_line_crosses_it(tmp_path):
     rows = rows_of(page)
     assert rows["before"][4:6] == ["6.0000", "5.0000"]
     assert rows["detour"][4:6] == ["5.0000", "4.0000†"]
-    assert "† From token 1,000 on held-out losses are measured otherwise, and are not comparable" in page
+    assert "† From token 1,000 on, the evaluation settings differ; held-out losses are not comparable" in page
     assert "evaluation.seed: was 17, now 4" in page
     axes = drawn(folder, figures._loss).axes[0]
     joined = {

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from detour.evaluation.metrics import title
 from detour.evaluation.results.statistics import Comparison
-from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, short
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
 
 
 def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -> list[Path]:
@@ -52,13 +52,13 @@ def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
         axes.plot([at], [y], "o", ms=6, color=color, mfc=color if sure else PAPER, mew=1.4, zorder=3)
     axes.fill([low, mean, high, mean], [0, 0.22, 0, -0.22], color=INK, lw=0, zorder=3)
     axes.axhline(0.5, color=MUTED, lw=0.8)
-    labels = [f"{short(d.task)} ({title(metrics[d.task])}, n = {d.summary.n})" for d in tasks]
+    labels = [f"{truncate(d.task)} ({title(metrics[d.task])}, n = {d.summary.n})" for d in tasks]
     axes.set_yticks([0.0, *y_K], ["mean over tasks", *labels])
     axes.set_ylim(-0.6, len(tasks) + 0.6)
     axes.grid(axis="y", visible=False)
     cut = "; arrows: on to the value beside them" if np.abs(np.nan_to_num(ends_K2)).max(initial=0) > limit else ""
     axes.set_xlabel(f"points; 95% intervals, filled where Holm's p is below 0.05{cut}")
-    axes.set_title(f"{short(comparison.model)} minus {short(comparison.baseline)}")
+    axes.set_title(f"{truncate(comparison.model)} minus {truncate(comparison.baseline)}")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The shape of a ModernBERT: one frozen record, with the published sizes by name."""
+"""Hyperparameters of ModernBERT, and the published sizes by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detour.errors import ConfigError
 from detour.options import parse
 from detour.registry import suggestion
 
-MOST = {  # far beyond any encoder, and small enough that a slip of the keyboard does not reach the allocator
+MOST = {  # upper bounds that catch typing errors before memory is allocated
     "vocab_size": 1 << 22,
     "hidden_size": 1 << 16,
     "intermediate_size": 1 << 18,
@@ -27,11 +27,11 @@ class Architecture:
     """Hyperparameters of a ModernBERT (arXiv 2412.13663), named as in Hugging Face's `ModernBertConfig`.
 
     Attributes:
-        local_attention: Width of the sliding window in local layers: a token sees local_attention // 2 on either side.
+        local_attention: Width of the sliding window of local layers: local_attention // 2 tokens on either side.
         global_attn_every_n_layers: Layers 0, n, 2n, ... attend globally, the others locally.
-        causal_left_window: Keys a local layer sees to the left of a token under causal attention, the token itself
-            not counted. None means local_attention // 2, what FlashAttention's causal flag makes of the window;
-            one less is what Hugging Face's `ModernBertDecoder` does.
+        causal_left_window: Keys to the left of a token, excluding the token itself, that a local layer sees under causal
+            attention. None means local_attention // 2, as with FlashAttention's causal flag; Hugging Face's
+            `ModernBertDecoder` uses one less.
     """
 
     vocab_size: int
@@ -63,7 +63,7 @@ class Architecture:
                 raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected 1 to {most:,}")
         for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a share in [0, 1)")
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a fraction in [0, 1)")
         for name in (
             "initializer_range",
             "initializer_cutoff_factor",
@@ -76,7 +76,7 @@ class Architecture:
         if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
             raise ConfigError(
                 f"architecture: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "
-                "must give an even whole head width"
+                "must be an even integer (the head width)"
             )
         if not 0 <= self.causal_left <= self.local_attention:
             raise ConfigError(
@@ -90,12 +90,12 @@ class Architecture:
 
     @property
     def side_window(self) -> int:
-        """Keys a local layer sees on either side of a token under bidirectional attention."""
+        """Keys on either side of a token that a local layer sees under bidirectional attention."""
         return self.local_attention // 2
 
     @property
     def causal_left(self) -> int:
-        """Keys a local layer sees to the left of a token under causal attention."""
+        """Keys to the left of a token that a local layer sees under causal attention."""
         return self.side_window if self.causal_left_window is None else self.causal_left_window
 
     def is_global(self, layer: int) -> bool:
@@ -119,7 +119,7 @@ def _size(layers: int, hidden: int, intermediate: int, heads: int, vocab: int = 
 
 
 SIZES: dict[str, Architecture] = {
-    "tiny": _size(4, 128, 192, 2, vocab=4096),  # the demo's: trains in minutes on a laptop
+    "tiny": _size(4, 128, 192, 2, vocab=4096),  # used by the demo; trains in minutes on a laptop
     "ettin-17m": _size(7, 256, 384, 4),
     "ettin-32m": _size(10, 384, 576, 6),
     "ettin-68m": _size(19, 512, 768, 8),
@@ -131,10 +131,10 @@ SIZES: dict[str, Architecture] = {
 
 
 def architecture(size: str, overrides: dict[str, Any] | None = None) -> Architecture:
-    """The architecture of a named size, with some fields replaced.
+    """The architecture of a published size, with some fields overridden.
 
     Raises:
-        ConfigError: Unknown size, unknown field or wrong type, with the nearest name.
+        ConfigError: A size or field is unknown, or a value has the wrong type. The message suggests the nearest name.
     """
     if size not in SIZES:
         raise ConfigError(f"model.size: no '{size}'{suggestion(size, SIZES)}; known: {', '.join(SIZES)}")

@@ -1,4 +1,4 @@
-"""ModernBERT (arXiv 2412.13663), packed by design, that can be bidirectional or causal from one call to the next.
+"""ModernBERT (arXiv 2412.13663) on packed batches, with bidirectional or causal attention chosen per call.
 
 Parameter names and numerics are those of Hugging Face's `ModernBertForMaskedLM`. Shapes: see `detour.batch`.
 """
@@ -22,11 +22,11 @@ from detour.models.modernbert.architecture import Architecture
 from detour.models.modernbert.rope import rotary_table, rotate
 from detour.models.packed import Packing
 
-TIED = "decoder.weight"  # the embedding under a second name; one copy is stored
+TIED = "decoder.weight"  # tied to the embedding; only one copy is stored
 
 
 class LossSum(NamedTuple):
-    """Summed loss (fp32 scalar) and the number of supervised positions it sums over (int64 scalar)."""
+    """Summed loss (fp32 scalar) and the number of supervised positions (int64 scalar)."""
 
     total: Tensor
     supervised: Tensor
@@ -34,7 +34,7 @@ class LossSum(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What all layers of one kind (global or local) share in one forward pass: rotary table and attention."""
+    """Rotary table and attention function shared by all global or all local layers in one forward pass."""
 
     cos: Tensor
     sin: Tensor
@@ -42,7 +42,7 @@ class LayerPlan:
 
 
 def rules(arch: Architecture, attention: str) -> tuple[Rule, Rule]:
-    """The attention rules of the global and the local layers under "bidirectional" or "causal" attention."""
+    """Attention rules of the global and of the local layers. Raises ConfigError for an unknown ``attention``."""
     if attention == "bidirectional":
         return Rule(causal=False), Rule(causal=False, window=(arch.side_window, arch.side_window))
     if attention == "causal":
@@ -51,7 +51,7 @@ def rules(arch: Architecture, attention: str) -> tuple[Rule, Rule]:
 
 
 class Embeddings(nn.Module):
-    """Token embeddings, normalized; positions enter through the rotary table alone."""
+    """Normalized token embeddings. Positions are encoded by rotary embeddings only."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention. What a token may see comes with the call, not from the module."""
+    """Multi-head self-attention. The attention rule is an argument of the forward pass, not part of the module."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ class Attention(nn.Module):
         self.out_drop = nn.Dropout(arch.attention_dropout)
 
     def project(self, x_NC: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each [N, H, d], the first two rotated."""
+        """Queries, keys and values, each [N, H, d]; queries and keys are rotated."""
         qk_N2Hd, v_N1Hd = self.Wqkv(x_NC).unflatten(-1, (3, self.heads, self.head_dim)).split([2, 1], dim=1)
         q_NHd, k_NHd = rotate(qk_N2Hd, cos, sin).unbind(1)
         return q_NHd, k_NHd, v_N1Hd[:, 0]
 
     def merge(self, o_NHd: Tensor) -> Tensor:
-        """Output projection of the attended values, [N, C]."""
+        """Output projection of the attention output, [N, C]."""
         return self.out_drop(self.Wo(o_NHd.flatten(1)))
 
 
@@ -99,12 +99,12 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Pre-norm transformer layer. The parts around the attention kernel are methods so that they compile apart from it."""
+    """Pre-norm transformer layer. The parts before and after the attention kernel are methods, compiled separately."""
 
     def __init__(self, arch: Architecture, index: int) -> None:
         super().__init__()
         self.is_global = arch.is_global(index)
-        # the embeddings' norm serves the first layer
+        # layer 0 has no attention norm: its input is already normalized
         norm = nn.LayerNorm(arch.hidden_size, eps=arch.norm_eps, bias=arch.norm_bias) if index else nn.Identity()
         self.attn_norm = norm
         self.attn = Attention(arch)
@@ -115,7 +115,7 @@ class Layer(nn.Module):
         return self.attn.project(self.attn_norm(x_NC), cos, sin)
 
     def after_attention(self, x_NC: Tensor, o_NHd: Tensor) -> Tensor:
-        # under autocast the sums mix dtypes; said openly, or inductor (torch 2.7) fuses them into an addmm that fails
+        # explicit casts: under autocast inductor (torch 2.7) otherwise fuses sums of mixed dtypes into an addmm that fails
         x_NC = x_NC + self.attn.merge(o_NHd).to(x_NC.dtype)
         return x_NC + self.mlp(self.mlp_norm(x_NC)).to(x_NC.dtype)
 
@@ -136,7 +136,7 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """The transform before the vocabulary projection; one for both objectives."""
+    """Transform before the vocabulary projection, shared by all objectives."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -148,13 +148,13 @@ class Head(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A ModernBERT with one language-modeling head, tied to the embeddings, for masked and causal training alike.
+    """ModernBERT with one language-modeling head, tied to the embeddings, for masked and causal language modeling.
 
     Args:
-        arch: Its shape.
+        arch: Hyperparameters.
         backend: An attention backend, a name in `detour.models.attention.BACKENDS`; resolve "auto" with `select`.
-        gradient_checkpointing: Recompute each layer in the backward pass: about a third more compute, and one
-            [N, C] activation kept a layer instead of about fifteen.
+        gradient_checkpointing: Recompute each layer in the backward pass. Cost: about a third more compute, for one
+            stored [N, C] activation per layer instead of about fifteen.
     """
 
     def __init__(self, arch: Architecture, *, backend: str = "sdpa", gradient_checkpointing: bool = False) -> None:
@@ -170,11 +170,11 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws fresh weights as ModernBERT does: truncated normals, output projections scaled by 1 / sqrt(2 L)."""
+        """Initializes the weights as ModernBERT does: truncated normal, output projections scaled by 1 / sqrt(2 L)."""
         wide = self.arch.initializer_range
         narrow = wide / math.sqrt(2.0 * self.arch.num_hidden_layers)
         for name, module in self.named_modules():
-            # the decoder is tied: the embedding's turn suffices
+            # the decoder is tied to the embedding, which is initialized once
             if isinstance(module, (nn.Linear, nn.Embedding)) and name != "decoder":
                 std = narrow if name.endswith(("Wo", "head.dense")) else wide
                 cut = self.arch.initializer_cutoff_factor * std
@@ -183,9 +183,9 @@ class Encoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def compile_regions(self) -> None:
-        """Compiles the parts of a layer on either side of attention, and the head; attention itself stays eager.
+        """Compiles the parts of a layer before and after attention, and the head; attention stays eager.
 
-        So the flip between objectives compiles nothing anew. The first step takes tens of seconds longer.
+        A switch of objective therefore recompiles nothing. Cost: the first step takes tens of seconds longer.
         """
         for layer in self.model.layers:
             layer.before_attention = torch.compile(layer.before_attention)  # type: ignore[method-assign]
@@ -193,7 +193,7 @@ class Encoder(nn.Module):
         self.head.forward = torch.compile(self.head.forward, dynamic=True)  # type: ignore[method-assign]
 
     def hidden(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str) -> Tensor:
-        """Final hidden states [N, C] of the flattened batch, padding included."""
+        """Final hidden states [N, C] of the flattened batch, including padding."""
         plans = self._plan(input_ids_BT, doc_lengths_BD, attention)
         x_NC = self.model.embeddings(input_ids_BT.flatten())
         for layer in self.model.layers:
@@ -212,25 +212,25 @@ class Encoder(nn.Module):
         attention: str,
         supervised_at_M: Tensor | None = None,
     ) -> LossSum:
-        """Cross-entropy summed over the supervised positions; only their logits are ever computed.
+        """Cross-entropy summed over the supervised positions; logits are computed at these positions only.
 
         Args:
-            input_ids_BT: Tokens, corrupted or not.
-            doc_lengths_BD: Tokens of each document of each row.
-            labels_BT: What each position must predict, IGNORE where it need not.
+            input_ids_BT: Input tokens.
+            doc_lengths_BD: Tokens per document of each row.
+            labels_BT: Target of each position, or IGNORE.
             attention: "bidirectional" or "causal".
-            supervised_at_M: What `target_positions` says of the labels; left out, it is asked, which waits for the
-                device in the middle of the pass.
+            supervised_at_M: `target_positions` of the labels. If None they are computed here, which synchronizes with the
+                device.
         """
         x_NC = self.hidden(input_ids_BT, doc_lengths_BD, attention)
         at_M = target_positions(labels_BT) if supervised_at_M is None else supervised_at_M
         target_M = labels_BT.flatten()[at_M]
         loss = linear_cross_entropy(self.head(x_NC[at_M]), self.decoder.weight, self.decoder.bias, target_M)
-        # filled on the device: a number that is copied there would wait for it
+        # created on the device, to avoid a synchronizing copy
         return LossSum(total=loss, supervised=torch.full((), len(at_M), dtype=torch.int64, device=loss.device))
 
     def logits(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str) -> Tensor:
-        """All logits [B, T, V], for inspection and export checks; training never builds them."""
+        """All logits [B, T, V], for inspection and export checks; not used in training."""
         x_NC = self.hidden(input_ids_BT, doc_lengths_BD, attention)
         return self.decoder(self.head(x_NC)).unflatten(0, input_ids_BT.shape)
 

@@ -1,4 +1,4 @@
-"""Rotary position embeddings (arXiv 2104.09864), the half-split form that Hugging Face uses."""
+"""Rotary position embeddings (arXiv 2104.09864), in the half-split layout of Hugging Face."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def rotary_table(position_N: Tensor, *, head_dim: int, theta: float, dtype: torc
 
 
 def rotate(x_NKHd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates [N, K, H, d] by the table; queries and keys (K = 2) go through together."""
+    """Applies the rotary table to [N, K, H, d]; queries and keys together have K = 2."""
     a, b = x_NKHd.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

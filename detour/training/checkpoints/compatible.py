@@ -42,7 +42,7 @@ def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any]
     old_lr, old_phases = _schedule_of(saved["config"])
     new_lr, new_phases = run.schedule, run.phase_schedule
     tokens = min(tokens, old_phases.total_tokens)  # the last batch may reach past the end of the run
-    lines += new_phases.past_differs(saved["config"]["phases"], tokens)
+    lines += new_phases.diff_past(saved["config"]["phases"], tokens)
     for at in _grid(tokens, {*_knots(old_lr, old_phases), *_knots(new_lr, new_phases)}):
         before, after = old_lr.lr_at(at, old_phases), new_lr.lr_at(at, new_phases)
         if abs(before - after) > 1e-12:

@@ -1,6 +1,6 @@
-"""What the figures of a report share: colors, markers, the clock below, the phases behind, numbers as labels.
+"""Shared parts of the figures of a report: colors and markers of objectives, axes over tokens, names of phases.
 
-Every color that means something is named here, so that a page can exchange it in the SVG (`detour.report.page`).
+All colors come from `detour.plotting`, so that `detour.report.page` can replace them by CSS variables.
 """
 
 from __future__ import annotations
@@ -12,25 +12,46 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from detour.plotting import MARKERS, MUTED, OBJECTIVE_COLORS, amount, plain, short
-from detour.report.run_history import RunRecord
+from detour.plotting import MARKERS, MUTED, OBJECTIVE_COLORS, truncate
+from detour.report.run_history import RunHistory
+from detour.units import short
 
 
-def color_of(run: RunRecord, objective: str) -> str:
-    """The color that an objective has in every figure of a run."""
+def color_of(run: RunHistory, objective: str) -> str:
+    """Color of an objective in all figures of a run."""
     return OBJECTIVE_COLORS[_slot(run, objective)]
 
 
-def prepare(axes: Axes, run: RunRecord, label: str, form: Callable[..., str] | None = None, *, ticks: int = 9) -> None:
-    """The clock below, the phases behind."""
+def ticks(form: Callable[[float], str]) -> FuncFormatter:
+    """Tick labels by a function of the value."""
+    return FuncFormatter(lambda value, _: form(value))
+
+
+def plain(value: float) -> str:
+    """A number with four significant digits."""
+    return f"{value:.4g}"
+
+
+def prepare(
+    axes: Axes, run: RunHistory, label: str, form: Callable[[float], str] = plain, *, most_ticks: int = 9
+) -> None:
+    """Sets up axes over tokens, with the phases as shaded spans.
+
+    Args:
+        axes: Empty axes.
+        run: The run.
+        label: Label of the y axis.
+        form: Format of the y tick labels.
+        most_ticks: Upper bound on the ticks of the x axis.
+    """
     last = run.seen or run.planned or 1
-    room = 0.007 if ticks > 5 else 0.015  # for the markers at both ends
+    room = 0.007 if most_ticks > 5 else 0.015  # for the markers at both ends
     axes.set_xlim(-room * last, (1 + room) * last)
-    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(amount))
+    axes.xaxis.set_major_locator(MaxNLocator(most_ticks, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(ticks(lambda value: short(value, 4)))
     axes.set_xlabel("tokens")
     axes.set_ylabel(label)
-    axes.yaxis.set_major_formatter(FuncFormatter(form or plain))
+    axes.yaxis.set_major_formatter(ticks(form))
     axes.margins(y=0.08)
     begun = [phase for phase in run.phases if phase.tokens]
     for phase in begun:
@@ -42,23 +63,26 @@ def prepare(axes: Axes, run: RunRecord, label: str, form: Callable[..., str] | N
 def finish(
     figure: Figure,
     axes: Axes,
-    run: RunRecord,
+    run: RunHistory,
     title: str,
     handles: list[Line2D],
     second: dict[str, str] | None = None,
     *,
     columns: int = 5,
 ) -> None:
-    """Title, names of the phases above the axes in as many rows as they need, legend below the figure."""
+    """Adds the title, the names of the phases above the axes, and the legend below the figure.
+
+    Names that would overlap go into further rows. ``second`` replaces the line below a phase's name.
+    """
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
-    figure.draw_without_rendering()  # fixes the width of the axes, against which the names are measured
+    figure.draw_without_rendering()  # fixes the width of the axes
     width_pt = axes.get_window_extent().width * 72 / figure.dpi
     rows: list[float] = []  # where the last name of each row ends
     for phase in run.phases:
         if not phase.tokens:
             continue
-        pair = [short(phase.name), short((second or {}).get(phase.name, phase.label))]
+        pair = [truncate(phase.name), truncate((second or {}).get(phase.name, phase.label))]
         lines = [
             axes.annotate(
                 line, xy=(0, 1), xycoords="axes fraction", xytext=(0, 0), textcoords="offset points", ha="center",
@@ -79,17 +103,18 @@ def finish(
 
 
 def nothing_yet(axes: Axes) -> None:
+    """Marks axes without data."""
     axes.text(0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", va="center", color=MUTED)
     axes.set_yticks([])
 
 
-def marker_of(run: RunRecord, objective: str) -> str:
-    """The marker that an objective has in every figure of a run."""
+def marker_of(run: RunHistory, objective: str) -> str:
+    """Marker of an objective in all figures of a run."""
     return MARKERS[_slot(run, objective)]
 
 
-def _slot(run: RunRecord, objective: str) -> int:
-    """mlm and clm look alike in every run; others take what is left, in their order."""
+def _slot(run: RunHistory, objective: str) -> int:
+    """Index into colors and markers: 0 for mlm and 1 for clm in every run, the others in order."""
     known = ["mlm", "clm"]
     if objective in known:
         return known.index(objective)

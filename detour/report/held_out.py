@@ -1,4 +1,4 @@
-"""Under which options a run's losses are: those it trains on, and the held-out ones."""
+"""Held-out losses of a run, and the objective options behind its training and held-out losses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 from detour.report.metrics_log import Metrics
 
 if TYPE_CHECKING:
-    from detour.report.run_history import PhaseAccount
+    from detour.report.run_history import PhaseSummary
 
 EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A held-out loss, in nats a supervised token, after so many tokens of the run.
+    """A held-out loss.
 
     Attributes:
-        sd: Its standard deviation over mask draws, or None where there was one draw.
-        changes: How many times before it the run began to measure otherwise.
+        tokens: Tokens the run had seen.
+        loss: Nats per supervised token.
+        sd: Standard deviation of the loss over mask draws; None for one draw.
+        changes: How many times the evaluation settings had changed before this loss.
     """
 
     tokens: int
@@ -32,20 +34,21 @@ class HeldOut:
 
     @classmethod
     def of(cls, metrics: Metrics, objective: str, tokens: int) -> HeldOut:
-        """The one that was recorded at a token count."""
-        changes = sum(at < tokens for at in metrics.changes)  # what is measured where a run goes on is of before
+        """The loss of an objective that was recorded at a token count. Raises KeyError if there is none."""
+        # a loss at the very token of a change was measured before it: the run resumed there
+        changes = sum(at < tokens for at in metrics.changes)
         return cls(
             tokens, metrics.evaluations[objective][tokens], metrics.spread.get(objective, {}).get(tokens), changes
         )
 
 
 def labeled(objective: str, options: str) -> str:
-    """``mlm (rate 0.3)``."""
+    """An objective's name with its options: ``mlm (rate 0.3)``."""
     return f"{objective} ({options})" if options else objective
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """The evaluation.json of a run; empty where it has none, as runs of earlier versions do not."""
+    """The evaluation.json of a run, or an empty mapping if it is missing or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -54,30 +57,33 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def with_options(
-    phases: Sequence[PhaseAccount], config: dict[str, Any], recorded: dict[str, Any]
-) -> tuple[list[PhaseAccount], dict[str, str]]:
-    """The phases with their objectives' options in words, and those of each held-out objective.
+    phases: Sequence[PhaseSummary], config: dict[str, Any], recorded: dict[str, Any]
+) -> tuple[list[PhaseSummary], dict[str, str]]:
+    """Adds the options that distinguish the uses of an objective within a run, as text.
 
-    An option is told where any use of the objective sets it in the configuration. Its value where another use leaves it
-    out is that which was recorded, defaults included.
+    An option is shown for every use of an objective if any phase or the evaluation sets it. Where a use does not set it,
+    its recorded default is shown.
 
     Args:
-        phases: As configured.
-        config: The run's config.yaml.
-        recorded: Its evaluation.json, or nothing.
+        phases: Phases as configured.
+        config: Content of the run's config.yaml.
+        recorded: Content of its evaluation.json; may be empty.
+
+    Returns:
+        The phases with their `options`, and the options of each objective under which the run is evaluated.
     """
     evaluation = _mapping(config.get("evaluation"))
     held_out = {str(name): _mapping(options) for name, options in _mapping(evaluation.get("objectives")).items()}
     training = [_mapping(phase.get("options")) for phase in config["phases"]]
     uses = [*zip((phase.objective for phase in phases), training, strict=True), *held_out.items()]
-    told: dict[str, list[str]] = {}
+    shown: dict[str, list[str]] = {}
     for objective, options in uses:
-        told[objective] = list(dict.fromkeys([*told.get(objective, []), *map(str, options)]))
+        shown[objective] = list(dict.fromkeys([*shown.get(objective, []), *map(str, options)]))
 
     def words(objective: str, options: dict[str, Any], known: dict[str, Any]) -> str:
         values = {**known, **options}
         return ", ".join(
-            f"{key} {_value(values[key])}" if key in values else f"default {key}" for key in told[objective]
+            f"{key} {_value(values[key])}" if key in values else f"default {key}" for key in shown[objective]
         )
 
     of_phases, of_held_out = (
