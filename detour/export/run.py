@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from detour.config.load import from_environment
-from detour.data.tokenizer import fingerprint, load_tokenizer
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256
 from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
 from detour.models.modernbert import hf
@@ -46,7 +46,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
         arch = architecture(model["size"], model["architecture"])
         name = from_environment(model["tokenizer"] or model["init"])
     tokenizer = load_tokenizer(name)
-    if fingerprint(tokenizer) != record["tokenizer"]:
+    if tokenizer_sha256(tokenizer) != record["tokenizer"]:
         raise ModelError(f"tokenizer '{name}': no longer the one that this run was trained with")
     weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():

@@ -16,8 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from detour import objectives
-from detour.data.fingerprint import Comparison, Fingerprint
-from detour.data.fingerprint import compare as compare_rows
+from detour.data.fingerprint import Fingerprint, RowComparison, compare_fingerprints
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.modernbert.architecture import architecture
 from detour.registry import suggestion
@@ -79,7 +78,7 @@ class RunComparison:
 
     runs: list[Run]
     items: list[Item]
-    rows: list[tuple[str, str, Comparison | None]]
+    rows: list[tuple[str, str, RowComparison | None]]
     idle: list[str]
 
     def of(self, check: StepCheck) -> list[str]:
@@ -253,8 +252,8 @@ def _named(runs: list[Run], folders: Sequence[Path]) -> list[Run]:
     ]
 
 
-def _rows(a: Run, b: Run) -> Comparison | None:
-    return compare_rows(a.fingerprint, b.fingerprint) if a.fingerprint and b.fingerprint else None
+def _rows(a: Run, b: Run) -> RowComparison | None:
+    return compare_fingerprints(a.fingerprint, b.fingerprint) if a.fingerprint and b.fingerprint else None
 
 
 def _value(run: Run, key: str) -> Any:

@@ -16,7 +16,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from detour.data.fingerprint import Comparison
+from detour.data.fingerprint import RowComparison
 from detour.errors import DataError
 from detour.report.compare import ABSENT, Item, Run, RunComparison
 from detour.report.run_history import PhaseAccount
@@ -142,7 +142,7 @@ def _sections(items: list[Item]) -> dict[str, list[Item]]:
     return {title: listed for title, listed in found.items() if listed}
 
 
-def _rows(found: Comparison | None) -> str:
+def _rows(found: RowComparison | None) -> str:
     return found.text if found else "not known; one of them has no checkpoint whose record can be read"
 
 

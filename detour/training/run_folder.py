@@ -17,7 +17,7 @@ from detour import objectives
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
-from detour.data.validation import HeldOutFolder, draw
+from detour.data.validation import ValidationFolder, draw
 from detour.errors import CheckpointError, TrainingError
 from detour.files import naming, reason, try_lock
 from detour.provenance import environment
@@ -128,7 +128,7 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
     }
 
 
-def held_out_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[HeldOutFolder]:
+def held_out_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[ValidationFolder]:
     """The rows that the run is evaluated on; empty where it has no validation folder. Raises DataError.
 
     Args:

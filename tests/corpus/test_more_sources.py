@@ -29,8 +29,8 @@ def tokenizer(tmp_path_factory) -> Path:
 
 
 def read(kind: str, path: Path, report: ReadReport | None = None, columns: Columns | None = None, **options):
-    source, report = readers.build(kind, options), report or ReadReport()
-    return [d for unit in source.units([str(path)]) for d in source.read(unit, columns or Columns(), report)]
+    reader, report = readers.build(kind, options), report or ReadReport()
+    return [d for file in reader.input_files([str(path)]) for d in reader.read(file, columns or Columns(), report)]
 
 
 def test_cord_19_gives_title_abstract_and_sections(tmp_path):
@@ -191,7 +191,7 @@ def test_a_kill_between_the_marks_of_revisions_changes_nothing(tmp_path, tokeniz
         marked.append(mark(*arguments))
 
     with monkeypatch.context() as patched:
-        patched.setattr(detour.corpus.revisions, "_mark", killed)
+        patched.setattr(detour.corpus.revisions, "_save_decisions", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare(load(config))
     record, _ = prepare(load(config))

@@ -18,10 +18,12 @@ PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 
 
 def read(kind: str, path: Path, report: ReadReport | None = None, columns: Columns | None = None, **options):
-    source = readers.build(kind, options)
+    reader = readers.build(kind, options)
     report = report or ReadReport()
     return [
-        document for unit in source.units([str(path)]) for document in source.read(unit, columns or Columns(), report)
+        document
+        for file in reader.input_files([str(path)])
+        for document in reader.read(file, columns or Columns(), report)
     ]
 
 
@@ -293,10 +295,10 @@ def test_paths_without_a_file_of_the_kind_are_refused(tmp_path):
         (tmp_path / "*.csv", "no .csv"),
     ):
         with pytest.raises(DataError, match=match):
-            readers.build("csv").units([str(given)])
+            readers.build("csv").input_files([str(given)])
     (tmp_path / "a.csv").touch()
     with pytest.raises(DataError, match="named twice"):
-        readers.build("csv").units([str(tmp_path / "a.csv"), str(tmp_path)])
+        readers.build("csv").input_files([str(tmp_path / "a.csv"), str(tmp_path)])
 
 
 def test_a_wrong_kind_or_option_is_named_with_the_nearest():
@@ -356,3 +358,10 @@ def test_an_article_without_abstract_is_no_fault_and_a_file_without_articles_is(
     path.write_text("<S><x/></S>")
     with pytest.raises(DataError, match=r"a\.xml: no <PubmedArticle> in this file"):
         read("pubmed", path, ReadReport(strict=True))
+
+
+@pytest.mark.parametrize("column", ["license", "licence"])
+def test_parquet_and_csv_read_both_spellings_of_the_license_column(tmp_path, column):
+    pq.write_table(pa.table({"text": ["a"], column: ["CC0"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text(f"text,{column}\na,CC0\n")
+    assert [d.license for kind in ("parquet", "csv") for d in read(kind, tmp_path / f"a.{kind}")] == ["CC0", "CC0"]

@@ -57,7 +57,7 @@ def test_the_language_filter_keeps_what_is_asked_for_and_says_what_it_dropped():
     documents, report = apply("language", doc(french), doc(english), doc(german), languages=["fr", "en"])
     assert [d.language for d in documents] == ["fr", "en"]
     assert report.dropped == {"de": 1}
-    believed = apply("language", doc(german, language="fr"), languages=["fr"], believe_column=True)
+    believed = apply("language", doc(german, language="fr"), languages=["fr"], trust_column=True)
     assert len(believed[0]) == 1
     with pytest.raises(ConfigError, match="french: not known"):
         steps.build("language", {"languages": ["french"]})
@@ -86,7 +86,7 @@ def test_the_score_filter_keeps_what_fits():
     result = apply("score", *documents, column="score", keep=">= 3")
     assert texts(result) == ["3", "4"]
     assert result[1].dropped == {"'score' does not fit": 3, "no 'score'": 1}
-    assert texts(apply("score", *documents, column="score", keep=["0", "4"], without="keep")) == ["0", "4", "none"]
+    assert texts(apply("score", *documents, column="score", keep=["0", "4"], if_missing="keep")) == ["0", "4", "none"]
 
 
 def test_upsampling_takes_the_first_rule_that_fits_and_the_most_of_several_steps():
@@ -194,16 +194,16 @@ def test_a_document_that_holds_an_evaluation_item_goes_and_is_listed(evaluation,
     ]
     kept, report = apply("decontaminate", *documents, folder=tmp_path, **options)
     assert [d.id for d in kept] == ["8 of 18 runs", "clean"]
-    assert report.removals == [{"id": "bad", "because_of": "task/test.jsonl: q1", "share_of_item": 1.0, "items": 1}]
+    assert report.removals == [{"id": "bad", "item": "task/test.jsonl: q1", "overlap": 1.0, "items": 1}]
     assert not apply("decontaminate", documents[1], folder=tmp_path, paths=[str(evaluation)], overlap=0.4)[0]
-    assert len(apply("decontaminate", documents[0], folder=tmp_path, paths=[str(evaluation)], items=2)[0]) == 1
+    assert len(apply("decontaminate", documents[0], folder=tmp_path, paths=[str(evaluation)], min_items=2)[0]) == 1
 
 
 def test_the_same_words_in_two_columns_or_tasks_are_one_item(tmp_path):
     words = sentence(random.Random(3), 30)
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"tokens": words, "text": " ".join(words)}))
-    options = {"paths": [str(tmp_path / "*.jsonl")], "items": 2}
+    options = {"paths": [str(tmp_path / "*.jsonl")], "min_items": 2}
     assert steps.build("decontaminate", options).prepare(tmp_path)["items"] == 1
     assert len(apply("decontaminate", doc(" ".join(words)), folder=tmp_path, **options)[0]) == 1
 
