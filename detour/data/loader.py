@@ -91,28 +91,19 @@ def build_loader(
         raise DataError(
             f"streams: the cache size is limited, but {local[0]} has no remote from which to fetch evicted shards again"
         )
-    verify_hashes = verify_hashes and os.environ.get("LOCAL_RANK", "0") == "0"
-    manifests: list[ShardManifest] = []
-    for spec in streams:
-        if spec.remote is not None:
-            fetch_metadata(spec.remote, spec.path, timeout_s=timeout_s)
-        manifest = verify_rows(
-            spec.path,
-            hashes=verify_hashes,
-            seq_len=seq_len,
-            tokenizer_sha256=tokenizer_sha256,
-            is_cache=spec.remote is not None,
-            verified=verified,
-        )
-        manifests.append(manifest)
-        seq_len, tokenizer_sha256 = manifest.seq_len, manifest.tokenizer.sha256  # the others must match the first
-    assert seq_len is not None  # there is at least one stream
-    length, vocab_size = seq_len, max(manifest.tokenizer.vocab_size for manifest in manifests)
+    manifests = _verified(
+        streams,
+        hashes=verify_hashes and os.environ.get("LOCAL_RANK", "0") == "0",
+        tokenizer_sha256=tokenizer_sha256,
+        seq_len=seq_len,
+        timeout_s=timeout_s,
+        verified=verified,
+    )
     dataset = _claim_memory(
         lambda: RowDataset(
             streams=[_stream_of(spec, manifest, timeout_s) for spec, manifest in zip(streams, manifests, strict=True)],
-            seq_len=length,
-            vocab_size=vocab_size,
+            seq_len=manifests[0].seq_len,
+            vocab_size=max(manifest.tokenizer.vocab_size for manifest in manifests),
             device_batch_size=device_batch_size,
             shuffle=shuffle,
             shuffle_seed=shuffle_seed,
@@ -138,6 +129,33 @@ def build_loader(
         # each iterator draws a seed: from its own generator, so that loading does not advance the global random state
         generator=torch.Generator().manual_seed(shuffle_seed),
     )
+
+
+def _verified(
+    streams: Sequence[StreamSpec],
+    *,
+    hashes: bool,
+    tokenizer_sha256: str | None,
+    seq_len: int | None,
+    timeout_s: float,
+    verified: Callable[[Path], None] | None,
+) -> list[ShardManifest]:
+    """Fetches the metadata of remote folders and verifies all folders; returns their manifests."""
+    manifests: list[ShardManifest] = []
+    for spec in streams:
+        if spec.remote is not None:
+            fetch_metadata(spec.remote, spec.path, timeout_s=timeout_s)
+        manifest = verify_rows(
+            spec.path,
+            hashes=hashes,
+            seq_len=seq_len,
+            tokenizer_sha256=tokenizer_sha256,
+            is_cache=spec.remote is not None,
+            verified=verified,
+        )
+        manifests.append(manifest)
+        seq_len, tokenizer_sha256 = manifest.seq_len, manifest.tokenizer.sha256  # the others must match the first
+    return manifests
 
 
 def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: list[str]) -> RowDataset:

@@ -141,7 +141,7 @@ def test_annotations_and_checksums_beside_their_files_are_not_passed_over(tmp_pa
     for name in ("a.txt", "a.ann", "B.TXT", "B.ANN", "annotation.conf", "README.txt"):
         (tmp_path / name).write_text("x")
     brat = readers.build("brat")
-    assert [file.name for file in brat.units([str(tmp_path)])] == ["B.TXT", "a.txt"]
+    assert [file.name for file in brat.input_files([str(tmp_path)])] == ["B.TXT", "a.txt"]
     assert brat.ignored_files([str(tmp_path)]) == ["README.txt"]
 
 
@@ -248,7 +248,7 @@ def test_a_byte_that_an_encoding_does_not_know_costs_its_line_alone(tmp_path):
 
 @pytest.mark.parametrize("name", ["utf-17", "zip", "base64", "undefined"])
 def test_an_encoding_that_is_none_is_refused_at_once(tmp_path, tokenizer, name):
-    with pytest.raises(ConfigError, match=f"source 'csv': encoding is '{name}', expected a name such as utf-8"):
+    with pytest.raises(ConfigError, match=f"reader 'csv': encoding is '{name}', expected a name such as utf-8"):
         readers.build("csv", {"encoding": name})
     with pytest.raises(DataError, match=f"--encoding is '{name}'"):
         pack_corpus([tmp_path], tokenizer=tokenizer, out=tmp_path / "rows", seq_len=64, encoding=name)
@@ -298,9 +298,9 @@ NOTHING = {  # kind, name, content, what must be said
         "pubmed", "a.xml", b"<collection><document/></collection>",
         "no <PubmedArticle> in this file, whose root is <collection>",
     ),
-    "CR": ("csv", "a.csv", b"id,text\r1,a\r", "its lines end in carriage returns alone"),
+    "CR": ("csv", "a.csv", b"id,text\r1,a\r", "its lines end in carriage returns only"),
     "CR, JSON": (
-        "jsonl", "a.jsonl", b'{"text": "a"}\r{"text": "b"}\r', "are its lines ended by carriage returns alone?"
+        "jsonl", "a.jsonl", b'{"text": "a"}\r{"text": "b"}\r', "do its lines end in carriage returns only?"
     ),
 }  # fmt: skip
 
@@ -318,7 +318,7 @@ def test_a_corpus_that_yields_nothing_says_why(tokenizer, tmp_path, what):
     assert "no document is left to train on" in done.output
     assert said in done.output
     if kind == "jsonl" and what != "UTF-16":
-        with pytest.raises(DataError, match=r"rows: no document with text\n  skipped 1 lines, n"):
+        with pytest.raises(DataError, match=r"rows: no document with text\n  skipped 1 records, n"):
             pack_corpus([tmp_path / name], tokenizer=tokenizer, out=tmp_path / "rows", seq_len=64)
 
 

@@ -133,5 +133,5 @@ def test_abstracts_of_pubmed_keep_their_powers(tmp_path):
         "</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle></S>"
     )
     reader = readers.build("pubmed")
-    (file,) = reader.units([str(path)])
+    (file,) = reader.input_files([str(path)])
     assert [document.text for document in reader.read(file, Columns(), ReadReport())] == ["10³ H2O"]

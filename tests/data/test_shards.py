@@ -243,7 +243,7 @@ def test_row_counts_shifted_between_shards_are_refused(write_rows):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda m: m.update(format=99), "format 99, expected 1"),
+        (lambda m: m.update(format=99), "format 99, expected 2"),
         (lambda m: m.update(surprise=1), "expected the keys"),
         (lambda m: m.pop("seed"), "expected the keys"),
         (lambda m: m["tokenizer"].update(pad_id="0"), "tokenizer: pad_id: '0', expected int"),
