@@ -62,7 +62,7 @@ def _ours(corpus: Path, tokenizer: Path, seq_len: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         source = SourceConfig(name="corpus", kind="jsonl", paths=[str(corpus)])
         config = PrepareConfig(
-            out=f"{folder}/out", tokenizer=str(tokenizer), seq_len=seq_len, sources=[source], part_megabytes=4
+            out=f"{folder}/out", tokenizer=str(tokenizer), seq_len=seq_len, sources=[source], shard_megabytes=4
         )
         started = time.perf_counter(), time.process_time()
         record, _ = prepare(config)

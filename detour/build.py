@@ -19,7 +19,7 @@ from detour.batch import micro_batches
 from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.data.remote import fetch_metadata
-from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
 from detour.errors import ConfigError, DataError
 from detour.models.attention import select
 from detour.models.modernbert.encoder import TIED, Encoder
@@ -110,7 +110,7 @@ def find_start(run: RunConfig) -> RunStart:
     device = device_of(run)
     dist.initialize_dist(device, timeout=run.system.timeout_seconds)
     tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
-    identity = fingerprint(tokenizer)
+    identity = tokenizer_sha256(tokenizer)
     for stream in [*run.data.train, *run.data.validation]:
         if stream.remote:  # the record needs the manifests
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
@@ -329,7 +329,7 @@ def _loader(run: RunConfig, device_rows: int, tokenizer: str, held_out: Validati
         workers=run.data.workers,
         timeout_s=run.data.timeout_seconds,
         verify_hashes=run.data.verify_hashes,
-        vocab_fingerprint=tokenizer,
+        tokenizer_sha256=tokenizer,
         seq_len=run.data.seq_len,
         cache_bytes=round(limit * 1e9) if (limit := run.data.cache_gigabytes) else None,
         verified=held_out.shared.add_training,

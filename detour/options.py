@@ -26,6 +26,12 @@ RENAMED = {  # keys of version 0.1.0's drafts: the only memory of them
     "validation_share": "validation_fraction",
     "warmup_share": "warmup_fraction",
     "licence": "license",
+    "part_megabytes": "shard_megabytes",
+    "believe_column": "trust_column",
+    "columns_of_items": "item_columns",
+    "words": "ngram_size",
+    "items": "min_items",
+    "without": "if_missing",
 }
 MISSING = "???"  # omegaconf: a value that has to be given
 

@@ -12,7 +12,7 @@ from detour.batch import count_tokens
 from detour.config.load import load
 from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
-from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
 from detour.models.modernbert.encoder import Encoder
 from detour.phase_clock import PhaseClock
 from detour.training.gradient_gate import GradientGate
@@ -82,7 +82,7 @@ def train(run: RunConfig) -> list[float]:
             shuffle_seed=run.data.shuffle_seed,
             workers=0,
             seq_len=run.data.seq_len,
-            vocab_fingerprint=fingerprint(tokenizer),
+            tokenizer_sha256=tokenizer_sha256(tokenizer),
         )
         vocab = vocab_of(tokenizer, size=run.architecture.vocab_size)
         callback = Gate(GradientGate(encoder, clip_norm=run.optimizer.clip_norm))

@@ -55,7 +55,9 @@ def demo(
     for name, path in texts.items():
         manifest, _ = pack_corpus([path], tokenizer=work / "tokenizer", out=work / "rows" / name, seq_len=256)
         counts = manifest.counts
-        console.print(f"{name}: {counts.tokens:,} tokens in {counts.rows:,} rows, {manifest.utilisation:.2%} full")
+        console.print(
+            f"{name}: {counts.tokens:,} tokens in {counts.rows:,} rows, {manifest.packing_efficiency:.2%} full"
+        )
     console.rule("4. training")
     run = load(config, [
         f"folder={work / 'runs'}",

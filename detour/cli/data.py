@@ -21,7 +21,7 @@ from detour.files import naming
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from detour.data.inspect import Folder
+    from detour.data.inspect import RowFolder
 
 log = logging.getLogger(__name__)
 app = group("data", "Prepare packed rows, inspect and verify them, train a tokenizer.")
@@ -135,15 +135,15 @@ def inspect(
         table.add_row(
             folder.name, f"{counts.documents:,}", f"{counts.documents_split:,}", f"{counts.tokens:,}",
             f"{counts.tokens / total:.1%}", f"{counts.rows:,} x {folder.manifest.seq_len}",
-            f"{folder.manifest.utilisation:.2%}", *[f"{n:,}" for n in rows.quantiles(folder.lengths, (0.5, 0.9, 1.0))],
+            f"{folder.manifest.packing_efficiency:.2%}", *[f"{n:,}" for n in rows.quantiles(folder.lengths, (0.5, 0.9, 1.0))],
         )  # fmt: skip
     console.print(table)
-    packing = Table("folder", *[f"filled at {n}" for n in rows.ROW_TOKENS], title="packed into rows of another length")
+    packing = Table("folder", *[f"filled at {n}" for n in rows.SEQ_LENS], title="packed into rows of another length")
     for folder in folders:
-        limits = [n for n in rows.ROW_TOKENS if folder.uncut or n <= folder.manifest.seq_len]
-        packing.add_row(folder.name, *[f"{rows.utilisation(folder.lengths, n):.2%}" for n in limits])
+        limits = [n for n in rows.SEQ_LENS if folder.unsplit or n <= folder.manifest.seq_len]
+        packing.add_row(folder.name, *[f"{rows.packing_efficiency(folder.lengths, n):.2%}" for n in limits])
     console.print(packing)
-    print(f"document lengths: {rows.draw_lengths(folders, picture or root / 'lengths.png')}")
+    print(f"document lengths: {rows.plot_lengths(folders, picture or root / 'lengths.png')}")
     _print_origins(folders, Path(tokenizer) if tokenizer else rows.tokenizer_of(root), samples)
     if hashes:
         verify(root)
@@ -152,7 +152,7 @@ def inspect(
 @app.command()
 def verify(root: Root) -> None:
     """Hash every shard and compare with the manifests. Exit code 1 on damage or a missing folder."""
-    from detour.data.inspect import check_folder, name_of, row_folders, strayed_folders
+    from detour.data.inspect import check_folder, missing_or_changed_folders, name_of, row_folders
     from detour.errors import DataError
 
     damage = []
@@ -166,7 +166,7 @@ def verify(root: Root) -> None:
         for problem in problems:
             print(f"  {problem}")
         damage += problems
-    for problem in (strayed := strayed_folders(root)):
+    for problem in (strayed := missing_or_changed_folders(root)):
         print(problem)
     if damage or strayed:
         raise typer.Exit(1)
@@ -207,7 +207,7 @@ def tokenizer(
     print(f"{out} ({len(trained):,} tokens)")
 
 
-def _print_origins(folders: list[Folder], tokenizer: Path | None, samples: int) -> None:
+def _print_origins(folders: list[RowFolder], tokenizer: Path | None, samples: int) -> None:
     """Prints each folder's tokenizer, source files and licenses, and documents decoded from it."""
     from detour.data.inspect import sample_texts
 

@@ -1,4 +1,4 @@
-"""Compressed files as chunks of bounded size. A file cut short or damaged is an error, never a shorter file."""
+"""Decompression in chunks of bounded size. A truncated or damaged file is an error, never a shorter file."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from typing import Any, BinaryIO
 import zstandard
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)  # what `decompressed` may raise
+ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)  # raised by `decompressed`
 CHUNK_BYTES = 1 << 18
-ZSTD_STEP_BYTES = 1 << 10  # decompressed at once: comes to at most 32 MiB
-ZSTD_PIECE_BYTES = 1 << 11  # compressed; a block of four bytes may hold 128 KiB
-ZSTD_WINDOW_BYTES = 1 << 27  # what `zstd --long` writes; a reader refuses over 8 MiB unless told
+ZSTD_STEP_BYTES = 1 << 10  # read at once; decompresses to at most 32 MiB
+ZSTD_PIECE_BYTES = 1 << 11  # fed at once; a compressed block of four bytes may hold 128 KiB
+ZSTD_WINDOW_BYTES = 1 << 27  # written by `zstd --long`; readers refuse more than 8 MiB by default
 XZ_MEMORY_BYTES = 1 << 28  # `xz -9` needs 65 MiB to unpack
 
 
 def decompressed(raw: BinaryIO, suffix: str) -> Iterator[bytes]:
-    """The content of an open file; a suffix (with its dot, in any case) that is no compression's gives it unchanged.
+    """The decompressed content of an open file.
+
+    Args:
+        raw: The file.
+        suffix: Its suffix with the dot, in any case. If it is not one of COMPRESSIONS, the content is unchanged.
 
     Raises:
-        One of `ERRORS`: the file is cut short or damaged.
+        One of `ERRORS`: The file is truncated or damaged.
     """
     suffix = suffix.lower()
     if suffix == ".zst":
@@ -40,9 +44,9 @@ def decompressed(raw: BinaryIO, suffix: str) -> Iterator[bytes]:
 
 
 def _stream_chunks(raw: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
-    """Stream after stream, as parallel compressors write them.
+    """Decompresses concatenated streams, as parallel compressors write them.
 
-    The standard library's file objects take whatever follows the first stream and is damaged for the end of the file.
+    The standard library's file objects take damaged data after the first stream for the end of the file.
     """
     unpacker, data = None, b""
     while True:
@@ -61,9 +65,9 @@ def _stream_chunks(raw: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
 
 
 def _zstd_chunks(raw: BinaryIO) -> Iterator[bytes]:
-    """Frame after frame. Unlike zstandard's own stream reader, does not take a file cut short for a whole one.
+    """Decompresses concatenated frames. Unlike zstandard's own stream reader, raises for a truncated file.
 
-    A few bytes may stand for a great many, so little is fed at a time: no chunk is longer than about 64 MiB.
+    The compression ratio can be extreme, so the input is fed in small pieces: no chunk exceeds about 64 MiB.
     """
     library = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     frame = None

@@ -1,4 +1,4 @@
-"""Everything that a preparation's YAML may say, and what it must satisfy beyond its types."""
+"""The schema of a preparation's YAML, and the checks beyond types."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnsConfig:
-    """Which column holds what. A document without the id column is named after its file and line.
+    """Names of the columns to read. A document without an id is named after its file and line.
 
     Attributes:
-        text: The text. A record without it is reported.
-        more_text: Columns that follow it as paragraphs, where they hold any: the answers to instructions.
-        id: The document's name, from which its split is drawn.
-        language: Its language.
-        license: Its license; null takes "license" or "license", whichever is there.
-        metadata: Further columns that steps may look at.
+        text: The text. Records without it are counted as skipped.
+        more_text: Columns appended to the text as paragraphs where they are not empty, such as the answers to instructions.
+        id: The document id. The split is chosen by hash(id, seed).
+        language: The language.
+        license: The license; null reads "license" or, where that is absent, "licence".
+        metadata: Further columns for steps to use.
     """
 
     text: str = "text"
@@ -40,19 +40,19 @@ class ColumnsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """One corpus; it becomes one folder of rows.
+    """One corpus. It becomes one folder of packed rows per split.
 
     Attributes:
-        name: The folder's name.
-        kind: A name in `detour.corpus.readers`: "jsonl", "csv", "parquet", "text", "brat", "pubmed", "jats", "cord19",
-            "pubtator", "huggingface".
+        name: Name of its folders.
+        kind: The reader, a name registered in `detour.corpus.readers`: "jsonl", "csv", "parquet", "text", "brat",
+            "pubmed", "jats", "cord19", "pubtator", "huggingface".
         paths: Files, folders, or patterns with "*"; dataset names for "huggingface".
-        validation_paths: Held out as they are; the source is then not split.
-        columns: Which column holds what.
-        language: Of every document that does not state its own.
-        license: Likewise.
-        proportion: Share of the training rows, for the streams that are written; give it for all sources or for none.
-        options: The kind's own.
+        validation_paths: Files of the validation split. With them, no document of ``paths`` is held out.
+        columns: Names of the columns to read.
+        language: Language of the documents that state none.
+        license: License of the documents that state none.
+        proportion: Fraction of the training rows, written to ``streams.yaml``. Set it for all sources or for none.
+        options: Options of the reader.
     """
 
     name: str
@@ -68,12 +68,12 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
-    """One step.
+    """One processing step.
 
     Attributes:
-        kind: A name in `detour.corpus.steps`.
-        sources: The sources it works on; empty for all.
-        options: The step's own.
+        kind: A name registered in `detour.corpus.steps`.
+        sources: Sources that the step applies to; empty for all.
+        options: Options of the step.
     """
 
     kind: str
@@ -83,21 +83,21 @@ class StepConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """A whole preparation.
+    """Configuration of `detour data prepare`.
 
     Attributes:
-        out: The folder to write: train/SOURCE, validation/SOURCE, tokenizer, manifest.json.
+        out: Output folder: train/SOURCE, validation/SOURCE, tokenizer, streams.yaml, prepared.json.
         tokenizer: Name on the hub, or a folder; must be the model's.
-        seq_len: Length of a row.
-        seed: Of the split and of the order of documents and rows.
-        processes: Worker processes; the result does not depend on it.
-        special_tokens_in_text: What a special token that a text spells out ("[MASK]") becomes: "text", so that only the
-            template sets special ids, or "special".
-        strict: Stop at the first line, row or file that cannot be used, in place of counting it.
-        validation_fraction: Share of the documents held out of each source that names no validation_paths.
-        part_megabytes: Text that a worker takes on at a time. Part of the result's bookkeeping, not of its rows.
+        seq_len: Tokens per row.
+        seed: Seeds the split and the order of documents and rows.
+        processes: Worker processes. The result does not depend on their number.
+        special_tokens_in_text: How to encode a special token that a text spells out, such as "[MASK]": as "text", so that
+            special ids come from the template only, or as "special".
+        strict: Stop at the first line, row or file that cannot be used, instead of counting it.
+        validation_fraction: Fraction of documents in the validation split, for sources without validation_paths.
+        shard_megabytes: Text per document shard, the unit of work of a process, in MiB. Does not change the rows.
         sources: The corpora.
-        steps: What happens to the documents, in this order.
+        steps: The processing steps, in order.
     """
 
     out: str
@@ -108,16 +108,16 @@ class PrepareConfig:
     special_tokens_in_text: str = "text"
     strict: bool = False
     validation_fraction: float = 0.0
-    part_megabytes: int = 16
+    shard_megabytes: int = 16
     sources: list[SourceConfig] = field(default_factory=list)
     steps: list[StepConfig] = field(default_factory=list)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> PrepareConfig:
-    """Reads a preparation's YAML; ``extends`` and overrides as `detour.config.load.load`.
+    """Reads a preparation's YAML. ``extends`` and overrides work as in `detour.config.load.load`.
 
     Raises:
-        ConfigError: Listing every problem, each with its full key.
+        ConfigError: Lists every problem with its full key.
     """
     config = read_into(PrepareConfig, path, overrides)
     if problems := list(_problems(config)):
@@ -126,14 +126,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> PrepareConfig:
 
 
 def _problems(config: PrepareConfig) -> Iterator[str]:
-    for key, low in {"seq_len": 8, "processes": 1, "part_megabytes": 1}.items():
+    for key, low in {"seq_len": 8, "processes": 1, "shard_megabytes": 1}.items():
         if getattr(config, key) < low:
             yield f"{key}: {getattr(config, key)}, expected at least {low}"
     if config.special_tokens_in_text not in SPECIAL_TOKENS_IN_TEXT:
         expected = " or ".join(SPECIAL_TOKENS_IN_TEXT)
         yield f"special_tokens_in_text: {config.special_tokens_in_text!r}, expected {expected}"
     if not 0 <= config.validation_fraction < 1:
-        yield f"validation_fraction: {config.validation_fraction}, expected a share in [0, 1)"
+        yield f"validation_fraction: {config.validation_fraction}, expected a fraction in [0, 1)"
     if not config.sources:
         yield "sources: empty, expected at least one"
     names = Counter(source.name for source in config.sources)
@@ -141,7 +141,7 @@ def _problems(config: PrepareConfig) -> Iterator[str]:
         if not NAME.fullmatch(source.name):
             yield f"sources[{i}].name: {source.name!r}, expected letters, digits, '_', '-' and '.'"
         if names[source.name] > 1:
-            yield f"sources[{i}].name: {source.name!r} stands {names[source.name]} times"
+            yield f"sources[{i}].name: {source.name!r} is used {names[source.name]} times"
         if not source.paths:
             yield f"sources[{i}].paths: empty, expected at least one"
         if source.proportion is not None and not 0 < source.proportion < float("inf"):

@@ -1,4 +1,4 @@
-"""A document, and how a record of a corpus becomes one."""
+"""Documents, and their construction from records."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from typing import Any, NamedTuple
 
 from detour.errors import DataError
 
+LICENSE_COLUMNS = ("license", "licence")  # read by default; the first that a record has is used
+
 
 class Document(NamedTuple):
-    """One document: its text, its name (the ``id`` column, or ``file:line``), its license if known, its file.
+    """One document.
 
-    ``metadata`` holds the further columns that were asked for, as they were read; ``repeats`` says how many copies of
-    it go into the training rows.
+    Attributes:
+        text: The text.
+        id: The ``id`` column, or ``file:line``.
+        license: The license, if known.
+        path: The input file.
+        language: The language, if known.
+        metadata: The values of the requested metadata columns.
+        repeats: Number of copies in the training rows.
     """
 
     text: str
@@ -30,30 +38,36 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which columns of a record hold what; a column that is absent from a record is passed over, except the text's.
+    """Names of the columns to read from a record. All but the text may be absent.
 
-    ``more_text`` columns follow the text as paragraphs of their own, where they hold any: an instruction's answer.
-    ``named`` are columns that a table must have besides the text's, because its config names them.
+    Attributes:
+        text: The text.
+        more_text: Columns appended to the text as paragraphs where they are not empty.
+        id: The document id.
+        language: The language.
+        license: Candidates for the license; the first that a record has is used.
+        metadata: Further columns for steps to use.
+        required: Columns besides the text that a table must have, because the configuration names them.
     """
 
     text: str = "text"
     more_text: tuple[str, ...] = ()
     id: str = "id"
     language: str = "language"
-    license: tuple[str, ...] = ("license", "license")
+    license: tuple[str, ...] = LICENSE_COLUMNS
     metadata: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
     def check_header(self, header: Sequence[str], where: str) -> None:
-        """Raises DataError if a table with this header lacks a column that it must have, or has one twice."""
-        if twice := [name for name, n in Counter(header).items() if n > 1 and name]:
-            raise DataError(f"{where}: the column '{twice[0]}' is there twice, so that one of the two would be lost")
-        for column in (self.text, *self.named):
+        """Raises DataError if a table's header lacks a required column or has a column twice."""
+        if repeated := [name for name, n in Counter(header).items() if n > 1 and name]:
+            raise DataError(f"{where}: the column '{repeated[0]}' occurs twice")
+        for column in (self.text, *self.required):
             if column not in header:
                 raise DataError(f"{where}: no '{column}' column, found {', '.join(header[:8])}")
 
     def document(self, record: Any, *, name: str, path: Path) -> Document:
-        """The record as a document; ``name`` is its id if it has none. Raises UnusableRecordError."""
+        """The record as a document; ``name`` is the id of a record without one. Raises UnusableRecordError."""
         if not isinstance(record, Mapping):
             raise UnusableRecordError(f"no '{self.text}' column", f"is a {type(record).__name__}, expected an object")
         if self.text not in record:
@@ -76,30 +90,35 @@ class Columns:
             language=None if language is None else str(language),
             metadata={key: record[key] for key in self.metadata if key in record} or None,
         )
-        _refuse_half_pairs(document, self.text)
+        _refuse_lone_surrogates(document, self.text)
         return document
 
 
 def _names(record: Mapping[str, Any]) -> str:
-    """The first keys of a record, in signs that can be printed."""
+    """The first keys of a record, printable."""
     return ", ".join(str(key)[:40].encode("utf-8", "replace").decode() for key in list(record)[:6]) or "none at all"
 
 
-def _refuse_half_pairs(document: Document, text_column: str) -> None:
-    """JSON may spell half a surrogate pair, which no tokenizer and no file takes. Raises UnusableRecordError."""
+def _refuse_lone_surrogates(document: Document, text_column: str) -> None:
+    """JSON can spell a lone surrogate, which cannot be encoded as UTF-8. Raises UnusableRecordError."""
     try:
         document.text.encode()
     except UnicodeEncodeError:
         raise UnusableRecordError(f"'{text_column}' holds a lone surrogate") from None
-    beside = [document.id, document.license, document.language, document.metadata]
+    others = [document.id, document.license, document.language, document.metadata]
     try:
-        json.dumps(beside, ensure_ascii=False, default=str).encode()
+        json.dumps(others, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise UnusableRecordError("a column beside the text holds a lone surrogate") from None
 
 
 class UnusableRecordError(Exception):
-    """Why a line, row or file was not used, in words that group well; ``detail`` is what only its place should tell."""
+    """A line, row or file cannot be used.
+
+    Args:
+        reason: Short and the same for all records with this fault: records are counted by reason.
+        detail: What is specific to this record; shown beside its location.
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Text in another encoding than UTF-8: converted where the user names the encoding, told apart where not."""
+"""Text that is not UTF-8: converted where the user names the encoding, detected and refused where not."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from detour.errors import DataError
 
 HEAD_BYTES = 4096
 UTF_8 = ("utf-8", "utf-8-sig")
-OTHER_FORMATS = {  # how a file begins that is no text in UTF-8; the longest first where one begins like another
+OTHER_FORMATS = {  # first bytes of files that are not UTF-8 text; longer ones first where one is a prefix of another
     codecs.BOM_UTF32_LE: "UTF-32 text; set the option `encoding: utf-32`",
     codecs.BOM_UTF32_BE: "UTF-32 text; set the option `encoding: utf-32`",
     codecs.BOM_UTF16_LE: "UTF-16 text; set the option `encoding: utf-16`",
     codecs.BOM_UTF16_BE: "UTF-16 text; set the option `encoding: utf-16`",
-    b"\x1f\x8b": "compressed by gzip, which its name does not say",
-    b"BZh91AY&SY": "compressed by bzip2, which its name does not say",
-    b"\xfd7zXZ\0": "compressed by xz, which its name does not say",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd, which its name does not say",
+    b"\x1f\x8b": "compressed by gzip, which its suffix does not show",
+    b"BZh91AY&SY": "compressed by bzip2, which its suffix does not show",
+    b"\xfd7zXZ\0": "compressed by xz, which its suffix does not show",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd, which its suffix does not show",
     b"PK\x03\x04": "a zip archive; unpack it",
 }
 
 
 def check_encoding(name: str) -> None:
-    """Raises ValueError if this is no encoding of text that Python knows."""
+    """Raises ValueError if Python knows no text encoding of this name."""
     try:
         codecs.getincrementaldecoder(name)
         "a".encode(name)
@@ -35,7 +35,7 @@ def check_encoding(name: str) -> None:
 
 
 def as_utf8(chunks: Iterator[bytes], encoding: str, path: Path) -> Iterator[bytes]:
-    """The content of a text file as UTF-8. What one encoding cannot decode comes out as it is, for its line to be refused.
+    """Converts the content of a text file to UTF-8. Undecodable bytes are passed through, so that their line is refused.
 
     Args:
         chunks: The file's content.
@@ -43,8 +43,8 @@ def as_utf8(chunks: Iterator[bytes], encoding: str, path: Path) -> Iterator[byte
         path: For errors.
 
     Raises:
-        DataError: UTF-8 was expected, and the file begins as one of another encoding or a compressed one does; or it
-            cannot be decoded from some place on, in an encoding whose characters have no fixed place.
+        DataError: UTF-8 was expected and the file begins like one of another encoding or like a compressed one; or a
+            multi-byte encoding cannot be decoded beyond some byte.
     """
     if codecs.lookup(encoding).name in UTF_8:
         head = b""
@@ -68,12 +68,12 @@ def as_utf8(chunks: Iterator[bytes], encoding: str, path: Path) -> Iterator[byte
 
 
 def _other_format(head: bytes) -> str | None:
-    """What a file that begins so is, if it is no UTF-8; None if it may be."""
-    for sign, what in OTHER_FORMATS.items():
-        if head.startswith(sign):
+    """What the first bytes show the file to be instead of UTF-8 text; None if it may be UTF-8."""
+    for magic, what in OTHER_FORMATS.items():
+        if head.startswith(magic):
             return what
     even, odd = head[::2].count(0), head[1::2].count(0)
-    if max(even, odd) * 5 > len(head) and min(even, odd) * 10 < max(even, odd):  # Latin letters in two bytes each
+    if max(even, odd) * 5 > len(head) and min(even, odd) * 10 < max(even, odd):  # Latin letters of two bytes each
         name = "utf-16-le" if odd > even else "utf-16-be"
         return f"UTF-16 text without a byte order mark; set the option `encoding: {name}`"
     return None

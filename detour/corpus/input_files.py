@@ -1,4 +1,4 @@
-"""The files of a folder: every one, so that what is not read can be counted."""
+"""Finding input files. Files that no reader takes are listed as well, so that they can be reported."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ CHECKSUMS = (".md5", ".sha1", ".sha256", ".sha512")
 
 
 def find_files(inputs: Sequence[str | Path], report: ReadReport | None = None) -> list[Path]:
-    """The files named, in order, each folder replaced by the readable files under it, sorted.
+    """The files in the order given; a folder is replaced by the readable files under it, sorted.
 
     Args:
         inputs: Files and folders.
-        report: Told which files of the folders are passed over; without it the log is.
+        report: Receives the ignored files of the folders; without it they are logged.
 
     Raises:
         DataError: A path does not exist, a file's format is unknown, a folder holds no readable file, or a file is
-            named twice; or the report is strict and a file is passed over.
+            named twice; or the report is strict and a file is ignored.
     """
-    files, passed_over = [], []
+    files, ignored_files = [], []
     for path in map(Path, inputs):
         if path.is_dir():
             all_files = files_under(path)
             found = [p for p in all_files if p.is_file() and format_of(p) in FORMATS]
-            passed_over += [str(p) for p in all_files if p not in {*found} and counts_as_passed_over(p)]
+            ignored_files += [str(p) for p in all_files if p not in {*found} and is_worth_reporting(p)]
             if not found:
                 raise DataError(f"{path}: no {' or '.join(FORMATS)} file ({COMPRESSED}) in this folder")
             files += found
@@ -50,17 +50,17 @@ def find_files(inputs: Sequence[str | Path], report: ReadReport | None = None) -
             files.append(path)
     if twice := [str(path) for path, n in Counter(path.resolve() for path in files).items() if n > 1]:
         raise DataError(f"{twice[0]}: named twice among the inputs")
-    if passed_over and report is None:
-        log.warning("%s", told_of(passed_over))
+    if ignored_files and report is None:
+        log.warning("%s", describe_ignored(ignored_files))
     if report is not None:
-        report.passed_over = passed_over
-        if passed_over and report.strict:
-            raise DataError(f"{told_of(passed_over)}; name the files that are meant")
+        report.ignored_files = ignored_files
+        if ignored_files and report.strict:
+            raise DataError(f"{describe_ignored(ignored_files)}; name the files that are meant")
     return files
 
 
 def format_of(path: Path) -> str:
-    """The last suffix but that of a compression, in small letters: ``.jsonl`` of ``a.JSONL.GZ``; may be empty."""
+    """The last suffix that is not a compression's, in lower case: ``.jsonl`` for ``a.JSONL.GZ``. May be empty."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
@@ -68,7 +68,7 @@ def format_of(path: Path) -> str:
 
 
 def files_under(folder: Path) -> list[Path]:
-    """Everything in a folder that is no folder, sorted; links to folders are followed, each folder once.
+    """All files under a folder, sorted. Links to folders are followed; each folder is visited once.
 
     Raises:
         UnreachableError: A folder cannot be listed.
@@ -79,30 +79,30 @@ def files_under(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()  # so that of two names of one folder it is always the same that counts
+        folders.sort()  # so that a folder with two names is always visited under the same one
         found += [Path(here, name) for name in names]
     return sorted(found)
 
 
 def files_of_pattern(pattern: str) -> list[Path]:
-    """Everything that a pattern with ``*`` finds, folders included, sorted."""
+    """All matches of a glob pattern, folders included, sorted."""
     return sorted(map(Path, glob.glob(pattern, recursive=True)))
 
 
-def counts_as_passed_over(path: Path) -> bool:
-    """Whether a file that is not read is worth a word: hidden files and checksums are no part of a corpus."""
+def is_worth_reporting(path: Path) -> bool:
+    """Whether an ignored file should be reported; hidden files and checksums should not."""
     return not path.name.startswith(".") and path.suffix.lower() not in CHECKSUMS
 
 
-def told_of(passed_over: list[str], shown: int = 3) -> str:
-    """How many files were passed over, of which kinds, and the first of them."""
+def describe_ignored(ignored_files: list[str], shown: int = 3) -> str:
+    """One line: the number of ignored files, their suffixes, and the first ``shown`` names."""
     kinds: dict[str, int] = {}
-    for name in passed_over:
+    for name in ignored_files:
         kind = "folder" if name.endswith("/") else "".join(Path(name).suffixes[-2:]).lower() or "no suffix"
         kinds[kind] = kinds.get(kind, 0) + 1
     counted = ", ".join(f"{kind}: {n:,}" for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
-    more = ", ..." if len(passed_over) > shown else ""
-    return f"{len(passed_over):,} passed over ({counted}): {', '.join(passed_over[:shown])}{more}"
+    more = ", ..." if len(ignored_files) > shown else ""
+    return f"{len(ignored_files):,} files ignored ({counted}): {', '.join(ignored_files[:shown])}{more}"
 
 
 def _refuse(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""JSON values from a file, one at a time: one a line, the elements of an array, or values spread over several lines."""
+"""Streams JSON values from a file: one per line, the elements of an array, or values that span several lines."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from detour.errors import DataError
 HEAD_BYTES = 4096
 SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 ENDS_NUMBER = tuple(" \t\r\n,]}")
-UNDECODED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as Python's "surrogateescape" reads them
+UNDECODED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, decoded with "surrogateescape"
 
 
 class RepeatedKeyError(ValueError):
-    """An object holds a key twice, so that one of two values would be lost."""
+    """An object has a key twice, so one of the two values would be lost."""
 
 
-class _Twice(dict):
-    """An object that holds a key twice."""
+class _RepeatedKeys(dict):
+    """An object that has a key twice."""
 
 
 def load_json_value(text: str) -> Any:
-    """As `json.loads`. Raises RepeatedKeyError for an outermost object with a key twice, else as that function."""
+    """Like `json.loads`, but raises RepeatedKeyError if the outermost object has a key twice."""
     return _checked(_DECODER.decode(text))
 
 
-def is_one_a_line(head: bytes) -> bool:
-    """Whether a file that begins so holds one value a line, as opposed to an array or values over several lines."""
+def is_one_per_line(head: bytes) -> bool:
+    """Whether the first bytes of a file show one value per line, as opposed to an array or values that span lines."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     first, newline, _ = text.partition(b"\n")
     if first[:1] == b"[":
@@ -39,63 +39,65 @@ def is_one_a_line(head: bytes) -> bool:
     try:
         json.loads(first.decode("utf-8", "replace"))
     except json.JSONDecodeError as error:
-        broken = "nterminated" in error.msg or "control character" in error.msg  # no string goes over a line's end
+        broken = (
+            "nterminated" in error.msg or "control character" in error.msg
+        )  # a JSON string cannot contain a line break
         return not newline or broken or error.pos < len(first.decode("utf-8", "replace").rstrip())
     except (ValueError, RecursionError):
         pass
     return True
 
 
-def spread_values(chunks: Iterator[bytes], path: Path, longest: int) -> Iterator[tuple[int, Any | Exception]]:
-    """(number from 1, value) of a file that has not one value a line; outermost arrays give their elements.
+def multiline_values(chunks: Iterator[bytes], path: Path, longest: int) -> Iterator[tuple[int, Any | Exception]]:
+    """Yields (number from 1, value) from a file without one value per line; an outermost array yields its elements.
 
-    In place of a value that is whole but cannot be used comes the exception that says why.
+    Yields an exception in place of a value that is complete but cannot be used.
 
     Args:
         chunks: The file's content, UTF-8.
         path: For errors.
-        longest: Characters of a value from which on it is not held in memory.
+        longest: Maximum characters of a value.
 
     Raises:
-        DataError: Something is no JSON, or the file ends in the middle; nothing can be read from there on.
+        DataError: The content is not JSON, or the file ends within a value; the rest of the file cannot be read.
 
-    Cost: memory of the longest value, twice.
+    Memory: twice the longest value.
     """
-    text, number, inside, due = _Text(chunks, longest), 0, False, True
-    while sign := text.next_sign():
-        if not inside and sign == "[":
-            inside = due = True
+    text, number, in_array, expects_value = _Text(chunks, longest), 0, False, True
+    while character := text.next_character():
+        if not in_array and character == "[":
+            in_array = expects_value = True
             text.at += 1
-        elif inside and sign == "]":
-            inside, due = False, True
+        elif in_array and character == "]":
+            in_array, expects_value = False, True
             text.at += 1
-        elif inside and sign == "," and not due:
-            due = True
+        elif in_array and character == "," and not expects_value:
+            expects_value = True
             text.at += 1
         else:
             try:
-                if inside and not due:
+                if in_array and not expects_value:
                     raise ValueError("no comma between two elements")
                 value = text.value()
             except (ValueError, RecursionError) as error:
                 why = "too deep" if isinstance(error, RecursionError) else str(error).split(": line")[0]
                 raise DataError(f"{path}: not valid JSON after record {number} ({why}); nothing more is read") from None
-            number, due = number + 1, False
+            number, expects_value = number + 1, False
             yield number, value
-    if inside:
+    if in_array:
         raise DataError(f"{path}: ends in the middle of a JSON array, after record {number}")
 
 
 class _Text:
-    """What was read of a file and not yet used: ``text`` from ``at`` on."""
+    """The part of a file that was read and not yet parsed: ``text`` from index ``at`` on."""
 
     def __init__(self, chunks: Iterator[bytes], longest: int) -> None:
         self.text, self.at, self.ended = "", 0, False
         self._chunks, self._longest = chunks, longest
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
 
-    def next_sign(self) -> str:
-        """The next character that is no white space, and stays; empty at the end."""
+    def next_character(self) -> str:
+        """The next character that is not white space, without consuming it; empty at the end."""
         while True:
             match = SPACE.match(self.text, self.at)
             self.at = match.end() if match else self.at
@@ -104,7 +106,7 @@ class _Text:
             self._read(1)
 
     def value(self) -> Any | Exception:
-        """The value that begins here. Raises ValueError if none does, or it is longer than may be held."""
+        """Parses the value that begins at ``at``. Raises ValueError if there is none or it exceeds the maximum length."""
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
@@ -122,8 +124,8 @@ class _Text:
                     except RepeatedKeyError as error:
                         return error
             if len(self.text) - self.at > self._longest:
-                raise ValueError(f"nothing that ends within {self._longest:,} characters")
-            self._read(len(self.text) - self.at)  # twice as much, so that trying again costs no more than reading
+                raise ValueError(f"no value that ends within {self._longest:,} characters")
+            self._read(len(self.text) - self.at)  # doubles the text, so that all attempts together cost O(length)
 
     def _read(self, characters: int) -> None:
         parts = [self.text[self.at :]]
@@ -137,11 +139,11 @@ class _Text:
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    return found if len(found) == len(pairs) else _Twice(found)
+    return found if len(found) == len(pairs) else _RepeatedKeys(found)
 
 
 def _checked(value: Any) -> Any:
-    if isinstance(value, _Twice):
+    if isinstance(value, _RepeatedKeys):
         raise RepeatedKeyError("a key twice in one object")
     return value
 

@@ -1,10 +1,10 @@
-"""Text files -> one folder of packed rows.
+"""Packs text files into one folder of rows.
 
 ``detour data pack corpus.jsonl.zst --tokenizer DIR --out DIR --seq-len 1024``
 
-Each document is tokenized with the tokenizer's own template ([CLS] text [SEP]), cut where it is longer than a row, and
-packed with others into rows. Another row length is another run of this command. Cleaning, deduplication, splits and
-several sources: `detour.corpus.prepare`.
+Each document is tokenized with the tokenizer's own template ([CLS] text [SEP]), split if it is longer than ``seq_len``,
+and packed with others into rows. For cleaning, deduplication, validation splits and several sources, see
+`detour.corpus.prepare`.
 """
 
 from __future__ import annotations
@@ -19,33 +19,45 @@ from rich.table import Table
 
 from detour.corpus.document_encoder import DocumentEncoder, cut
 from detour.corpus.encoding import check_encoding
-from detour.corpus.input_files import told_of
+from detour.corpus.input_files import describe_ignored
 from detour.corpus.text import Document, ReadReport, find_files, read_documents
-from detour.data.manifest import ShardManifest, Source
+from detour.data.manifest import ShardManifest, SourceFile
 from detour.data.packing import pack_rows
 from detour.data.shards import RowWriter
 from detour.errors import DataError
 from detour.files import sha256_of
 
 
-class _Tally:
-    """Counts and sources, noted while the documents stream by."""
+class _Pieces:
+    """The tokenized pieces of documents, and counts by input file that are updated while the documents are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, document_encoder: DocumentEncoder, seq_len: int) -> None:
+        self.document_encoder, self.seq_len = document_encoder, seq_len
         self.without_tokens = 0
         self.literal_specials = 0
         self.lengths: Counter[int] = Counter()
         self.per_file: dict[Path, int] = {}
         self.licenses: dict[Path, set[str]] = {}
 
-    def see(self, document: Document) -> None:
+    def of(self, documents: Iterable[Document]) -> Iterator[np.ndarray]:
+        """The ids of each document, cut into pieces of at most ``seq_len``."""
+        for document, ids in self.document_encoder(map(self._counted, documents)):
+            self.literal_specials += self.document_encoder.literal_specials(document.text)
+            if ids is None:
+                self.without_tokens += 1
+                continue
+            self.lengths[len(ids)] += 1
+            yield from cut(ids, self.seq_len)
+
+    def _counted(self, document: Document) -> Document:
         self.per_file[document.path] = self.per_file.get(document.path, 0) + 1
         if document.license:
             self.licenses.setdefault(document.path, set()).add(document.license)
+        return document
 
-    def sources(self, files: Iterable[Path]) -> list[Source]:
+    def sources(self, files: Iterable[Path]) -> list[SourceFile]:
         return [
-            Source(
+            SourceFile(
                 path=path.as_posix(),
                 sha256=sha256_of(path),
                 bytes=path.stat().st_size,
@@ -74,64 +86,59 @@ def pack_corpus(
 
     Args:
         inputs: Files or folders, see `find_files`.
-        tokenizer: Name or folder.
-        out: Folder of the dataset.
-        seq_len: T.
+        tokenizer: Name on the hub, or a folder.
+        out: Folder to write.
+        seq_len: Tokens per row, T.
         text_column: Key of the text in JSON objects.
-        encoding: Of the files.
+        encoding: Encoding of the files.
         seed: Seeds the order of the rows.
-        strict: Stop at the first unusable line, or if a folder holds a file that is not read.
+        strict: Raise at the first unusable record, or if a folder holds a file in no readable format.
         overwrite: Replace a dataset in ``out``.
         special_tokens_in_text: See `DocumentEncoder`.
-        on_read: Told the bytes read so far.
+        on_read: Called with the bytes read so far.
 
     Returns:
-        The manifest written, and what was read and skipped.
+        The manifest, and the counts of the read.
 
     Raises:
-        DataError: Inputs, tokenizer or ``out`` are unusable, or no text was found. Nothing is left in ``out`` then.
+        DataError: Inputs, tokenizer or ``out`` are unusable, or no text was found; then nothing is written to ``out``.
 
-    Cost: the tokenizer's speed; memory two windows of tokens (see `pack_rows`) and one shard.
+    Cost: bound by the tokenizer. Memory: two packing windows (see `pack_rows`) and one shard.
     """
+    _check_options(seq_len, encoding)
+    report = ReadReport(strict=strict)
+    files, document_encoder = find_files(inputs, report), DocumentEncoder(tokenizer, special_tokens_in_text)
+    pieces = _Pieces(document_encoder, seq_len)
+
+    def documents() -> Iterator[Document]:
+        for document in read_documents(files, text_column=text_column, encoding=encoding, report=report):
+            on_read(report.bytes_read)
+            yield document
+
+    with RowWriter(out, seq_len=seq_len, tokenizer=document_encoder.info, seed=seed, overwrite=overwrite) as writer:
+        for row in pack_rows(pieces.of(documents()), seq_len=seq_len, seed=seed):
+            writer.write(row)
+        if not pieces.lengths:
+            raise DataError("\n  ".join([f"{out}: no document with text", *_faults(report, pieces)]))
+        manifest = writer.finish(
+            sources=pieces.sources(files),
+            documents=sum(pieces.lengths.values()),
+            empty_skipped=report.skipped["empty text"] + pieces.without_tokens,
+            documents_split=sum(n for length, n in pieces.lengths.items() if length > seq_len),
+            document_lengths=pieces.lengths,
+            literal_special_tokens=pieces.literal_specials,
+        )
+    on_read(report.bytes_read)
+    return manifest, report
+
+
+def _check_options(seq_len: int, encoding: str) -> None:
     if seq_len < 8:
         raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
     try:
         check_encoding(encoding)
     except ValueError as error:
         raise DataError(f"--{error}") from None
-    report, tally = ReadReport(strict=strict), _Tally()
-    files, document_encoder = find_files(inputs, report), DocumentEncoder(tokenizer, special_tokens_in_text)
-
-    def documents() -> Iterator[Document]:
-        for document in read_documents(files, text_column=text_column, encoding=encoding, report=report):
-            on_read(report.bytes_read)
-            tally.see(document)
-            yield document
-
-    def pieces() -> Iterator[np.ndarray]:
-        for document, ids in document_encoder(documents()):
-            tally.literal_specials += document_encoder.literal_specials(document.text)
-            if ids is None:
-                tally.without_tokens += 1
-                continue
-            tally.lengths[len(ids)] += 1
-            yield from cut(ids, seq_len)
-
-    with RowWriter(out, seq_len=seq_len, tokenizer=document_encoder.info, seed=seed, overwrite=overwrite) as writer:
-        for row in pack_rows(pieces(), seq_len=seq_len, seed=seed):
-            writer.write(row)
-        if not tally.lengths:
-            raise DataError("\n  ".join([f"{out}: no document with text", *_faults(report, tally)]))
-        manifest = writer.finish(
-            sources=tally.sources(files),
-            documents=sum(tally.lengths.values()),
-            empty_skipped=report.skipped["empty text"] + tally.without_tokens,
-            documents_split=sum(n for length, n in tally.lengths.items() if length > seq_len),
-            document_lengths=tally.lengths,
-            literal_special_tokens=tally.literal_specials,
-        )
-    on_read(report.bytes_read)
-    return manifest, report
 
 
 def print_report(manifest: ShardManifest, report: ReadReport, out: Path, special_tokens_in_text: str) -> None:
@@ -140,14 +147,14 @@ def print_report(manifest: ShardManifest, report: ReadReport, out: Path, special
     table = Table("", "", title=str(out), show_header=False)
     for name, value in (
         ("documents", counts.documents),
-        ("  of these split", counts.documents_split),
+        ("  split into pieces", counts.documents_split),
         ("tokens", counts.tokens),
         (f"rows of {manifest.seq_len}", counts.rows),
         ("shards", len(manifest.shards)),
         ("empty documents skipped", counts.empty_skipped),
     ):
         table.add_row(name, f"{value:,}")
-    table.add_row("utilisation", f"{manifest.utilisation:.2%}")
+    table.add_row("packing efficiency", f"{manifest.packing_efficiency:.2%}")
     console.print(table)
     if counts.literal_special_tokens:
         became = "encoded as text" if special_tokens_in_text == "text" else "encoded as special tokens"
@@ -156,13 +163,13 @@ def print_report(manifest: ShardManifest, report: ReadReport, out: Path, special
         console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
-def _faults(report: ReadReport, tally: _Tally | None = None) -> Iterator[str]:
-    """What was not used, a line each; with a tally also what came to nothing."""
-    if report.passed_over:
-        yield f"files {told_of(report.passed_over)}"
+def _faults(report: ReadReport, pieces: _Pieces | None = None) -> Iterator[str]:
+    """One line for each kind of record or file that was not used; with ``pieces``, also documents without tokens."""
+    if report.ignored_files:
+        yield describe_ignored(report.ignored_files)
     for reason, n in report.skipped.items():
-        if reason != "empty text" or tally is not None:
+        if reason != "empty text" or pieces is not None:
             advice = "; if the files have another encoding, give --encoding" if reason == "not valid UTF-8" else ""
-            yield f"skipped {n:,} lines, {reason}; first at {', '.join(report.examples[reason])}{advice}"
-    if tally is not None and tally.without_tokens:
-        yield f"{tally.without_tokens:,} documents come to no token"
+            yield f"skipped {n:,} records, {reason}; first at {', '.join(report.examples[reason])}{advice}"
+    if pieces is not None and pieces.without_tokens:
+        yield f"{pieces.without_tokens:,} documents have no tokens"

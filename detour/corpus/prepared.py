@@ -1,4 +1,4 @@
-"""``prepared.json``: what was asked for, what was read, what each step did, and which folders came of it."""
+"""``prepared.json``: the configuration, what was read, what each step did, and the folders that were written."""
 
 from __future__ import annotations
 
@@ -14,65 +14,72 @@ from typing import Any
 import detour
 from detour.corpus.config import PrepareConfig
 from detour.corpus.document_encoder import document_encoder_of
-from detour.corpus.document_shards import append_jsonl, load_json, whole_file
-from detour.corpus.passes import Job, parts_of
-from detour.corpus.revisions import revised
-from detour.data.manifest import MANIFEST, ShardManifest
+from detour.corpus.document_shards import append_jsonl, load_json
+from detour.corpus.job import Job, document_shards_of
+from detour.corpus.revisions import removed_by_revision
+from detour.data.manifest import MANIFEST, SPLITS, ShardManifest
+from detour.files import atomic_write
 from detour.redact import redacted
 
-RECORD = "prepared.json"
-SIDES = ("train", "validation")
+FORMAT = 2  # of prepared.json
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # needs no quotes in YAML
-UNASKED = ("out", "processes", "strict", "part_megabytes")  # they decide how the work goes, not what comes of it
+EXECUTION_KEYS = ("out", "processes", "strict", "shard_megabytes")  # these do not change the rows
 
 
 def identity_of(config: PrepareConfig, inputs: dict[str, Path]) -> dict[str, Any]:
-    """All that decides the result, without a folder of this machine: config, and names and sizes of what is read.
+    """Everything that determines the result: the configuration, and names and sizes of the inputs, without local folders.
 
-    Secrets, and what came from the environment, are hidden; a hash over all tells whether they are the same.
+    Secrets and values from the environment are hidden; a hash over all values tells whether they are the same.
     """
-    asked = {key: value for key, value in asdict(config).items() if key not in UNASKED}
-    asked["tokenizer"] = document_encoder_of(config.tokenizer).info.sha256
-    for source in asked["sources"]:
+    settings = {key: value for key, value in asdict(config).items() if key not in EXECUTION_KEYS}
+    settings["tokenizer"] = document_encoder_of(config.tokenizer).info.sha256
+    for source in settings["sources"]:
         del source["paths"], source["validation_paths"]
-    for step in asked["steps"]:
+    for step in settings["steps"]:
         step["options"] = {key: value for key, value in step["options"].items() if key != "paths"}
-    if (shown := redacted(asked)) != asked:
-        hidden = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
-        asked = {**shown, "hidden_values": hidden}
-    return {**asked, "inputs": {name: path.stat().st_size for name, path in inputs.items() if path.is_file()}}
+    if (shown := redacted(settings)) != settings:
+        hidden = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        settings = {**shown, "hidden_values": hidden}
+    return {**settings, "inputs": {name: path.stat().st_size for name, path in inputs.items() if path.is_file()}}
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Keys whose values differ, with dots."""
+    """Dotted keys whose values differ."""
     a, b = _flat(found), _flat(wanted)
     return [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
 
 
 def record_of(
-    job: Job, identity: dict[str, Any], prepared: list[dict[str, Any]], passed_over: dict[str, list[str]]
+    job: Job, identity: dict[str, Any], step_records: list[dict[str, Any]], ignored_files: dict[str, list[str]]
 ) -> dict[str, Any]:
-    """The whole record. Deterministic: no time, process or place is in it."""
+    """The content of ``prepared.json``. Deterministic: it contains no time, process or local folder.
+
+    Args:
+        job: The preparation.
+        identity: See `identity_of`; with the inputs' hashes under ``sha256``.
+        step_records: What `Step.prepare` returned, for each step.
+        ignored_files: For each source, the files that its reader did not read.
+    """
     out, info = Path(job.config.out), document_encoder_of(job.config.tokenizer).info
-    counted = _step_counts(job)
+    counts = _step_counts(job)
     steps = [
         {
-            "kind": step.kind, "options": identity["steps"][i]["options"], **prepared[i],
-            "by_source": {job.config.sources[s].name: counts for (j, s), counts in sorted(counted.items()) if i == j},
+            "kind": step.kind, "options": identity["steps"][i]["options"], **step_records[i],
+            "by_source": {job.config.sources[s].name: n for (j, s), n in sorted(counts.items()) if i == j},
         }
         for i, step in enumerate(job.config.steps)
     ]  # fmt: skip
     sources = {}
     for s, source in enumerate(job.config.sources):
-        folders = {side: folder for side in SIDES if (folder := _folder(out / side / source.name))}
+        folders = {split: folder for split in SPLITS if (folder := _folder(out / split / source.name))}
         sources[source.name] = {
             "proportion": source.proportion,
-            "passed_over": passed_over[source.name],
-            **_reading(job, s),
+            "ignored_files": ignored_files[source.name],
+            **_read_counts(job, s),
             "folders": folders,
         }
     return {
-        "format": 1,
+        "format": FORMAT,
         "created_by": f"detour {detour.__version__}",
         "seq_len": job.config.seq_len,
         "seed": job.config.seed,
@@ -83,58 +90,58 @@ def record_of(
     }
 
 
-def write_lists(job: Job, out: Path) -> None:
-    """``removed/<step>.jsonl`` for each step that names what it removed."""
-    parts = parts_of(job)
+def write_removals(job: Job, out: Path) -> None:
+    """Writes ``removed/<step>.jsonl`` for each step that lists the documents it removed."""
+    shards = document_shards_of(job)
     for i, step in enumerate(job.config.steps):
         name = f"{i:02}.jsonl"
         if job.is_corpus_step(i):
-            lines: Iterable[dict[str, Any]] = ()
+            removals: Iterable[dict[str, Any]] = ()
             text = (job.work / "removed" / name).read_bytes()
         else:
-            text, pass_index = b"", next(k for k, run in enumerate(job.passes, start=1) if i in run)
-            lines = [
-                {"source": job.config.sources[part.source].name, **removal}
-                for part in parts
-                for told in load_json(job.file(pass_index, part, "json"))["steps"]
-                if told["step"] == i
-                for removal in told["removals"]
+            text, pass_index = b"", next(k for k, steps in enumerate(job.passes, start=1) if i in steps)
+            removals = [
+                {"source": job.config.sources[shard.source].name, **removal}
+                for shard in shards
+                for counts in load_json(job.file(pass_index, shard, "json"))["steps"]
+                if counts["step"] == i
+                for removal in counts["removals"]
             ]
-        if text or lines:
-            with whole_file(out / "removed" / f"{i:02}_{step.kind}.jsonl") as file:
+        if text or removals:
+            with atomic_write(out / "removed" / f"{i:02}_{step.kind}.jsonl") as file:
                 file.write(text)
-                append_jsonl(file, lines)
+                append_jsonl(file, removals)
 
 
 def streams_yaml(config: PrepareConfig, record: dict[str, Any]) -> str:
-    """The ``data:`` section of a run that trains on these rows."""
+    """The ``data:`` section of a run that trains on these rows; proportions are normalized to sum to 1."""
     given = [source.proportion for source in config.sources if "train" in record["sources"][source.name]["folders"]]
     total = sum(proportion for proportion in given if proportion is not None)
     lines = ["# for a run's YAML", "data:"]
-    for side in SIDES:
-        lines.append(f"  {side}:")
+    for split in SPLITS:
+        lines.append(f"  {split}:")
         for source in config.sources:
-            if side not in record["sources"][source.name]["folders"]:
+            if split not in record["sources"][source.name]["folders"]:
                 continue
-            share = f", proportion: {source.proportion / total!r}" if source.proportion and side == "train" else ""
-            path = redacted(f"{config.out}/{side}/{source.name}")  # a run's YAML reads ${oc.env:NAME} as well
-            lines.append(f"    - {{path: {path if PLAIN.fullmatch(path) else json.dumps(path)}{share}}}")
+            weight = f", proportion: {source.proportion / total!r}" if source.proportion and split == "train" else ""
+            path = redacted(f"{config.out}/{split}/{source.name}")  # a run's YAML reads ${oc.env:NAME} as well
+            lines.append(f"    - {{path: {path if PLAIN.fullmatch(path) else json.dumps(path)}{weight}}}")
         if lines[-1].endswith(":"):
             lines[-1] += " []"
     return "\n".join([*lines, f"  seq_len: {config.seq_len}", ""])
 
 
 def _step_counts(job: Job) -> dict[tuple[int, int], dict[str, Any]]:
-    """(step, source) -> its counts over all parts."""
-    told: list[dict[str, Any]] = []
+    """(step, source) -> its counts over all document shards."""
+    all_counts: list[dict[str, Any]] = []
     for k in range(1, len(job.passes) + 1):
-        for part in parts_of(job):
-            steps = load_json(job.file(k, part, "json"))["steps"]
-            told += [{**counts, "source": part.source} for counts in steps]
+        for shard in document_shards_of(job):
+            steps = load_json(job.file(k, shard, "json"))["steps"]
+            all_counts += [{**counts, "source": shard.source} for counts in steps]
         decision = job.work / str(k) / "decision.json"
-        told += load_json(decision)["steps"] if decision.exists() else []
+        all_counts += load_json(decision)["steps"] if decision.exists() else []
     totals: dict[tuple[int, int], dict[str, Any]] = {}
-    for counts in told:
+    for counts in all_counts:
         key = counts["step"], counts["source"]
         into = totals.setdefault(key, {"dropped": {}})
         for name in ("documents_in", "documents_out", "characters_in", "characters_out", "changed"):
@@ -143,22 +150,22 @@ def _step_counts(job: Job) -> dict[tuple[int, int], dict[str, Any]]:
     return totals
 
 
-def _reading(job: Job, source: int) -> dict[str, Any]:
-    """What the reading of a source's files came to."""
+def _read_counts(job: Job, source: int) -> dict[str, Any]:
+    """What was read of a source's files and what was skipped."""
     files, skipped, examples = [], Counter[str](), {}
-    for unit in range(len(job.units[source])):
-        read = load_json(job.unit_file(source, unit))
-        gone = revised(job, source, unit)
-        read["documents"] -= sum(gone.values())
-        for reason, n in gone.items():
+    for f in range(len(job.input_files[source])):
+        read = load_json(job.read_record(source, f))
+        removed = removed_by_revision(job, source, f)
+        read["documents"] -= sum(removed.values())
+        for reason, n in removed.items():
             read["skipped"][reason] = n
             read["examples"][reason] = [read["name"]]
-        told = ("name", "bytes", "sha256", "documents", *(["damage"] if read["damage"] else []))
-        files.append({key: read[key] for key in told})
+        keys = ("name", "bytes", "sha256", "documents", *(["damage"] if read["damage"] else []))
+        files.append({key: read[key] for key in keys})
         skipped.update(read["skipped"])
-        for reason, places in read["examples"].items():
+        for reason, locations in read["examples"].items():
             known = examples.setdefault(reason, [])
-            known += places[: max(0, 5 - len(known))]
+            known += locations[: max(0, 5 - len(known))]
     return {
         "documents_read": sum(file["documents"] for file in files),
         "files": files,
@@ -173,7 +180,7 @@ def _folder(path: Path) -> dict[str, Any] | None:
     manifest = ShardManifest.load(path)
     return {
         **asdict(manifest.counts),
-        "utilisation": round(manifest.utilisation, 6),
+        "packing_efficiency": round(manifest.packing_efficiency, 6),
         "rows_sha256": manifest.rows_sha256,
     }
 

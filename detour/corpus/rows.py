@@ -1,4 +1,7 @@
-"""Token files of a source -> one folder of packed rows, in an order that no process count or file layout decides."""
+"""Tokenized document shards of a source -> one folder of packed rows.
+
+The order of rows depends on neither the number of processes nor the layout of the input files.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ import numpy as np
 
 from detour.corpus.document_encoder import cut, document_encoder_of
 from detour.corpus.document_shards import load_json
-from detour.corpus.passes import Job, Part, parts_of
-from detour.data.manifest import MANIFEST, Source
+from detour.corpus.job import DocumentShard, Job, document_shards_of
+from detour.data.manifest import MANIFEST, SourceFile
 from detour.data.packing import pack_rows
 from detour.data.shards import RowWriter, ids_dtype
 
@@ -22,20 +25,20 @@ OPEN_FILES = 256
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def write_rows(job: Job, source: int, side: str) -> None:
-    """Packs a source's documents of one side, "train" or "validation"; nothing if it has none or they are packed.
+def write_rows(job: Job, source: int, split: str) -> None:
+    """Packs a source's documents of one split, "train" or "validation". Does nothing if there are none or it is done.
 
-    Documents come in an order drawn from their names and the seed. Of a document with n copies one comes in each n-th of
-    the stream, and no more than such an n-th is packed together, so that copies meet other neighbors.
+    The order of documents is drawn from their ids and the seed. A document with n copies has one copy in each n-th of the
+    stream. A packing window is at most one n-th of the stream, so each copy is packed with different neighbors.
 
-    Memory: about 40 bytes a document or copy, and two packing windows (`pack_rows`).
+    Memory: about 40 bytes per document or copy, and two packing windows (`pack_rows`).
     """
-    out = Path(job.config.out) / side / job.config.sources[source].name
+    out = Path(job.config.out) / split / job.config.sources[source].name
     if (out / MANIFEST).is_file():
-        return  # RowWriter moves whole folders into place
+        return  # RowWriter writes folders atomically
     last = len(job.passes)
-    parts = [part for part in parts_of(job) if part.source == source]
-    tokens = _Tokens(job, last, parts, held_out=side == "validation")
+    shards = [shard for shard in document_shards_of(job) if shard.source == source]
+    tokens = _Tokens(job, last, shards, validation=split == "validation")
     if not len(tokens.length):
         return
     info = document_encoder_of(job.config.tokenizer).info
@@ -59,66 +62,67 @@ def write_rows(job: Job, source: int, side: str) -> None:
     ):
         for row in rows:
             writer.write(row)
-        tokenized = [load_json(job.file(last, part, "json")) for part in parts]
-        without = sum(told["without_tokens"] for told in tokenized)
-        units = [load_json(job.unit_file(source, unit)) for unit in range(len(job.units[source]))]
-        without += sum(unit["skipped"].get("empty text", 0) for unit in units)
+        tokenized = [load_json(job.file(last, shard, "json")) for shard in shards]
+        empty = sum(record["without_tokens"] for record in tokenized)
+        records = [load_json(job.read_record(source, f)) for f in range(len(job.input_files[source]))]
+        empty += sum(record["skipped"].get("empty text", 0) for record in records)
         writer.finish(
-            sources=_sources(job, source, side, parts, tokens),
+            sources=_source_files(job, source, split, shards, tokens),
             documents=sum(lengths.values()),
-            empty_skipped=without if side == "train" else 0,  # no side is drawn for them; told once
+            empty_skipped=empty if split == "train" else 0,  # empty documents have no split; count them once
             documents_split=sum(n for length, n in lengths.items() if length > job.config.seq_len),
             document_lengths=lengths,
-            literal_special_tokens=sum(told["literal_specials"][side] for told in tokenized),
+            literal_special_tokens=sum(record["literal_specials"][split] for record in tokenized),
         )
 
 
 class _Tokens:
-    """Where each document's ids lie, and in which order documents and copies come. To be closed."""
+    """The tokenized documents of one split: where their ids are stored, and the order of documents and copies. Close it."""
 
-    def __init__(self, job: Job, last: int, parts: list[Part], *, held_out: bool) -> None:
-        self.files = [job.file(last, part, "tokens") for part in parts]
-        self.opened: dict[int, IO[bytes]] = {}  # the one used last stands last
+    def __init__(self, job: Job, last: int, shards: list[DocumentShard], *, validation: bool) -> None:
+        self.files = [job.file(last, shard, "tokens") for shard in shards]
+        self.opened: dict[int, IO[bytes]] = {}  # in order of use, the most recent last
         self.dtype = np.dtype(ids_dtype(document_encoder_of(job.config.tokenizer).info.vocab_size))
-        part, offset, length, repeats, key = [], [], [], [], []
-        for p, this in enumerate(parts):
+        shard, offset, length, repeats, key = [], [], [], [], []
+        for s, this in enumerate(shards):
             with np.load(job.file(last, this, "npz")) as arrays:
-                mine = arrays["held_out"] == held_out
+                selected = arrays["in_validation"] == validation
                 ends = np.cumsum(arrays["length"], dtype=np.int64)
-                offset.append((ends - arrays["length"])[mine])
-                length.append(arrays["length"][mine])
-                repeats.append(np.where(held_out, np.uint32(1), arrays["repeats"][mine]))
-                key.append(arrays["key"][mine])
-                part.append(np.full(int(mine.sum()), p, np.uint32))
-        self.part, self.offset, self.length = map(np.concatenate, (part or [()], offset or [()], length or [()]))
+                offset.append((ends - arrays["length"])[selected])
+                length.append(arrays["length"][selected])
+                repeats.append(np.where(validation, np.uint32(1), arrays["repeats"][selected]))
+                key.append(arrays["key"][selected])
+                shard.append(np.full(int(selected.sum()), s, np.uint32))
+        self.shard, self.offset, self.length = map(np.concatenate, (shard or [()], offset or [()], length or [()]))
         self.repeats, self.key = map(np.concatenate, (repeats or [()], key or [()]))
         self.order = _order(self.repeats.astype(np.int64), self.key) if len(self.length) else np.empty(0, np.uint32)
 
     def read(self, index: int) -> np.ndarray:
-        """The ids of a document. Not by memory mapping: pages once touched would count as memory in use."""
-        bytes_, start = int(self.length[index]) * self.dtype.itemsize, int(self.offset[index]) * self.dtype.itemsize
-        return np.frombuffer(os.pread(self._opened(int(self.part[index])).fileno(), bytes_, start), self.dtype)
+        """The ids of a document. Not memory-mapped, since pages once touched would count as memory in use."""
+        n_bytes, start = int(self.length[index]) * self.dtype.itemsize, int(self.offset[index]) * self.dtype.itemsize
+        return np.frombuffer(os.pread(self._opened(int(self.shard[index])).fileno(), n_bytes, start), self.dtype)
 
-    def _opened(self, part: int) -> IO[bytes]:
-        file = self.opened.pop(part, None) or self.files[part].open("rb", buffering=0)
-        self.opened[part] = file
+    def _opened(self, shard: int) -> IO[bytes]:
+        file = self.opened.pop(shard, None) or self.files[shard].open("rb", buffering=0)
+        self.opened[shard] = file
         if len(self.opened) > OPEN_FILES:
             self.opened.pop(next(iter(self.opened))).close()
         return file
 
     def close(self) -> None:
+        """Closes all open files."""
         while self.opened:
             self.opened.popitem()[1].close()
 
     def window(self, seq_len: int) -> int | None:
-        """Tokens packed together: a share of the stream in which no document comes twice; None for the default."""
+        """Tokens of a packing window within which no document occurs twice; None for the default window."""
         most = int(self.repeats.max())
         total = int((self.length.astype(np.int64) * self.repeats).sum())
         return max(seq_len, total // most) if most > 1 and total // most < 1 << 24 else None
 
 
 def _order(repeats: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """uint32 [copies]: document indices, by where in the stream, in [0, 1), each copy belongs."""
+    """uint32 [copies]: document indices, sorted by the position in the stream, in [0, 1), that each copy is assigned."""
     document = np.repeat(np.arange(len(repeats), dtype=np.uint32), repeats)
     first = np.cumsum(repeats) - repeats
     copy = np.arange(len(document), dtype=np.int64) - first[document]
@@ -127,28 +131,28 @@ def _order(repeats: np.ndarray, key: np.ndarray) -> np.ndarray:
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64 (Steele et al. 2014): uint64 in, evenly spread uint64 out."""
+    """The finalizer of splitmix64 (Steele et al. 2014): maps uint64 to uniformly distributed uint64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-def _sources(job: Job, source: int, side: str, parts: list[Part], tokens: _Tokens) -> list[Source]:
-    """The files that the folder's documents come from, each with how many stand in it and under which licenses."""
+def _source_files(job: Job, source: int, split: str, shards: list[DocumentShard], tokens: _Tokens) -> list[SourceFile]:
+    """The input files of the folder's documents, with the number of documents and the licenses of each."""
     documents, licenses = Counter[int](), dict[int, set[str]]()
-    per_part = np.bincount(tokens.part.astype(np.int64), minlength=len(parts))
-    for part, n in zip(parts, per_part.tolist(), strict=True):
-        documents[part.unit] += n
-        said = load_json(job.file(len(job.passes), part, "json"))["seen"][side]["license"]
-        licenses.setdefault(part.unit, set()).update(said)
-    read = {unit: load_json(job.unit_file(source, unit)) for unit, n in documents.items() if n}
+    per_shard = np.bincount(tokens.shard.astype(np.int64), minlength=len(shards))
+    for shard, n in zip(shards, per_shard.tolist(), strict=True):
+        documents[shard.input_file] += n
+        found = load_json(job.file(len(job.passes), shard, "json"))["licenses"][split]
+        licenses.setdefault(shard.input_file, set()).update(found)
+    records = {f: load_json(job.read_record(source, f)) for f, n in documents.items() if n}
     return [
-        Source(
+        SourceFile(
             path=record["name"],
             sha256=record["sha256"],
             bytes=record["bytes"],
-            documents=documents[unit],
-            license=", ".join(sorted(licenses[unit])) or None,
+            documents=documents[f],
+            license=", ".join(sorted(licenses[f])) or None,
         )
-        for unit, record in sorted(read.items())
+        for f, record in sorted(records.items())
     ]

@@ -1,4 +1,4 @@
-"""Words of a text as numbers, and runs of words (shingles) as one number each: what overlap is measured on."""
+"""Hashes of words and of word n-grams (shingles), on which overlap between documents is measured."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from functools import lru_cache
 import numpy as np
 import xxhash
 
-UNSPACED = (  # scripts that put no space between words: a sign of theirs counts as a word
+UNSPACED = (  # scripts without spaces between words: each character counts as a word
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
-FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses nothing; 2**64 over the golden ratio
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio; odd, so multiplication is invertible
 
 
 def word_hashes(text: str) -> np.ndarray:
-    """uint64 [words]: letters and digits only, small letters; punctuation and layout do not count.
+    """uint64 [words]: hashes of the lower-cased words. Only letters and digits count, not punctuation or layout.
 
-    Each sign of a script without spaces between words (Chinese, Japanese, Thai, ...) is a word.
+    In scripts without spaces between words (Chinese, Japanese, Thai, ...) each character is a word.
 
     Cost: about 15 MB/s.
     """
@@ -26,13 +26,13 @@ def word_hashes(text: str) -> np.ndarray:
 
 
 def shingles(words: np.ndarray, n: int) -> np.ndarray:
-    """uint64 [max(words - n + 1, 0)]: a hash of each run of ``n`` words. Chance hits: one in 2**64 for each pair."""
+    """uint64 [max(words - n + 1, 0)]: a hash of each word n-gram. Collision probability: 2**-64 per pair."""
     count = len(words) - n + 1
     if count < 1:
         return np.empty(0, np.uint64)
     hashed = np.zeros(count, np.uint64)
     for i in range(n):
-        hashed = hashed * FACTOR + words[i : i + count]  # wraps around, as it should
+        hashed = hashed * FACTOR + words[i : i + count]  # wraps around on purpose
     hashed ^= hashed >> np.uint64(31)
     return hashed * FACTOR
 

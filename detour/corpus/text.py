@@ -1,8 +1,8 @@
-"""Reading documents from text files, one at a time and in bounded memory.
+"""Reads documents from text files, one at a time and in bounded memory.
 
-A ``.jsonl`` file (also ``.ndjson``, ``.json``) holds one JSON object a line, an array of objects, or objects over several
-lines; a ``.txt`` file is one document. Either may be compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``). What cannot be
-used is counted and remembered by file and line, never silently dropped.
+A ``.jsonl`` file (also ``.ndjson``, ``.json``) holds one JSON object per line, an array of objects, or objects that span
+lines; a ``.txt`` file is one document. Both may be compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``). Unusable records are
+counted by reason, with file and line of the first ones, never silently dropped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from detour.corpus.input_files import COMPRESSED as COMPRESSED
 from detour.corpus.input_files import FORMATS as FORMATS
 from detour.corpus.input_files import find_files as find_files
 from detour.corpus.input_files import format_of
-from detour.corpus.json_values import HEAD_BYTES, RepeatedKeyError, is_one_a_line, load_json_value, spread_values
+from detour.corpus.json_values import HEAD_BYTES, RepeatedKeyError, is_one_per_line, load_json_value, multiline_values
 from detour.errors import DataError, UnreachableError
 
-MAX_RECORD_BYTES = 1 << 25  # a longer line, file or field is no document of a healthy corpus, and costs 30x in memory
+MAX_RECORD_BYTES = 1 << 25  # per line, file or field; tokenizing takes 30x in memory
 EXAMPLES_KEPT = 5
 TOO_LONG = f"longer than {MAX_RECORD_BYTES >> 20} MiB"
-HARMLESS = (  # counted, but no reason for a strict read to stop
+HARMLESS = (  # counted, but accepted by a strict read
     "empty text", "empty file", "no abstract", "a book record, no article", "revised by a later record",
     "deleted by a later update",
 )  # fmt: skip
@@ -37,35 +37,40 @@ HARMLESS = (  # counted, but no reason for a strict read to stop
 
 @dataclass
 class ReadReport:
-    """What a read saw, filled in while it runs.
+    """Counts of a read, updated while it runs.
 
     Attributes:
-        documents: Documents handed out.
-        bytes_read: Bytes taken from the disk (compressed, where the file is), for progress bars.
-        skipped: Lines not handed out, counted by reason.
-        examples: ``file:line`` of the first few lines skipped, by reason.
-        passed_over: Files that a folder holds and that are of no kind that is read.
-        revisions: Of records that later ones may replace: (key, version, whether it is deleted, documents before it).
-        strict: Whether the first unusable line or file is an error.
+        documents: Documents yielded.
+        bytes_read: Bytes read from disk, before decompression, for progress bars.
+        skipped: Records not yielded, counted by reason.
+        examples: ``file:line`` of the first skipped records, by reason.
+        ignored_files: Files of the folders that are in no readable format.
+        revisions: For readers whose records later ones may replace: (key, version, whether it is a deletion, documents
+            yielded before the record).
+        strict: Whether the first unusable record or file is an error.
     """
 
     documents: int = 0
     bytes_read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
-    passed_over: list[str] = field(default_factory=list)
+    ignored_files: list[str] = field(default_factory=list)
     revisions: list[tuple[int, int, bool, int]] = field(default_factory=list)
     strict: bool = False
 
     def revise(self, key: int, version: int, *, deleted: bool = False) -> None:
-        """Notes that the documents from here to the next call are all that there is, or is not any more, of a record."""
+        """Begins a record: the documents yielded until the next call belong to it. A deletion has no documents."""
         self.revisions.append((key, version, deleted, self.documents))
 
     def skip(self, reason: str, where: str) -> None:
-        """Counts a line that was not used, and keeps its place if it is among the first with this reason.
+        """Counts a record that is not used, and keeps its location if it is among the first with this reason.
+
+        Args:
+            reason: Why it is not used.
+            where: ``file:line``.
 
         Raises:
-            DataError: The read is strict and the reason is a fault of the line.
+            DataError: The read is strict and the reason is not in HARMLESS.
         """
         if self.strict and reason not in HARMLESS:
             raise DataError(f"{where}: {reason}")
@@ -82,17 +87,17 @@ def read_documents(
     strict: bool = False,
     report: ReadReport | None = None,
 ) -> Iterator[Document]:
-    """The documents of the files, in order. Memory: one line, or one ``.txt`` file, at a time.
+    """Yields the documents of the files, in order. Memory: one line or one ``.txt`` file.
 
     Args:
         paths: Files, as `find_files` returns them.
-        text_column: Key of the text in a JSON object. ``id`` and ``license`` or ``license`` are read where present.
-        encoding: Of the files.
-        strict: Stop at the first line that cannot be used; an empty text is none of these, it is only counted.
-        report: Filled in on the way.
+        text_column: Key of the text in a JSON object. ``id`` and ``license`` (or ``licence``) are read where present.
+        encoding: Encoding of the files.
+        strict: Raise at the first unusable record; an empty text is only counted.
+        report: Updated while reading.
 
     Raises:
-        DataError: A file cannot be opened, is cut short or damaged as a whole, or (strict) holds an unusable line.
+        DataError: A file cannot be opened, is truncated or damaged, or (strict) holds an unusable record.
     """
     report = ReadReport() if report is None else report
     report.strict = report.strict or strict
@@ -107,10 +112,10 @@ def read_documents(
 
 
 def _documents_of(path: Path, columns: Columns, report: ReadReport, encoding: str) -> Iterator[tuple[str, Document]]:
-    whole = format_of(path) == ".txt"
-    for where, record in raw_records(path, report, encoding) if whole else json_records(path, report, encoding):
+    is_text = format_of(path) == ".txt"
+    for where, record in raw_records(path, report, encoding) if is_text else json_records(path, report, encoding):
         try:
-            if whole:
+            if is_text:
                 yield where, Document(decoded(record, encoding), path.name, None, path)
             else:
                 yield where, columns.document(record, name=where, path=path)
@@ -119,10 +124,14 @@ def _documents_of(path: Path, columns: Columns, report: ReadReport, encoding: st
 
 
 def decoded(data: bytes, encoding: str = "utf-8") -> str:
-    """The bytes as text: UTF-8, whatever encoding they had in their file, which an error names.
+    """Decodes UTF-8.
+
+    Args:
+        data: The bytes, after `as_utf8`.
+        encoding: Encoding of the file, for the error.
 
     Raises:
-        UnusableRecordError: They are none.
+        UnusableRecordError: The bytes are not valid.
     """
     try:
         return data.decode("utf-8")
@@ -132,25 +141,25 @@ def decoded(data: bytes, encoding: str = "utf-8") -> str:
 
 
 def parsed(data: bytes, encoding: str = "utf-8") -> Any:
-    """The bytes as JSON; arguments as those of `decoded`. Raises UnusableRecordError."""
+    """Parses a JSON value; arguments as in `decoded`. Raises UnusableRecordError."""
     try:
         return load_json_value(decoded(data, encoding))
     except RepeatedKeyError as error:
         raise UnusableRecordError(str(error)) from None
     except (ValueError, RecursionError):  # a number of over 4300 digits is a plain ValueError
         if b"\r" in data.strip():
-            raise UnusableRecordError("not valid JSON; are its lines ended by carriage returns alone?") from None
+            raise UnusableRecordError("not valid JSON; do its lines end in carriage returns only?") from None
         raise UnusableRecordError("not valid JSON") from None
 
 
 def json_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Iterator[tuple[str, Any]]:
-    """(``file:number``, value) of each JSON value of a file.
+    """Yields (``file:number``, value) for each JSON value of a file; unusable ones are counted in the report.
 
-    A file with one value a line gives the number of the line. One that holds an array, or values over several lines,
-    gives their number, and an array's elements one by one. What cannot be used is reported.
+    The number is that of the line if the file has one value per line, else that of the value. An array yields its
+    elements.
 
     Raises:
-        DataError: As `read_chunks` and `as_utf8`; or a value that is not one of the lines is no JSON.
+        DataError: See `read_chunks` and `as_utf8`; or, in a file without one value per line, something is not JSON.
     """
     chunks, head = as_utf8(read_chunks(path, report), encoding, path), b""
     while len(head.lstrip()) < HEAD_BYTES and (chunk := next(chunks, None)) is not None:
@@ -158,7 +167,7 @@ def json_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Ite
     chunks = chain([head], chunks)
     if not head:
         report.skip("empty file", str(path))
-    elif is_one_a_line(head):
+    elif is_one_per_line(head):
         for number, line in enumerate(_lines(chunks), start=1):
             where = f"{path}:{number}"
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 and line else line
@@ -170,7 +179,7 @@ def json_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Ite
                 except UnusableRecordError as problem:
                     report.skip(str(problem), where)
     else:
-        for number, value in spread_values(chunks, path, MAX_RECORD_BYTES):
+        for number, value in multiline_values(chunks, path, MAX_RECORD_BYTES):
             if isinstance(value, Exception):
                 report.skip(str(value), f"{path}:{number}")
             else:
@@ -178,9 +187,9 @@ def json_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Ite
 
 
 def raw_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Iterator[tuple[str, bytes]]:
-    """(``file`` or ``file:line``, UTF-8) of each record: a line, or a whole ``.txt``; blank lines are passed over.
+    """Yields (``file`` or ``file:line``, UTF-8) for each record: a line that is not blank, or an entire ``.txt`` file.
 
-    A line of more than MAX_RECORD_BYTES is counted as skipped, and never held in memory.
+    A line of more than MAX_RECORD_BYTES is counted as skipped and never held in memory.
     """
     for number, line in numbered_lines(path, report, encoding):
         where = str(path) if format_of(path) == ".txt" else f"{path}:{number}"
@@ -191,21 +200,21 @@ def raw_records(path: Path, report: ReadReport, encoding: str = "utf-8") -> Iter
 
 
 def numbered_lines(
-    path: Path, report: ReadReport, encoding: str = "utf-8", *, whole: bool | None = None
+    path: Path, report: ReadReport, encoding: str = "utf-8", *, entire: bool | None = None
 ) -> Iterator[tuple[int, bytes | None]]:
-    """(number from 1, UTF-8) of each line, or of a whole file; None for one of more than MAX_RECORD_BYTES.
+    """Yields (number from 1, UTF-8) for each line or for the entire file; None for more than MAX_RECORD_BYTES.
 
-    A byte order mark at the beginning is left out.
+    A byte order mark at the beginning is removed.
 
     Args:
         path: The file.
-        report: Told of an empty file.
-        encoding: Of the file.
-        whole: Whether it comes as a whole; left out, a ``.txt`` does.
+        report: Counts an empty file as skipped.
+        encoding: Encoding of the file.
+        entire: Yield the entire file instead of lines; the default for ``.txt`` files.
     """
     chunks = as_utf8(read_chunks(path, report), encoding, path)
-    whole = format_of(path) == ".txt" if whole is None else whole
-    lines = _whole(chunks) if whole else _lines(chunks)
+    entire = format_of(path) == ".txt" if entire is None else entire
+    lines = _entire(chunks) if entire else _lines(chunks)
     number = 0
     for number, line in enumerate(lines, start=1):
         yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 and line else line
@@ -214,11 +223,11 @@ def numbered_lines(
 
 
 def read_chunks(path: Path, report: ReadReport) -> Iterator[bytes]:
-    """The file's content, decompressed.
+    """Yields the file's content, decompressed, and updates ``report.bytes_read``.
 
     Raises:
-        DataError: It is cut short or damaged.
-        UnreachableError: The system refuses to read it, or fails to.
+        DataError: The file is truncated or damaged.
+        UnreachableError: The operating system cannot read it.
     """
     lines = 0
     try:
@@ -229,15 +238,15 @@ def read_chunks(path: Path, report: ReadReport) -> Iterator[bytes]:
                 lines += chunk.count(b"\n")
                 yield chunk
     except COMPRESSION_ERRORS as error:
-        failed = isinstance(error, OSError) and error.errno is not None  # gzip's complaints of content have no number
+        failed = isinstance(error, OSError) and error.errno is not None  # gzip's own errors have no errno
         raise (UnreachableError if failed else DataError)(
             f"{path}: cannot be read after line {lines}: {error}"
         ) from error
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
-    """Lines, and None for one that is too long."""
-    parts: list[bytes] = []  # of a line that goes on; joined once, so that a long one costs its length
+    """Yields lines, and None for a line that is too long."""
+    parts: list[bytes] = []  # of the current line; joined once, so the cost is linear in its length
     size = 0
     for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
@@ -250,7 +259,7 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
         yield None if size > MAX_RECORD_BYTES else b"".join(parts)
 
 
-def _whole(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
+def _entire(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
     parts, size = [], 0
     for chunk in chunks:
         size += len(chunk)

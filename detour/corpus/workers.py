@@ -1,4 +1,4 @@
-"""Worker processes: the same functions over the same parts, in this process or in several."""
+"""Worker processes: runs tasks in this process or in several, with the same results."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ Task = Callable[..., None]
 
 
 class Workers:
-    """Runs tasks whose results are files. Use as a context manager.
+    """Runs tasks that write their results to files. Use as a context manager.
 
     Args:
-        processes: 1 runs the tasks here, one after another.
+        processes: With 1, tasks run sequentially in this process.
     """
 
     def __init__(self, processes: int) -> None:
         self._pool = None
         if processes > 1:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+            self._pool = ProcessPoolExecutor(
+                processes, mp_context=context, initializer=_initialize, initargs=(os.getpid(),)
+            )
 
     def __enter__(self) -> Workers:
         return self
@@ -37,38 +39,43 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def run(self, task: Task, arguments: Iterable[tuple[Any, ...]], on_done: Callable[[], None]) -> None:
-        """Runs ``task(*arguments)`` for each of the arguments, in any order; the first error ends all.
+        """Calls ``task(*arguments)`` for each tuple of arguments, in any order. The first error cancels the rest.
+
+        Args:
+            task: A function that can be pickled.
+            arguments: Its arguments, one tuple per call.
+            on_done: Called after each call has finished.
 
         Raises:
-            DataError: As the task, or a process was killed.
+            DataError: Raised by the task, or a worker process was killed.
         """
         if self._pool is None:
-            for these in arguments:
-                task(*these)
+            for each in arguments:
+                task(*each)
                 on_done()
             return
-        futures = [self._pool.submit(task, *these) for these in arguments]
+        futures = [self._pool.submit(task, *each) for each in arguments]
         try:
             for future in as_completed(futures):
                 future.result()
                 on_done()
         except BrokenProcessPool:
             raise DataError(
-                "a worker process was killed, most often for want of memory; run again with fewer processes "
-                "to go on from the parts that are finished"
+                "a worker process was killed, most often because memory ran out; run again with fewer processes, "
+                "which resumes from the finished files"
             ) from None
         finally:
             for future in futures:
                 future.cancel()
 
 
-def _begin(parent: int) -> None:
-    os.environ["RAYON_NUM_THREADS"] = "1"  # the tokenizer's own threads; processes are what is counted here
+def _initialize(parent: int) -> None:
+    os.environ["RAYON_NUM_THREADS"] = "1"  # no threads inside the tokenizer: parallelism is across processes
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-    def leave_with_the_parent() -> None:
+    def exit_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
-    threading.Thread(target=leave_with_the_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()

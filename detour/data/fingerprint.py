@@ -1,4 +1,4 @@
-"""A running hash of the rows that a run really consumed: whether two arms saw the same ones, in the same order."""
+"""Running hash of the rows that a run consumed, to check that two runs consumed the same rows in the same order."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from detour.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARKS = 256  # kept at most; every second one goes when there are more
+MARKS = 256  # maximum; beyond it every second mark is dropped
 
 
 def hash_rows(batch: Batch) -> Tensor:
-    """int64 [3]: the sums of both halves of each row's 128-bit hash, wrapping around, and the number of rows.
+    """int64 [3]: sums of the low and high halves of the rows' 128-bit hashes, modulo 2**64, and the number of rows.
 
-    A row counts by its ids and document lengths, padding left out; not by its index, so that the same rows in another
-    folder are the same. Sums over micro-batches and over ranks (`all_reduce`) are the global batch's, whatever the number
-    of either. Call it on clean batches: an objective changes the ids.
+    A row is hashed over its ids and document lengths without padding, and not over its index, so equal rows in another
+    folder have equal hashes. Sums over micro-batches and ranks (`all_reduce`) give the value of the global batch. Call it
+    on clean batches: an objective changes the ids.
 
     Cost: about 1 GB/s of ids on the host; 30 ms for a step of 3M tokens.
     """
@@ -42,16 +42,16 @@ def hash_rows(batch: Batch) -> Tensor:
 
 @dataclass
 class Fingerprint:
-    """The hash of all batches so far, each one's rows as a set, the batches in their order.
+    """Hash of the sequence of global batches, each as a multiset of rows.
 
-    Within a batch the order is no part of it: it differs between numbers of ranks, and the gradient is a sum.
+    The order within a batch is not included: it depends on the number of ranks, and the gradient does not depend on it.
 
     Attributes:
-        digest: Hexadecimal; empty before the first batch.
+        digest: Hexadecimal SHA-256; empty before the first batch.
         batches: Global batches so far.
         rows: Rows so far.
-        stride: A mark is kept at each multiple of so many batches; doubles as a run grows.
-        marks: The digest after the first 1, 2, ... times ``stride`` batches.
+        stride: Batches between marks; doubled whenever there are more than MARKS.
+        marks: The digests after 1, 2, ... times ``stride`` batches.
     """
 
     digest: str = ""
@@ -61,11 +61,11 @@ class Fingerprint:
     marks: list[str] = field(default_factory=list)
 
     def update(self, batch: Batch) -> None:
-        """Takes in a whole global batch; a rank or micro-batch that has a share of it: sum `hash_rows`, then `add`."""
+        """Adds a global batch that is in one piece. With ranks or micro-batches, sum their `hash_rows` and call `add`."""
         self.add(hash_rows(batch))
 
     def add(self, sums: Tensor) -> None:
-        """Takes in a global batch by the sum of its parts' `hash_rows`, int64 [3]."""
+        """Adds a global batch, given the sum of `hash_rows` over its micro-batches and ranks, int64 [3]."""
         low, high, rows = sums.tolist()
         self.digest = hashlib.sha256(f"{self.digest} {low} {high} {rows}".encode()).hexdigest()
         self.batches, self.rows = self.batches + 1, self.rows + rows
@@ -75,12 +75,12 @@ class Fingerprint:
             self.marks, self.stride = self.marks[1::2], self.stride * 2
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """The state in plain values, serializable as JSON."""
         return {**vars(self), "marks": list(self.marks)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Fingerprint:
-        """From `state_dict`. Raises DataError if it is no such record."""
+        """Restores `state_dict`. Raises DataError if it is invalid."""
         kinds = {"digest": str, "batches": int, "rows": int, "stride": int, "marks": list}
         if not isinstance(state, Mapping) or {key: type(value) for key, value in state.items()} != kinds:
             raise DataError(f"fingerprint: not a record of one: {str(state)[:200]}")
@@ -93,13 +93,13 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """How far two runs saw the same rows in the same order.
+class RowComparison:
+    """How long two runs consumed the same rows in the same order.
 
     Attributes:
-        same: All of the shorter run's batches are the longer one's first, as far as marks can tell.
-        common_batches: Batches from the start that are known to be the same.
-        text: In words.
+        same: Whether the shorter run is a prefix of the longer one, at the resolution of the marks.
+        common_batches: Number of batches from the start that are known to be equal.
+        text: The result as a sentence.
     """
 
     same: bool
@@ -107,13 +107,13 @@ class Comparison:
     text: str
 
 
-def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> Comparison:
-    """Compares two runs by their `Fingerprint.state_dict`. Raises DataError if one is damaged."""
+def compare_fingerprints(a: Mapping[str, Any], b: Mapping[str, Any]) -> RowComparison:
+    """Compares two runs by their `Fingerprint.state_dict`. Raises DataError if one is invalid."""
     first, second = Fingerprint.from_state(a), Fingerprint.from_state(b)
     if (first.batches, first.digest) == (second.batches, second.digest):
         text = f"the same {first.rows:,} rows in the same order ({first.batches:,} batches)"
-        return Comparison(same=True, common_batches=first.batches, text=text)
-    known = _known(first) | {0: ""}, _known(second) | {0: ""}
+        return RowComparison(same=True, common_batches=first.batches, text=text)
+    known = _digests(first) | {0: ""}, _digests(second) | {0: ""}
     shared = sorted(known[0].keys() & known[1].keys())
     common = max(batch for batch in shared if all(known[0][n] == known[1][n] for n in shared if n <= batch))
     shorter = min(first.batches, second.batches)
@@ -123,11 +123,11 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> Comparison:
     else:
         lengths = f"{first.batches:,} and {second.batches:,} batches"
         text = f"the same up to batch {common:,}, the last that both runs ({lengths}) have marked"
-    return Comparison(
+    return RowComparison(
         same=other is None and common > shorter - max(first.stride, second.stride), common_batches=common, text=text
     )
 
 
-def _known(of: Fingerprint) -> dict[int, str]:
-    """Digest by number of batches, wherever one is kept."""
+def _digests(of: Fingerprint) -> dict[int, str]:
+    """Number of batches -> digest, for every digest that is kept."""
     return {(i + 1) * of.stride: mark for i, mark in enumerate(of.marks)} | {of.batches: of.digest}

@@ -1,4 +1,4 @@
-"""What prepared rows hold: counts, shares, document lengths, how well they would pack, and samples to read."""
+"""Statistics of packed rows for `detour data inspect` and `verify`: counts, document lengths, packing efficiency, samples."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from random import Random
 
 import numpy as np
 
-from detour.data.manifest import MANIFEST, ShardManifest, read_json
+from detour.data.manifest import MANIFEST, PREPARED, ShardManifest, read_json
 from detour.data.packing import pack_rows, split_document
-from detour.data.shards import INDEX, LENGTHS, check_index, check_shard, verify_rows
+from detour.data.shards import INDEX, LENGTHS
+from detour.data.verify import check_index, check_shard, verify_rows
 from detour.errors import DataError
 from detour.files import sha256_of
 
-PREPARED = "prepared.json"  # beside the folders of a preparation
-ROW_TOKENS = (512, 1024, 8192)
-SIMULATED_TOKENS = 1 << 26  # enough for four decimals of the utilisation
+SEQ_LENS = (512, 1024, 8192)
+SIMULATED_TOKENS = 1 << 26  # enough for four decimals of the packing efficiency
 SAMPLE_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
-    """One folder of rows.
+class RowFolder:
+    """A folder of packed rows and its length histogram.
 
     Attributes:
-        name: Its path below the folder that was asked for.
-        path: Where it lies.
-        manifest: What it says of itself.
-        lengths: Documents by their number of tokens, uncut; pieces instead where the folder does not record them.
-        uncut: Whether ``lengths`` are of whole documents.
+        name: Path relative to the inspected folder.
+        path: Absolute or relative path.
+        manifest: Its manifest.
+        lengths: Number of tokens -> number of documents; of pieces if the folder does not record document lengths.
+        unsplit: Whether ``lengths`` are of documents before splitting.
     """
 
     name: str
     path: Path
     manifest: ShardManifest
     lengths: Mapping[int, int]
-    uncut: bool
+    unsplit: bool
 
 
-def find_folders(root: Path) -> list[Folder]:
-    """The folders of rows at or under ``root``, checked but not hashed.
+def find_folders(root: Path) -> list[RowFolder]:
+    """The folders of packed rows at or under ``root``, checked without hashing.
 
     Raises:
         DataError: There is none, or one is damaged.
@@ -53,30 +53,35 @@ def find_folders(root: Path) -> list[Folder]:
         manifest = verify_rows(path, hashes=False)
         recorded = (path / LENGTHS).exists()
         lengths = _recorded_lengths(path, manifest) if recorded else _piece_lengths(path)
-        folders.append(Folder(name=name_of(path, root), path=path, manifest=manifest, lengths=lengths, uncut=recorded))
+        folders.append(
+            RowFolder(name=name_of(path, root), path=path, manifest=manifest, lengths=lengths, unsplit=recorded)
+        )
     return folders
 
 
 def row_folders(root: Path) -> list[Path]:
-    """The folders of rows at or under ``root``, unchecked. Raises DataError if there is none."""
+    """Paths of the folders of packed rows at or under ``root``, unchecked. Raises DataError if there is none."""
     paths = sorted(path.parent for path in root.rglob(MANIFEST) if (path.parent / INDEX).exists())
     if not paths:
-        raise DataError(f"{root}: no folder of packed rows there, expected {MANIFEST} and {INDEX}")
+        raise DataError(f"{root}: no folder of packed rows found, expected {MANIFEST} and {INDEX}")
     return paths
 
 
 def name_of(path: Path, root: Path) -> str:
-    """A folder's path below ``root``, or the name of ``root`` itself."""
+    """A folder's path relative to ``root``, or the name of ``root`` itself."""
     return path.relative_to(root).as_posix() if path != root else root.name
 
 
 def check_folder(path: Path) -> tuple[int, list[str]]:
-    """How many shards the manifest names, and a line for each that is not what it says, by size, xxh64 and sha256.
+    """Compares every shard with the manifest, by size, xxh64 and SHA-256.
+
+    Returns:
+        The number of shards, and one line for each that differs.
 
     Raises:
         DataError: Manifest or index is damaged.
 
-    Cost: reads all twice.
+    Cost: reads all shards twice.
     """
     manifest = ShardManifest.load(path)
     problems = []
@@ -90,25 +95,29 @@ def check_folder(path: Path) -> tuple[int, list[str]]:
     return len(manifest.shards), problems
 
 
-def strayed_folders(root: Path) -> list[str]:
-    """A line for each folder that a preparation in ``root`` wrote and that is gone, or holds other rows."""
+def missing_or_changed_folders(root: Path) -> list[str]:
+    """One line for each folder listed in ``prepared.json`` of ``root`` that is missing or contains other rows."""
     if not (root / PREPARED).is_file():
         return []
     problems = []
     for name, source in read_json(root / PREPARED)["sources"].items():
-        for side, folder in source["folders"].items():
+        for split, folder in source["folders"].items():
             try:
-                found = ShardManifest.load(root / side / name).rows_sha256
+                found = ShardManifest.load(root / split / name).rows_sha256
             except DataError as problem:
                 problems.append(str(problem))
             else:
                 if found != folder["rows_sha256"]:
-                    problems.append(f"{root / side / name}: other rows than {PREPARED} says")
+                    problems.append(f"{root / split / name}: rows differ from those in {PREPARED}")
     return problems
 
 
-def utilisation(lengths: Mapping[int, int], seq_len: int) -> float:
-    """Share of positions filled if these documents were packed into such rows; a large corpus is drawn from.
+def packing_efficiency(lengths: Mapping[int, int], seq_len: int) -> float:
+    """Packing efficiency of these documents at a row length, simulated; of a large corpus on a random sample.
+
+    Args:
+        lengths: Number of tokens -> number of documents.
+        seq_len: Tokens per row.
 
     Cost: seconds.
     """
@@ -127,15 +136,15 @@ def utilisation(lengths: Mapping[int, int], seq_len: int) -> float:
     return sum(drawn) / (rows * seq_len)
 
 
-def quantiles(lengths: Mapping[int, int], shares: tuple[float, ...]) -> list[int]:
-    """Lengths that these shares of the documents do not exceed."""
+def quantiles(lengths: Mapping[int, int], fractions: tuple[float, ...]) -> list[int]:
+    """Quantiles of the document length, in tokens."""
     ordered = sorted(lengths)
     ends = np.cumsum([lengths[n] for n in ordered])
-    return [ordered[min(int(np.searchsorted(ends, share * ends[-1])), len(ordered) - 1)] for share in shares]
+    return [ordered[min(int(np.searchsorted(ends, fraction * ends[-1])), len(ordered) - 1)] for fraction in fractions]
 
 
-def draw_lengths(folders: list[Folder], out: Path) -> Path:
-    """``lengths.png``: share of tokens by document length, on a logarithmic scale, one line a folder."""
+def plot_lengths(folders: list[RowFolder], out: Path) -> Path:
+    """Plots the fraction of tokens by document length, on a logarithmic axis, one line per folder."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -148,35 +157,35 @@ def draw_lengths(folders: list[Folder], out: Path) -> Path:
         tokens = lengths * np.array(list(folder.lengths.values()))
         counts, _ = np.histogram(lengths, edges, weights=tokens)
         axes.stairs(counts / tokens.sum(), edges, label=folder.name)
-    for seq_len in ROW_TOKENS:
+    for seq_len in SEQ_LENS:
         axes.axvline(seq_len, color="0.8", linewidth=1, zorder=0)
     axes.set_xscale("log")
-    axes.set_xlabel("tokens of a document")
-    axes.set_ylabel("share of the folder's tokens")
+    axes.set_xlabel("document length (tokens)")
+    axes.set_ylabel("fraction of the folder's tokens")
     axes.legend(fontsize="small", ncols=1 + len(folders) // 12)
     figure.savefig(out, dpi=150, metadata={"Software": None})
     return out
 
 
-def sample_texts(folder: Folder, tokenizer: Path | None, count: int) -> list[str]:
-    """Beginnings of documents, decoded; as ids where no tokenizer is at hand. Raises DataError: it is another one."""
+def sample_texts(folder: RowFolder, tokenizer: Path | None, count: int) -> list[str]:
+    """Beginnings of ``count`` documents, decoded; as ids without a tokenizer. Raises DataError if the tokenizer differs."""
     pieces = _first_pieces(folder, count)
     if tokenizer is None:
         return [" ".join(map(str, ids[:40])) for ids in pieces]
-    from detour.data.tokenizer import fingerprint, load_tokenizer
+    from detour.data.tokenizer import load_tokenizer, tokenizer_sha256
 
     loaded = load_tokenizer(tokenizer)
-    verify_rows(folder.path, hashes=False, vocab_fingerprint=fingerprint(loaded))
+    verify_rows(folder.path, hashes=False, tokenizer_sha256=tokenizer_sha256(loaded))
     return [loaded.decode(ids[:SAMPLE_CHARACTERS])[:SAMPLE_CHARACTERS] for ids in pieces]
 
 
 def tokenizer_of(root: Path) -> Path | None:
-    """The ``tokenizer`` folder that a preparation leaves beside its rows, or above them."""
+    """The ``tokenizer`` folder that a preparation wrote, in ``root`` or up to two levels above it; None if there is none."""
     return next((p / "tokenizer" for p in (root, *root.resolve().parents[:2]) if (p / "tokenizer").is_dir()), None)
 
 
-def _first_pieces(folder: Folder, count: int) -> list[list[int]]:
-    """The first document of rows spread over the first shard."""
+def _first_pieces(folder: RowFolder, count: int) -> list[list[int]]:
+    """The first document of each of ``count`` rows, spread evenly over the first shard."""
     from streaming.base.format import reader_from_json
 
     index = json.loads((folder.path / INDEX).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""From folders of packed rows to clean batches."""
+"""The training data loader: clean batches from folders of packed rows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from streaming import Stream, StreamingDataLoader
 from detour.batch import Batch
 from detour.data.manifest import ShardManifest
 from detour.data.remote import RemoteStream, fetch_metadata
-from detour.data.shards import verify_rows
 from detour.data.shared_memory import mark, sweep
 from detour.data.stream import RowDataset
 from detour.data.stream_spec import StreamSpec
+from detour.data.verify import verify_rows
 from detour.errors import DataError
 from detour.files import naming, try_lock
 
@@ -33,7 +33,7 @@ LOCK_SECONDS = 30.0
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> Batch:
-    """A `Batch` of the rows: D is the largest number of documents among them, shorter lists are filled with zeros."""
+    """Collates rows to a `Batch`; D is the largest number of documents per row, and shorter rows are padded with zeros."""
     D = max(len(row["doc_lengths"]) for row in rows)
     lengths_BD = np.zeros((len(rows), D), np.int64)
     for lengths_D, row in zip(lengths_BD, rows, strict=True):
@@ -57,60 +57,53 @@ def build_loader(
     timeout_s: float = 300.0,
     drop_last: bool = True,
     verify_hashes: bool = True,
-    vocab_fingerprint: str | None = None,
+    tokenizer_sha256: str | None = None,
     seq_len: int | None = None,
     cache_bytes: int | None = None,
     verified: Callable[[Path], None] | None = None,
 ) -> StreamingDataLoader:
-    """A loader of clean batches, mixed from several folders, that resumes exactly by `state_dict` / `load_state_dict`.
+    """Builds a loader of clean batches over a mixture of folders. Resumes exactly by `state_dict` / `load_state_dict`.
 
-    Every folder is checked first (`verify_rows`), and all must agree in row length and tokenizer.
+    Every folder is verified first (`verify_rows`); all must have the same row length and tokenizer.
 
     Args:
         streams: The folders.
-        device_batch_size: B on each rank.
-        shuffle: See `RowDataset`, as for the next two.
-        shuffle_seed: As above.
-        canonical_nodes: As above.
-        workers: Processes that read ahead; 0 reads in this one. The order of batches does not depend on it.
-        prefetch_batches: Batches each worker keeps ready.
-        timeout_s: Seconds to wait for a worker before its silence is an error.
-        drop_last: Leave out the epoch's last batch where it is not full.
-        verify_hashes: Read all shards once before the start, on each machine's first rank.
-        vocab_fingerprint: `fingerprint` of the run's tokenizer.
-        seq_len: The run's T.
-        cache_bytes: Most that the cached shards of remote folders may take together; at least four shards.
+        device_batch_size: Rows per batch on each rank, B.
+        shuffle: See `RowDataset`.
+        shuffle_seed: See `RowDataset`.
+        canonical_nodes: See `RowDataset`.
+        workers: Worker processes that read ahead; 0 reads in this process. The order of rows does not depend on it.
+        prefetch_batches: Batches that each worker reads ahead.
+        timeout_s: Seconds to wait for a worker before raising an error.
+        drop_last: Drop the incomplete last batch of an epoch.
+        verify_hashes: Read and hash all shards before the start, on local rank 0 of each machine.
+        tokenizer_sha256: Required hash of the tokenizer, see `detour.data.tokenizer`.
+        seq_len: Required row length, T.
+        cache_bytes: Maximum total size of the cached shards of remote folders; at least four shards.
         verified: Called with the path of each shard whose hash was compared.
 
     Raises:
-        DataError: A folder is missing, damaged or does not fit, the proportions are not all given or all left out, or
-            the cache has a limit and one of the folders is local: its shards are no copies that may be deleted.
+        DataError: A folder is missing, damaged or incompatible; proportions are given for some streams only; or
+            ``cache_bytes`` is set and a folder is local, whose shards must not be evicted.
     """
     _check_proportions(streams)
     if cache_bytes is not None and (local := [spec.path for spec in streams if spec.remote is None]):
-        raise DataError(f"streams: the cache has a limit, but {local[0]} has no remote to fetch its shards from again")
-    verify_hashes = verify_hashes and os.environ.get("LOCAL_RANK", "0") == "0"
-    manifests: list[ShardManifest] = []
-    for spec in streams:
-        if spec.remote is not None:
-            fetch_metadata(spec.remote, spec.path, timeout_s=timeout_s)
-        manifest = verify_rows(
-            spec.path,
-            hashes=verify_hashes,
-            seq_len=seq_len,
-            vocab_fingerprint=vocab_fingerprint,
-            is_cache=spec.remote is not None,
-            verified=verified,
+        raise DataError(
+            f"streams: the cache size is limited, but {local[0]} has no remote from which to fetch evicted shards again"
         )
-        manifests.append(manifest)
-        seq_len, vocab_fingerprint = manifest.seq_len, manifest.tokenizer.sha256  # the next must fit the first
-    assert seq_len is not None  # there is at least one stream
-    length, vocab_size = seq_len, max(manifest.tokenizer.vocab_size for manifest in manifests)
+    manifests = _verified(
+        streams,
+        hashes=verify_hashes and os.environ.get("LOCAL_RANK", "0") == "0",
+        tokenizer_sha256=tokenizer_sha256,
+        seq_len=seq_len,
+        timeout_s=timeout_s,
+        verified=verified,
+    )
     dataset = _claim_memory(
         lambda: RowDataset(
             streams=[_stream_of(spec, manifest, timeout_s) for spec, manifest in zip(streams, manifests, strict=True)],
-            seq_len=length,
-            vocab_size=vocab_size,
+            seq_len=manifests[0].seq_len,
+            vocab_size=max(manifest.tokenizer.vocab_size for manifest in manifests),
             device_batch_size=device_batch_size,
             shuffle=shuffle,
             shuffle_seed=shuffle_seed,
@@ -133,22 +126,49 @@ def build_loader(
         worker_init_fn=_ignore_sigterm if workers else None,
         prefetch_factor=prefetch_batches if workers else None,
         timeout=timeout_s if workers else 0,
-        # an iterator draws a seed when it starts: from here, so that loading never moves the run's own random numbers
+        # each iterator draws a seed: from its own generator, so that loading does not advance the global random state
         generator=torch.Generator().manual_seed(shuffle_seed),
     )
 
 
+def _verified(
+    streams: Sequence[StreamSpec],
+    *,
+    hashes: bool,
+    tokenizer_sha256: str | None,
+    seq_len: int | None,
+    timeout_s: float,
+    verified: Callable[[Path], None] | None,
+) -> list[ShardManifest]:
+    """Fetches the metadata of remote folders and verifies all folders; returns their manifests."""
+    manifests: list[ShardManifest] = []
+    for spec in streams:
+        if spec.remote is not None:
+            fetch_metadata(spec.remote, spec.path, timeout_s=timeout_s)
+        manifest = verify_rows(
+            spec.path,
+            hashes=hashes,
+            seq_len=seq_len,
+            tokenizer_sha256=tokenizer_sha256,
+            is_cache=spec.remote is not None,
+            verified=verified,
+        )
+        manifests.append(manifest)
+        seq_len, tokenizer_sha256 = manifest.seq_len, manifest.tokenizer.sha256  # the others must match the first
+    return manifests
+
+
 def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: list[str]) -> RowDataset:
-    """Makes the dataset, whose shared memory takes the first free number on this machine.
+    """Constructs the dataset; streaming assigns it the first free number in this machine's shared memory.
 
     Args:
-        make: Makes it.
-        folders: All its folders, for messages.
-        caches: Those that no other run on this machine may use. Each is locked as long as the dataset is; where that
-            works, what a killed run left of its claim in shared memory is removed.
+        make: Constructs the dataset.
+        folders: Its folders, for error messages.
+        caches: Folders that no other run on this machine may use. Each is locked for the lifetime of the dataset. When a
+            lock is acquired, the claim of a killed run in shared memory is removed.
 
     Raises:
-        DataError: A cache is claimed already, or other runs took each number first.
+        DataError: Another run uses a cache, or other runs took the free number at every attempt.
     """
     for _ in range(ATTEMPTS):
         try:
@@ -161,10 +181,10 @@ def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: li
                 mark(dataset)
                 weakref.finalize(dataset, locks.pop_all().close)
                 return dataset
-        except FileExistsError as error:  # another run began between looking for a free number and taking it
-            if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other processes are past that point
+        except FileExistsError as error:  # another run took the number between the search and the claim
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other processes have passed this point
                 raise DataError(
-                    f"another run on this machine started in the same instant ({error}); start again"
+                    f"another run on this machine started at the same time ({error}); start again"
                 ) from error
         except ValueError as error:
             if "Reused local directory" not in str(error):
@@ -174,9 +194,7 @@ def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: li
 
 
 def _lock_cache(cache: str, locks: ExitStack) -> None:
-    """Holds a cache for this process and removes what is left of another's claim. If another process holds it, streaming
-    will say so.
-    """
+    """Locks a cache and removes a dead process's claim to it. If another process has the lock, streaming raises later."""
     file = open(os.path.join(cache, ".lock"), "ab")  # noqa: SIM115
     with naming(cache, DataError):
         held = try_lock(file)
@@ -185,50 +203,52 @@ def _lock_cache(cache: str, locks: ExitStack) -> None:
         return
     locks.enter_context(file)
     held = weakref.ref(file)
-    # loader processes, which may outlive this one, do not hold it
+    # loader processes may outlive this one and must not hold the lock
     os.register_at_fork(after_in_child=lambda: held() and held().close())  # type: ignore[union-attr]
     for claim in Path("/dev/shm").glob("*_locals"):
-        with suppress(OSError, ValueError):  # another user's, or gone in the meantime
+        with suppress(OSError, ValueError):  # another user's, or removed in the meantime
             claimed = claim.read_bytes()[4:].rstrip(b"\0").decode().split("\0")[:-1]
-            if cache in claimed:  # by a process that is gone: it would hold the lock
+            if cache in claimed:  # by a dead process: a live one would hold the lock
                 for left in claim.parent.glob(claim.name.replace("locals", "*")):
                     left.unlink(missing_ok=True)
 
 
 @contextmanager
 def _in_turn() -> Iterator[bool]:
-    """Lets the runs of one user on one machine claim shared memory one after another: streaming looks for a free number
-    and takes it in two steps, between which another run's first process may come. Collective where processes are joined.
+    """Serializes claims of shared memory by one user's runs on a machine.
 
-    After LOCK_SECONDS it goes on without its turn: a run that hangs must not keep others from starting.
+    streaming searches for a free number and claims it in two steps, between which another run may claim it. Collective if
+    torch.distributed is initialized. After LOCK_SECONDS it continues without the lock, so that a hanging run does not
+    block others.
 
     Yields:
-        Whether this process is its machine's first and has its turn.
+        Whether this process has local rank 0 and holds the lock.
     """
     has_turn = False
     with ExitStack() as stack:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            # others may write there too: a link of theirs is not followed
+            # the folder is writable by other users: do not follow their links
             descriptor = os.open(f"/dev/shm/detour-{os.getuid()}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             file = stack.enter_context(os.fdopen(descriptor, "w"))
             deadline = time.monotonic() + LOCK_SECONDS
             while not (has_turn := try_lock(file)) and time.monotonic() < deadline:
                 time.sleep(0.02)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()  # the others begin to look when the first process has its turn
+            torch.distributed.barrier()  # the other ranks begin their search after the first process has the lock
         yield has_turn
 
 
 def _ignore_sigterm(worker: int) -> None:
-    """Lets a loader process survive the SIGTERM that a scheduler sends to all processes of a job, so that the one which
-    trains can end its step and save. torch would take the loss of a worker for an error at once.
+    """Makes a loader process ignore the SIGTERM that a scheduler sends to all processes of a job.
+
+    The training process can then finish its step and save; torch raises as soon as a worker exits.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @cache
 def _end_workers_at_exit() -> None:
-    """Has loader processes killed when this one ends: it would send them SIGTERM, and wait for them."""
+    """Kills loader processes when this process exits; by default it sends SIGTERM, which they ignore, and waits."""
 
     def end() -> None:
         for child in multiprocessing.active_children():

@@ -1,4 +1,4 @@
-"""What a folder of packed rows says about itself: ``manifest.json``, beside the shards and their index."""
+"""``manifest.json`` of a folder of packed rows: tokenizer, counts, source files, and hashes of the shards."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from detour.errors import DataError
+from detour.files import write_json
 
 MANIFEST = "manifest.json"
-SPECIAL_TOKENS_IN_TEXT = ("text", "special")  # what a "[MASK]" in a text may be encoded as
-FORMAT = 1  # raised whenever rows written before can no longer be read as before
+PREPARED = "prepared.json"  # record of a preparation, beside its train and validation folders
+SPLITS = ("train", "validation")
+SPECIAL_TOKENS_IN_TEXT = ("text", "special")  # how to encode a "[MASK]" that a text spells out
+FORMAT = 2  # of manifest.json; incremented when older files can no longer be read
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerInfo:
-    """Which tokenizer made the ids. ``sha256`` is `tokenizer.fingerprint`, ``vocab_size`` the largest id + 1.
+    """The tokenizer that made the ids.
 
-    ``separation`` is what stands around each document, such as "[CLS] document [SEP]"; empty in folders written before
-    it was recorded.
+    Attributes:
+        name: Name on the hub, or last part of the folder.
+        sha256: See `detour.data.tokenizer.tokenizer_sha256`.
+        vocab_size: Largest id + 1.
+        mask_id: Id of the mask token.
+        pad_id: Id of the padding token.
+        separation: Template around each document, such as "[CLS] document [SEP]"; empty if not recorded.
     """
 
     name: str
@@ -36,10 +44,16 @@ class TokenizerInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Totals over the folder. A document that was split counts once, its pieces each; padding is no token.
+    """Totals over the folder.
 
-    ``literal_special_tokens`` is how often a text spells out a special token, such as "[MASK]"; 0 in folders written
-    before it was counted.
+    Attributes:
+        documents: Documents; a document that was split counts once.
+        empty_skipped: Documents without text or tokens, which are not in the rows.
+        documents_split: Documents longer than a row.
+        pieces: Documents and pieces of split documents.
+        tokens: Tokens without padding.
+        rows: Rows.
+        literal_special_tokens: Special tokens spelled out in texts, such as "[MASK]"; 0 if not counted.
     """
 
     documents: int
@@ -52,8 +66,8 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """One file that was read. ``license`` lists the licenses its documents state, or is None where none does."""
+class SourceFile:
+    """An input file. ``license`` lists the licenses that its documents state; None if none does."""
 
     path: str
     sha256: str
@@ -64,7 +78,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFile:
-    """One shard, as it must be found on the disk."""
+    """Name, size and hashes of a shard."""
 
     file: str
     bytes: int
@@ -74,7 +88,19 @@ class ShardFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardManifest:
-    """The whole record. ``dtype`` is that of `input_ids`, ``seed`` the packing's, ``created_by`` the version."""
+    """The content of ``manifest.json``.
+
+    Attributes:
+        format: FORMAT.
+        created_by: Name and version of the program.
+        seq_len: Tokens per row, T.
+        dtype: Type of `input_ids`: uint16 or uint32.
+        seed: Seed of the packing.
+        tokenizer: The tokenizer.
+        counts: Totals.
+        sources: The input files.
+        shards: The shards, in order.
+    """
 
     format: int
     created_by: str
@@ -83,34 +109,33 @@ class ShardManifest:
     seed: int
     tokenizer: TokenizerInfo
     counts: Counts
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFile, ...]
     shards: tuple[ShardFile, ...]
 
     @property
-    def utilisation(self) -> float:
-        """Share of the rows' positions that hold a token, in (0, 1]."""
+    def packing_efficiency(self) -> float:
+        """Fraction of positions that hold a token and not padding, in (0, 1]."""
         return self.counts.tokens / (self.counts.rows * self.seq_len)
 
     @property
     def rows_sha256(self) -> str:
-        """Identity of the rows, wherever the folder and its sources lie: what a checkpoint remembers of its data."""
+        """SHA-256 that identifies the rows, independent of paths and sources; recorded in checkpoints."""
         rows = [self.seq_len, self.dtype, self.tokenizer.sha256, *(shard.sha256 for shard in self.shards)]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes ``manifest.json``; ``utilisation`` is added for human readers."""
-        record = {**asdict(self), "utilisation": round(self.utilisation, 6)}
-        (folder / MANIFEST).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Writes ``manifest.json``, with ``packing_efficiency`` for human readers."""
+        write_json(folder / MANIFEST, {**asdict(self), "packing_efficiency": round(self.packing_efficiency, 6)})
 
     @classmethod
     def load(cls, folder: Path) -> ShardManifest:
-        """Reads ``manifest.json``. Raises DataError if it is missing, damaged, or of another format."""
+        """Reads ``manifest.json``. Raises DataError if it is missing, damaged, or has another format."""
         path = folder / MANIFEST
         record = read_json(path)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             found = record.get("format") if isinstance(record, dict) else record
             raise DataError(f"{path}: format {found!r}, expected {FORMAT}; prepare the data again with this version")
-        record.pop("utilisation", None)
+        record.pop("packing_efficiency", None)
         manifest = _build(cls, record, str(path))
         if min(sizes := (manifest.seq_len, manifest.counts.rows)) < 1:
             raise DataError(f"{path}: seq_len and counts.rows are {sizes}, expected numbers above 0")
@@ -118,7 +143,7 @@ class ShardManifest:
 
 
 def read_json(path: Path) -> Any:
-    """The parsed file. Raises DataError if it is missing or not JSON."""
+    """Parses a JSON file. Raises DataError if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -128,9 +153,9 @@ def read_json(path: Path) -> Any:
 
 
 def _build(cls: type[R], record: Any, where: str) -> R:
-    """A dataclass from parsed JSON, exact in keys and types, so that a damaged file cannot pass for a good one."""
+    """Builds a dataclass from parsed JSON. Keys and types must match exactly, so that damage is detected."""
     expected = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    if isinstance(record, dict):  # what was added to the format later
+    if isinstance(record, dict):  # fields with defaults may be absent
         added = {f.name: f.default for f in fields(cls) if f.default is not MISSING}  # type: ignore[arg-type]
         record = {**added, **record}
     if not isinstance(record, dict) or set(record) != set(expected):

@@ -1,4 +1,4 @@
-"""Held-out rows that are training rows too: found by hash while the shards are verified, which reads them anyway."""
+"""Detects validation rows that are also training rows, by hash, while the shards are read for verification."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import xxhash
 from detour.data.manifest import ShardManifest
 from detour.errors import DataError
 
-TOLERATED = 0.01  # of a folder's rows: short documents may recur, and then whole rows of them
+TOLERATED = 0.01  # fraction of a folder's rows: repeated short documents may fill equal rows by chance
 
 
 def refuse_same_shards(training: Mapping[str, ShardManifest], validation: Mapping[str, ShardManifest]) -> None:
-    """Compares the shards' hashes in the manifests: no data is read, so it holds for remote folders too.
+    """Compares the hashes of shards in the manifests. Reads no data, so it covers remote folders too.
 
     Args:
-        training: Path to manifest.
-        validation: As well.
+        training: Folder -> manifest of the training folders.
+        validation: Folder -> manifest of the validation folders.
 
     Raises:
-        DataError: A shard of a validation folder is a shard of a training folder.
+        DataError: A validation folder and a training folder have a shard in common.
     """
     known = {shard.sha256: (path, shard.file) for path, manifest in training.items() for shard in manifest.shards}
     for path, manifest in validation.items():
@@ -38,9 +38,9 @@ def refuse_same_shards(training: Mapping[str, ShardManifest], validation: Mappin
 
 
 def row_hashes(shard: Path) -> np.ndarray:
-    """uint64 [rows]: a hash of each row of an MDS shard, of its ids and document lengths as they are stored.
+    """uint64 [rows]: a hash of each row of an MDS shard, over its stored ids and document lengths.
 
-    Cost: about that of the xxh64 of a file in memory, where this one is just after it was verified.
+    Cost: about that of one xxh64 over the file, which is in the page cache right after verification.
     """
     with shard.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         rows = int(np.frombuffer(content[:4], "<u4")[0])
@@ -55,22 +55,22 @@ def _hash(view: memoryview, start: int, end: int) -> int:
         return xxhash.xxh3_64_intdigest(row)
 
 
-class SharedRows:
-    """Which rows of the validation folders are in the training folders. Shards of the former first, then of the latter."""
+class TrainValidationOverlap:
+    """Finds validation rows that are also training rows. Add all validation shards first, then the training shards."""
 
     def __init__(self) -> None:
-        self._held_out: dict[str, list[np.ndarray]] = {}
-        self._known: np.ndarray | None = None  # every held-out row's hash, ascending
+        self._validation: dict[str, list[np.ndarray]] = {}
+        self._known: np.ndarray | None = None  # sorted hashes of all validation rows
         self._found = np.zeros(0, bool)
 
     def add_validation(self, shard: Path) -> None:
-        """Remembers the rows of a validation shard."""
-        self._held_out.setdefault(str(shard.parent), []).append(row_hashes(shard))
+        """Adds the rows of a validation shard."""
+        self._validation.setdefault(str(shard.parent), []).append(row_hashes(shard))
 
     def add_training(self, shard: Path) -> None:
-        """Looks for the rows of a training shard among those that are remembered."""
+        """Looks up the rows of a training shard among the validation rows."""
         if self._known is None:
-            every = [hashes for shards in self._held_out.values() for hashes in shards]
+            every = [hashes for shards in self._validation.values() for hashes in shards]
             self._known = np.unique(np.concatenate(every)) if every else np.zeros(0, np.uint64)
             self._found = np.zeros(len(self._known), bool)
         if len(self._known):
@@ -79,14 +79,14 @@ class SharedRows:
             self._found[at[self._known[at] == hashes]] = True
 
     def counts(self) -> dict[str, int]:
-        """Rows of each validation folder that were found in training folders, where there are any.
+        """Folder -> number of its rows that were found in training folders, for validation folders with any.
 
         Raises:
-            DataError: They are more than a hundredth of a folder.
+            DataError: More than 1% of the rows of a folder were found.
         """
         found = {}
         shared = self._known[self._found] if self._known is not None else np.zeros(0, np.uint64)
-        for folder, shards in self._held_out.items():
+        for folder, shards in self._validation.items():
             hashes = np.concatenate(shards)
             if count := int(np.isin(hashes, shared).sum()):
                 found[folder] = count

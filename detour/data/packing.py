@@ -1,8 +1,8 @@
-"""Packing: which documents share a row. Pure; knows lengths, not tokens.
+"""Packing: assigns documents to rows (packed sequences) by length. Pure Python.
 
-Best-fit decreasing (Johnson et al. 1974; for language models arXiv 2404.10830) over a bounded window: the longest
-piece first, each into the fullest row that still holds it. Rows left too empty at the end of a window stay open and
-are filled from the next one.
+Best-fit decreasing (Johnson et al. 1974; for language models arXiv 2404.10830) over a bounded window: in order of
+decreasing length, each piece goes into the fullest row that has room for it. Rows that are not full at the end of a
+window stay open for the next one.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Generic, TypeVar
 
 Piece = TypeVar("Piece", bound=Sized)
 
-WINDOW_TOKENS = 1 << 24  # 32 MiB of uint16 tokens in memory; more gains nothing, see tests/data/test_packing.py
-WINDOW_ROWS = 2048  # at least, where rows are long: with fewer pieces to choose from, rows fit less well
+WINDOW_TOKENS = (
+    1 << 24
+)  # 32 MiB of uint16 tokens; more does not improve packing efficiency, see tests/data/test_packing.py
+WINDOW_ROWS = 2048  # minimum window for long rows: packing efficiency drops with fewer pieces to choose from
 
 
 def split_document(n: int, T: int) -> list[int]:
-    """Lengths of the pieces a document of ``n`` tokens is cut into: full rows of ``T``, then the rest. Sums to ``n``.
+    """Lengths of the pieces of a document of ``n`` tokens: full rows of ``T`` tokens, then the remainder. Sums to ``n``.
 
     Only the last piece is shorter than a row, so two pieces of one document never share a row.
     """
@@ -29,22 +31,22 @@ def split_document(n: int, T: int) -> list[int]:
 def pack_rows(
     pieces: Iterable[Piece], *, seq_len: int, seed: int, window_tokens: int | None = None
 ) -> Iterator[list[Piece]]:
-    """Groups pieces into rows of at most ``seq_len`` tokens; each piece comes out exactly once and unchanged.
+    """Groups pieces into rows of at most ``seq_len`` tokens. Each piece is in exactly one row, unchanged.
 
-    Deterministic in the order of the pieces and the seed. Rows come out window by window, shuffled inside the window:
-    without that, long documents would come first and the stream would be sorted by length.
+    Deterministic in the order of the pieces and the seed. Rows are yielded window by window, shuffled within the window;
+    otherwise they would be sorted by document length.
 
     Args:
-        pieces: Anything with a length in [1, seq_len], such as arrays of token ids.
-        seq_len: Capacity of a row.
+        pieces: Objects with a length in [1, seq_len], such as arrays of token ids.
+        seq_len: Capacity of a row in tokens.
         seed: Seeds the shuffle.
-        window_tokens: Tokens packed together. Rows still open when a window ends add at most one more window, so
-            memory is bounded by twice this figure.
+        window_tokens: Tokens packed together. Rows that stay open at the end of a window hold at most as many again, so
+            memory is bounded by twice this number.
 
     Raises:
         ValueError: A piece is empty or longer than a row.
 
-    Cost: O(seq_len / 64) machine words for each piece, about 2 microseconds.
+    Cost: O(seq_len / 64) machine words per piece, about 2 microseconds.
     """
     window_tokens = window_tokens or max(WINDOW_TOKENS, WINDOW_ROWS * seq_len)
     rng, open_rows = Random(seed), _OpenRows[Piece](seq_len)
@@ -62,7 +64,7 @@ def pack_rows(
 
 
 def _pack_window(window: list[Piece], open_rows: _OpenRows[Piece], rng: Random, *, keep: int) -> list[list[Piece]]:
-    """Places a window, then closes the rows that are full enough, in shuffled order."""
+    """Packs a window, then returns the rows that are full enough, in shuffled order."""
     window.sort(key=len, reverse=True)  # stable: equal lengths stay in input order
     for piece in window:
         open_rows.place(piece)
@@ -72,7 +74,7 @@ def _pack_window(window: list[Piece], open_rows: _OpenRows[Piece], rng: Random, 
 
 
 class _OpenRows(Generic[Piece]):
-    """Rows by free tokens, with a bit mask of the sizes at hand, so the best fit is one shift and one lowest bit."""
+    """Open rows by free tokens. A bit mask of the free sizes finds the best fit by one shift and its lowest set bit."""
 
     def __init__(self, seq_len: int) -> None:
         self.seq_len = seq_len
@@ -87,7 +89,7 @@ class _OpenRows(Generic[Piece]):
         self.mask |= 1 << free
 
     def place(self, piece: Piece) -> None:
-        """Adds a piece to the fullest row that holds it, or to a new row."""
+        """Adds a piece to the fullest row that has room for it, or to a new row."""
         n = len(piece)
         fitting = self.mask >> n
         if fitting:
@@ -101,10 +103,10 @@ class _OpenRows(Generic[Piece]):
         self._put(free - n, row)
 
     def close(self, *, keep: int) -> list[list[Piece]]:
-        """Takes out all rows but the ``keep`` emptiest of those that waste more than 1/512 of their tokens."""
+        """Removes and returns rows, keeping open at most the ``keep`` emptiest of those with over 1/512 padding."""
         fullest_first = [(free, row) for free, rows in enumerate(self.rows_by_free) for row in rows]
-        tidy = sum(free * 512 <= self.seq_len for free, _ in fullest_first)
-        cut = max(tidy, len(fullest_first) - keep)
+        full_enough = sum(free * 512 <= self.seq_len for free, _ in fullest_first)
+        cut = max(full_enough, len(fullest_first) - keep)
         self._clear()
         for free, row in fullest_first[cut:]:
             self._put(free, row)

@@ -1,4 +1,4 @@
-"""Rows that lie elsewhere: fetched shard by shard into a local cache, each checked before a row of it is used."""
+"""Remote folders of packed rows: shards are fetched into a local cache and verified before use."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from streaming.base.format import Reader
 from streaming.base.storage.download import DOWNLOADER_MAPPINGS, CloudDownloader
 
 from detour.data.manifest import MANIFEST, ShardManifest
-from detour.data.shards import INDEX, check_shard
-from detour.errors import DataError
+from detour.data.shards import INDEX
+from detour.data.verify import check_shard
+from detour.errors import DataError, first_line
 
 T = TypeVar("T")
 
 ATTEMPTS = 2
-METADATA_BYTES = 1 << 28  # most of an index or a manifest
-ENDING = threading.Event()  # set when Python begins to end, which waits for all threads that read ahead
-threading._register_atexit(ENDING.set)  # type: ignore[attr-defined]  # streaming goes by the same hook
+METADATA_BYTES = 1 << 28  # maximum size of an index or manifest
+ENDING = threading.Event()  # set when the interpreter begins to exit, which waits for all read-ahead threads
+threading._register_atexit(ENDING.set)  # type: ignore[attr-defined]  # streaming uses the same hook
 
 
 class RemoteStream(Stream):
-    """A remote folder of packed rows behind a local one that caches it.
+    """A remote folder of packed rows with a local cache.
 
     Args:
-        remote: s3://, gs://, hf://datasets/, http(s):// or a path; credentials as each service's own tools find them.
-        local: The cache. Must hold index and manifest already, see `fetch_metadata`.
-        proportion: As in `StreamSpec`.
-        manifest: What the shards must be.
-        timeout_s: Seconds for one shard, from the asking to the last byte.
+        remote: s3://, gs://, hf://datasets/, http(s):// or a path. Credentials are found as by each service's own tools.
+        local: The cache. Must contain index and manifest, see `fetch_metadata`.
+        proportion: See `StreamSpec`.
+        manifest: Expected sizes and hashes of the shards.
+        timeout_s: Maximum seconds to fetch one shard, from the request to the last byte.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class RemoteStream(Stream):
         self._expected = {shard.file: shard for shard in manifest.shards}
 
     def prepare_shard(self, shard: Reader) -> int:
-        """Fetches and checks a shard; one that arrives damaged is fetched once more.
+        """Fetches and verifies a shard; a damaged one is fetched once more.
 
         Returns:
-            Bytes by which the cache has grown.
+            Bytes added to the cache.
 
         Raises:
-            DataError: It cannot be fetched, or is damaged again.
+            DataError: The shard cannot be fetched, or is damaged twice.
         """
         name = shard.file_pairs[0][0].basename
         expected = self._expected[name]
@@ -67,24 +68,24 @@ class RemoteStream(Stream):
                     lambda: Stream.prepare_shard(self, shard),
                     timeout_s=self._timeout_s,
                     path=Path(self.local, name),
-                    most_bytes=expected.bytes,
+                    max_bytes=expected.bytes,
                 )
                 check_shard(Path(self.local), expected, shard.samples, hashes=True)
             except DataError as error:
                 problem = error
                 Path(self.local, name).unlink(missing_ok=True)
-            except Exception as error:  # every service has its own
-                raise DataError(f"{self.remote}/{name}: cannot be fetched: {_first_line(error)}") from error
+            except Exception as error:  # each service has its own exceptions
+                raise DataError(f"{self.remote}/{name}: cannot be fetched: {first_line(error)}") from error
             else:
                 return grown
         raise DataError(f"{self.remote}/{name}: arrived damaged {ATTEMPTS} times: {problem}")
 
 
 def fetch_metadata(remote: str, local: str | Path, *, timeout_s: float) -> None:
-    """Brings index and manifest of a remote folder into the cache. Any number of processes may do so at once.
+    """Fetches index and manifest of a remote folder into the cache. Safe to call from many processes at once.
 
     Raises:
-        DataError: They cannot be fetched, or the cache holds another dataset.
+        DataError: They cannot be fetched, or the cache belongs to another dataset.
     """
     local = Path(local)
     local.mkdir(parents=True, exist_ok=True)
@@ -97,28 +98,28 @@ def fetch_metadata(remote: str, local: str | Path, *, timeout_s: float) -> None:
                     partial(CloudDownloader.direct_download, address, str(path), timeout_s),
                     timeout_s=timeout_s,
                     path=path,
-                    most_bytes=METADATA_BYTES,
+                    max_bytes=METADATA_BYTES,
                 )
-            except Exception as error:  # every service has its own
-                raise DataError(f"{remote}/{name}: cannot be fetched: {_first_line(error)}") from error
-        ShardManifest.load(fetched)  # one that was cut short is no other dataset
+            except Exception as error:  # each service has its own exceptions
+                raise DataError(f"{remote}/{name}: cannot be fetched: {first_line(error)}") from error
+        ShardManifest.load(fetched)  # so that a truncated manifest is not reported as another dataset
         if (local / MANIFEST).exists() and (local / MANIFEST).read_bytes() != (fetched / MANIFEST).read_bytes():
             raise DataError(f"{local}: caches another dataset than {remote}; choose another folder or delete it")
         for name in (INDEX, MANIFEST):
             os.replace(fetched / name, local / name)
     finally:
-        shutil.rmtree(fetched, ignore_errors=True)  # one that was given up may still be writing
+        shutil.rmtree(fetched, ignore_errors=True)  # an abandoned download may still be writing
 
 
-class _GivenUpError(Exception):
-    """A download took too long or brought too much."""
+class _AbandonedError(Exception):
+    """A download exceeded its time or size limit."""
 
 
-def _watched(download: Callable[[], T], *, timeout_s: float, path: Path, most_bytes: int) -> T:
-    """Result of a download that is given up when it takes longer or brings more than it may.
+def _watched(download: Callable[[], T], *, timeout_s: float, path: Path, max_bytes: int) -> T:
+    """Runs a download and returns its result; raises when it exceeds its time or size limit.
 
-    The clients of the services know neither limit: their time-outs count from the last byte. So it runs in a thread,
-    which is left behind where it is given up; the run ends of that.
+    The services' clients enforce neither limit: their timeouts restart with every byte. So the download runs in a daemon
+    thread, which is abandoned at the limit; the error then ends the run.
     """
     outcome: list[T] = []
     problem: list[BaseException] = []
@@ -130,64 +131,67 @@ def _watched(download: Callable[[], T], *, timeout_s: float, path: Path, most_by
             problem.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
-    for part in _parts(path):  # of a process that was killed
+    for part in _partial_files(path):  # left by a killed process
         part.unlink(missing_ok=True)
     thread.start()
     deadline = time.monotonic() + timeout_s
     while thread.is_alive():
         thread.join(0.5)
         reason = None
-        if _bytes_of(path) > most_bytes:
-            reason = f"more than {most_bytes:,} bytes"
+        if _bytes_of(path) > max_bytes:
+            reason = f"more than {max_bytes:,} bytes"
         elif thread.is_alive() and time.monotonic() > deadline:
-            reason = f"not here after {timeout_s:g} seconds (data.timeout_seconds)"
+            reason = f"not complete after {timeout_s:g} seconds (data.timeout_seconds)"
         elif thread.is_alive() and ENDING.is_set():
-            reason = "the process ends"
+            reason = "the process is exiting"
         if reason:
-            for part in [path, *_parts(path)]:
+            for part in [path, *_partial_files(path)]:
                 part.unlink(missing_ok=True)
-            raise _GivenUpError(reason)
+            raise _AbandonedError(reason)
     if problem:
         raise problem[0]
     return outcome[0]
 
 
-def _parts(path: Path) -> list[Path]:
-    """What clients keep under longer names until a file is whole."""
+def _partial_files(path: Path) -> list[Path]:
+    """Incomplete downloads, which the clients store as ``NAME.*`` until they are complete."""
     return list(path.parent.glob(f"{path.name}.*"))
 
 
 def _bytes_of(path: Path) -> int:
-    """Size of a file, or of the largest of its parts."""
+    """Size of a file or of its largest incomplete download."""
     size = 0
-    for part in [path, *_parts(path)]:
-        with suppress(OSError):  # it has just got its name
+    for part in [path, *_partial_files(path)]:
+        with suppress(OSError):  # it was renamed just now
             size = max(size, part.stat().st_size)
     return size
 
 
 class _HttpDownloader(CloudDownloader):
-    """Plain HTTP, for shards on a web server; streaming has none of its own."""
+    """Downloads over HTTP, which streaming does not support.
+
+    Writes to ``NAME.*.tmp``, which `_watched` measures, and not through `atomic_write`, whose hidden files it would miss.
+    """
 
     @staticmethod
     def _client_identifier() -> str:
         return "http"
 
     def clean_up(self) -> None:
-        """Nothing is kept open."""
+        """No connection is kept open."""
 
     def _download_file_impl(self, remote: str, local: str, timeout: float) -> None:
-        aside = f"{local}.{os.getpid()}-{threading.get_ident()}.tmp"
+        temporary = f"{local}.{os.getpid()}-{threading.get_ident()}.tmp"
         try:
-            with urllib.request.urlopen(remote, timeout=timeout) as answer, open(aside, "wb") as file:
+            with urllib.request.urlopen(remote, timeout=timeout) as answer, open(temporary, "wb") as file:
                 shutil.copyfileobj(answer, file, 1 << 20)
-            os.replace(aside, local)
+            os.replace(temporary, local)
         except (TimeoutError, urllib.error.URLError) as error:
             if isinstance(error, urllib.error.HTTPError):
-                error.close()  # it holds the connection
+                error.close()  # releases the connection
             raise FileNotFoundError(f"{remote}: {error}") from error
         finally:
-            Path(aside).unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
 
 
 class _HttpsDownloader(_HttpDownloader):
@@ -197,7 +201,3 @@ class _HttpsDownloader(_HttpDownloader):
 
 
 DOWNLOADER_MAPPINGS |= {"http": _HttpDownloader, "https": _HttpsDownloader}
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

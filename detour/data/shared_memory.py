@@ -1,8 +1,8 @@
-"""Shared memory that killed runs left: found by a lock that the system drops with the last of their processes.
+"""Removes shared memory left by killed runs. A file lock, released with its last process, shows whether a run is alive.
 
 streaming keeps each dataset's state in ``/dev/shm/NUMBER_NAME`` and removes it when Python ends, which SIGKILL prevents.
-Nothing in these files says whether anyone still uses them. So each process that opens a dataset holds a lock on a file
-beside them, which its loader processes inherit; where the lock is free, nobody is left.
+These files do not show whether they are still in use. So each process that opens a dataset holds a lock on a file beside
+them, which its loader processes inherit. If the lock is free, no process uses the files.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SHM = Path("/dev/shm")
 
 
 def mark(dataset: StreamingDataset) -> None:
-    """Marks the dataset's shared memory as used for as long as this process, or a loader process of it, lives."""
+    """Marks the dataset's shared memory as in use while this process or one of its loader processes lives."""
     number = f"{dataset._shm_prefix_int:06}"
     path = _mark_of(number)
-    # others may write there too: a link of theirs is not followed
+    # the folder is writable by other users: do not follow their links
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
     try_lock(file, shared=True)
     content = f"{(SHM / f'{number}_{LOCALS}').stat().st_ino}\n"
@@ -37,7 +37,7 @@ def mark(dataset: StreamingDataset) -> None:
     def release(owner: int = os.getpid()) -> None:
         if os.getpid() == owner and os.environ.get("LOCAL_RANK", "0") == "0":
             with suppress(OSError):
-                if path.read_text() == content:  # else the number is another process's by now
+                if path.read_text() == content:  # otherwise another process owns the number by now
                     path.unlink()
         file.close()
 
@@ -45,14 +45,14 @@ def mark(dataset: StreamingDataset) -> None:
 
 
 def sweep() -> None:
-    """Removes what this user's dead processes left. To be called by one process at a time.
+    """Removes shared memory of this user's dead processes. Must be called by one process at a time.
 
-    A number may have been given anew to a program that marks nothing: its files are others, and stay.
+    A number may have been reused by a program without marks; its files have other inodes and are kept.
     """
     for path in SHM.glob(_mark_of("*").name):
         number = re.fullmatch(_mark_of(r"(\d{6,})").name, path.name)
         with suppress(OSError), os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where one of them lives
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while one of them is alive
             first = SHM / f"{number[1] if number else ''}_{LOCALS}"
             if first.exists() and f"{first.stat().st_ino}\n" == file.read():
                 for name in SHM_TO_CLEAN:

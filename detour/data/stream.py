@@ -1,4 +1,4 @@
-"""Rows from shards, in streaming's elastic order, with every failure raised."""
+"""Reads rows from shards in streaming's elastically deterministic order, and raises every failure."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from detour.data.remote import ENDING
 from detour.errors import DataError
 
 log = logging.getLogger(__name__)
-REMOTE, LOCAL = 1, 3  # streaming's private marks of a shard that is not in the cache, and of one that is
+REMOTE, LOCAL = 1, 3  # streaming's private shard states: not in the cache, in the cache
 
 
 class RowDataset(StreamingDataset):
-    """`StreamingDataset` over folders of packed rows: adds ``sample_id`` and never ends early without an error.
+    """`StreamingDataset` over folders of packed rows. Adds ``sample_id``, and never ends an epoch early without an error.
 
-    The order of rows is a function of (seed, epoch, canonical nodes, batch of all ranks), not of ranks or workers, and
-    a position in it is one number: that is what makes a resume exact and instant.
+    The order of rows is a function of (seed, epoch, canonical nodes, global batch size), not of the number of ranks or
+    workers. A position is a single number, so resuming is exact and instant.
 
     Args:
-        streams: One for each folder; they share the epoch by `proportion`, or each comes once if none is given.
+        streams: One per folder. An epoch is divided by `proportion`; without proportions it has each row once.
         seq_len: T, checked in each row.
-        vocab_size: The largest id + 1, as well.
-        device_batch_size: Rows of one rank's batch; must be the loader's.
+        vocab_size: Largest id + 1, checked in each row.
+        device_batch_size: Rows per batch on each rank; must equal the loader's.
         shuffle: Whether each epoch has its own random order.
-        shuffle_seed: Seeds the order and, where a folder is drawn in part, the choice of rows.
-        canonical_nodes: Independent paths through the rows. Part of the order, so keep it for the whole run; a
-            multiple or divisor of the number of machines.
-        cache_bytes: Most that cached shards may take; the ones longest unused are deleted to make room.
+        shuffle_seed: Seeds the order, and the choice of rows where an epoch has only some of a folder's rows.
+        canonical_nodes: Number of independent sequences that the order is made of. Constant during a run; a multiple or
+            divisor of the number of machines.
+        cache_bytes: Maximum total size of cached shards; the least recently used are evicted.
 
     Raises:
-        DataError: A shard is missing at open, or later, or a row cannot be read or breaks the column contract; or a
-            folder's proportion comes to less than one row of an epoch.
+        DataError: A shard is missing, a row cannot be read or violates the column contract, or a folder's proportion
+            amounts to less than one row per epoch.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RowDataset(StreamingDataset):
     ) -> None:
         self.seq_len, self.vocab_size = seq_len, vocab_size
         self._failure: DataError | None = None
-        asked = [getattr(stream, "proportion", None) for stream in streams]  # the parent overwrites them
+        proportions = [getattr(stream, "proportion", None) for stream in streams]  # StreamingDataset overwrites them
         super().__init__(
             streams=streams,
             batch_size=device_batch_size,
@@ -65,26 +65,26 @@ class RowDataset(StreamingDataset):
             allow_unsafe_types=False,
             cache_limit=cache_bytes,
         )
-        self._check_shares([share for share in asked if share is not None])
+        self._check_proportions([p for p in proportions if p is not None])
         self._check_shards()
 
-    def _check_shares(self, asked: Sequence[float]) -> None:
-        """The parent rounds each folder's rows of an epoch down, the same in every epoch: a small share is then none."""
-        for stream, share in zip(self.streams, asked, strict=False):
-            expected = share / sum(asked) * self.epoch_size
-            name = f"{stream.local}: its proportion, {share:g}, comes to {expected:.3g} rows of the {self.epoch_size:,}"
-            name += " of an epoch"
+    def _check_proportions(self, proportions: Sequence[float]) -> None:
+        """Refuses proportions of less than one row per epoch, which `StreamingDataset` silently rounds down to zero."""
+        for stream, proportion in zip(self.streams, proportions, strict=False):
+            expected = proportion / sum(proportions) * self.epoch_size
+            text = f"{stream.local}: its proportion, {proportion:g}, amounts to {expected:.3g} of the {self.epoch_size:,} rows"
+            text += " per epoch"
             if expected < 1:
-                raise DataError(f"{name}, so that none would be read; give it more, or leave it out")
+                raise DataError(f"{text}, so none would be read; raise it, or leave the folder out")
             if abs(stream.choose - expected) > 0.1 * expected:
-                log.warning("%s; %d are read in each", name, stream.choose)
+                log.warning("%s; rounded to %d", text, stream.choose)
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
-        """Fetches the shard if it is remote and not in the cache. Raises DataError if that fails, or it is gone.
+        """Fetches a remote shard that is not in the cache. Raises DataError if that fails or a local shard is missing.
 
-        The parent's version marks a shard as being fetched before it fails, and the other workers then wait for ever.
-        Here it is marked as absent again, and a worker that waited tries for itself. None passes over a shard that
-        another one fetches, as the parent's read-ahead does: its own reader would wait for it unwatched.
+        If `StreamingDataset.prepare_shard` fails, the shard stays marked as being fetched and other workers wait forever.
+        Here it is marked as absent again, and a waiting worker tries by itself. A shard that another worker fetches is
+        waited for, not skipped as in `StreamingDataset`, whose reader would then wait without a time limit.
         """
         if not self._is_remote(shard_id):
             path = self._path_of(shard_id)
@@ -99,26 +99,26 @@ class RowDataset(StreamingDataset):
                 self._cache_filelock.release()
             self._shard_states[shard_id] = REMOTE
             failure = error if isinstance(error, DataError) else DataError(f"{self._path_of(shard_id)}: {error}")
-            self._failure = self._failure or failure  # others follow from the first
+            self._failure = self._failure or failure  # later failures follow from the first
             raise failure from error
 
     def _wait_for(self, shard_id: int) -> None:
-        """Until a shard that another process or thread fetches is here; fetches it where that one failed.
+        """Waits for a shard that another process or thread fetches, and fetches it if that one failed.
 
-        The parent's wait has no end: one that is killed while it fetches leaves its mark for ever.
+        The wait has a time limit, because a process that is killed while fetching leaves its mark.
         """
         stream = self.streams[self.stream_per_shard[shard_id]]
         limit_s = 2 * stream.download_timeout
         deadline = time.monotonic() + limit_s
         while (state := self._shard_states[shard_id]) != LOCAL:
             if ENDING.is_set() or (hasattr(self, "_event") and self._event.is_set()):
-                raise DataError(f"{self._path_of(shard_id)}: not waited for, since reading ends")
+                raise DataError(f"{self._path_of(shard_id)}: not waited for, because reading has ended")
             if state == REMOTE:
                 super().prepare_shard(shard_id, False)
                 continue
             if time.monotonic() > deadline:
                 raise DataError(
-                    f"{self._path_of(shard_id)}: another process has been fetching it for {limit_s:g} seconds, and may be gone"
+                    f"{self._path_of(shard_id)}: another process has been fetching it for {limit_s:g} seconds and may have died"
                 )
             time.sleep(TICK)
 
@@ -133,49 +133,49 @@ class RowDataset(StreamingDataset):
         if ids_T.shape != (self.seq_len,) or not len(lengths_D) or int(lengths_D.sum()) > self.seq_len:
             raise DataError(
                 f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: {ids_T.shape} ids with documents of "
-                f"{lengths_D.tolist()[:8]}, expected ({self.seq_len},) ids that hold at least one document"
+                f"{lengths_D.tolist()[:8]}, expected ({self.seq_len},) ids with at least one document"
             )
         if (largest := int(ids_T.max())) >= self.vocab_size:
             raise DataError(
                 f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: id {largest}, expected less than "
-                f"{self.vocab_size}, the tokenizer's ids"
+                f"{self.vocab_size}, the vocabulary size"
             )
         return {**row, "sample_id": np.int64(sample_id)}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """This worker's rows of the epoch. Raises DataError where the parent would end the epoch early."""
+        """This worker's rows of the epoch. Raises DataError where `StreamingDataset` would end the epoch early."""
         try:
             yield from super().__iter__()
         except Exception:
             if hasattr(self, "_event"):
-                self._event.set()  # else the parent's threads would keep waiting for a reader that is gone
+                self._event.set()  # stops the background threads, which would wait forever
             raise
         if hasattr(self, "_event") and self._event.is_set():
             self._check_shards()
             raise DataError(f"{self._path_of(0).parent}: the stream's background thread failed; see its traceback")
 
     def _ready_thread(self, it: Any) -> None:
-        """Marks the next rows as ready once their shards are here; one of each worker's two background threads.
+        """Marks the next rows as ready when their shards are cached; one of each worker's two background threads.
 
-        The parent's version waits for ever where a shard arrives and is deleted again to make room before it looks.
+        `StreamingDataset` waits forever if a shard is fetched and evicted again before this thread checks it.
         """
         try:
             while not (it.should_exit() or it.ready_index == it.total or self._event.is_set()):
                 if self.predownload is not None and self.predownload < it.ready_index - it.yield_index:
                     time.sleep(TICK)
                     continue
-                if (sample_id := it.sample_ids[it.ready_index]) != -1:  # -1 fills up the shares of the ranks
+                if (sample_id := it.sample_ids[it.ready_index]) != -1:  # -1 pads the ranks to equal lengths
                     shard_id = self.spanner[sample_id][0]
                     if self._shard_states[shard_id] != LOCAL:
                         self.prepare_shard(shard_id)
                 it.ready_index += 1
         finally:
-            it.on_exit()  # the epoch's end waits for two of its three threads, and the other one may have failed too
+            it.on_exit()  # the end of the epoch waits for two of the three threads, and another may have failed too
 
     def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
-        """The position. When an epoch has just ended, Composer asks with 0 samples, meaning the beginning of the next.
+        """The position in the data. After an epoch has ended, Composer passes 0 samples for the beginning of the next epoch.
 
-        The parent takes that for the beginning of the epoch that ended, and a resume would train on it again.
+        `StreamingDataset` takes that for the beginning of the epoch that ended, so a resumed run would repeat it.
         """
         state = super().state_dict(num_samples, from_beginning)
         if from_beginning and num_samples == 0 and self.next_epoch > state["epoch"]:
@@ -183,7 +183,7 @@ class RowDataset(StreamingDataset):
         return state
 
     def _check_shards(self) -> None:
-        """Raises what went wrong in a background thread, or DataError for a local shard that is gone."""
+        """Raises the failure of a background thread, or DataError if a local shard is missing."""
         if self._failure is not None:
             raise self._failure
         for shard_id in range(self.num_shards):

@@ -1,4 +1,4 @@
-"""Where a stream of packed rows lies, and its share of the training rows."""
+"""The configuration of one stream: a folder of packed rows and its proportion of the mixture."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class StreamSpec:
     """One folder of packed rows.
 
     Attributes:
-        path: The folder that `detour data prepare` or `detour data pack` wrote; with `remote`, where its shards are cached.
+        path: Folder written by `detour data prepare` or `detour data pack`; with `remote`, the folder that caches its shards.
         proportion: Fraction of the training rows drawn from this folder; set it for all streams or for none.
-        remote: Where the folder lies: s3://, gs://, hf://datasets/, http(s):// or another path.
+        remote: Location of the folder: s3://, gs://, hf://datasets/, http(s):// or another path.
     """
 
     path: str

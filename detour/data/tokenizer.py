@@ -1,4 +1,4 @@
-"""Tokenizers: loading, telling them apart, what an objective must know of them, and training a new one."""
+"""Tokenizers: loading, identity hash, the `Vocab` for objectives, batch encoding, and BPE training."""
 
 from __future__ import annotations
 
@@ -19,30 +19,38 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import TokenizerInfo
 from detour.data.tokenizer_folder import build, needs_build
-from detour.errors import DataError
+from detour.errors import DataError, first_line
 from detour.vocab import Vocab
 
 ROLES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-MODEL_INPUTS = ["input_ids", "attention_mask"]  # of ModernBERT; the library's default adds token_type_ids
+MODEL_INPUTS = ["input_ids", "attention_mask"]  # of ModernBERT; the default of transformers adds token_type_ids
 REQUIRED = ("pad_token", "mask_token")
 RESERVED = re.compile(r"[\[<]\|?(unused|reserved|extra_id)_?\d+\|?[\]>]", re.IGNORECASE)
-WORD_STARTS = ("Ġ", "Ċ", "ĉ", "č", " ", "\n", "\t", "\r")  # byte-level forms; added tokens are stored as they are
+WORD_STARTS = (
+    "Ġ",
+    "Ċ",
+    "ĉ",
+    "č",
+    " ",
+    "\n",
+    "\t",
+    "\r",
+)  # byte-level symbols, and the characters themselves for added tokens
 
 
 def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerFast:
-    """A fast tokenizer with at least a padding and a mask token; no code from the folder or hub is run.
+    """Loads a fast tokenizer with at least a padding and a mask token. Never runs code from the folder or hub.
 
-    A folder is read without network; ``tokenizer.json`` alone is enough. Special tokens it does not declare are taken
-    by their usual names ([PAD], [UNK], [CLS], [SEP], [MASK]) where its vocabulary holds them.
+    A folder is read offline; ``tokenizer.json`` is sufficient. Undeclared special tokens are set to their usual names
+    ([PAD], [UNK], [CLS], [SEP], [MASK]) if the vocabulary contains them.
 
     Raises:
-        DataError: It cannot be loaded, has no fast form, or lacks a padding or mask token.
+        DataError: It cannot be loaded, is not a fast tokenizer, or has no padding or mask token.
     """
     try:
         tokenizer = _load(Path(name_or_folder))
     except Exception as error:  # transformers and tokenizers raise a bare Exception for some damaged files
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{name_or_folder}: cannot be loaded as a tokenizer: {first_line}") from error
+        raise DataError(f"{name_or_folder}: cannot be loaded as a tokenizer: {first_line(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise DataError(f"{name_or_folder}: {type(tokenizer).__name__} has no fast form, expected a tokenizer.json")
     known = tokenizer.get_vocab()
@@ -56,10 +64,10 @@ def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """sha256 over all that decides which ids a text becomes: vocabulary, model, special ids, normalizer, template.
+def tokenizer_sha256(tokenizer: PreTrainedTokenizerFast) -> str:
+    """SHA-256 over everything that affects encoding: vocabulary, model, special ids, normalizer, template.
 
-    The same for a hub folder and for its bare ``tokenizer.json``; padding, truncation and offset settings do not count.
+    Equal for a full folder and its ``tokenizer.json`` alone. Padding, truncation and offset settings are not included.
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     parts = ("normalizer", "pre_tokenizer", "post_processor", "model")
@@ -72,12 +80,12 @@ def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def tokenizer_info(tokenizer: PreTrainedTokenizerFast) -> TokenizerInfo:
-    """What a manifest records of a tokenizer; a local folder goes by its last name, so that no path leaks."""
+    """The manifest entry of a tokenizer. A local folder is recorded by its last path part only."""
     name = tokenizer.name_or_path
     return TokenizerInfo(
         name=Path(name).name if Path(name).exists() else name,
-        sha256=fingerprint(tokenizer),
-        vocab_size=_smallest_size(tokenizer),
+        sha256=tokenizer_sha256(tokenizer),
+        vocab_size=_vocab_size(tokenizer),
         mask_id=int(tokenizer.mask_token_id),  # type: ignore[arg-type]
         pad_id=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
         separation=separation_of(tokenizer),
@@ -85,7 +93,7 @@ def tokenizer_info(tokenizer: PreTrainedTokenizerFast) -> TokenizerInfo:
 
 
 def separation_of(tokenizer: PreTrainedTokenizerFast) -> str:
-    """What the tokenizer's template puts around a document: "[CLS] document [SEP]", "document <eos>", "document"."""
+    """The tokenizer's template around a document: "[CLS] document [SEP]", "document <eos>" or "document"."""
     encoded = tokenizer.backend_tokenizer.encode("a")
     marks = [
         token if special else "document"
@@ -95,16 +103,16 @@ def separation_of(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def vocab_of(tokenizer: PreTrainedTokenizerFast, size: int | None = None) -> Vocab:
-    """The tokenizer as objectives see it.
+    """The `Vocab` of a tokenizer, for objectives.
 
     Args:
         tokenizer: From `load_tokenizer`.
-        size: V where the model's embedding is padded beyond the tokenizer; the surplus ids are never drawn.
+        size: V, if the model's embedding is larger than the vocabulary; the additional ids are never drawn.
 
     Raises:
-        DataError: ``size`` is smaller than the tokenizer.
+        DataError: ``size`` is smaller than the vocabulary.
     """
-    smallest = _smallest_size(tokenizer)
+    smallest = _vocab_size(tokenizer)
     size = smallest if size is None else size
     if size < smallest:
         raise DataError(f"tokenizer '{tokenizer.name_or_path}': has {smallest} ids, expected at most {size}")
@@ -127,9 +135,9 @@ def vocab_of(tokenizer: PreTrainedTokenizerFast, size: int | None = None) -> Voc
     )
 
 
-BEFORE_SPACE = re.compile(r"\s(?=\S)")  # in a text that is read backwards
-BEHIND_MARK = re.compile(r"[^\W_](?=[^\w\s'’])")
-SLICE_CHARACTERS = 1 << 20  # of one text, tokenized at once: the library takes many times its size meanwhile
+BEFORE_SPACE = re.compile(r"\s(?=\S)")  # matched on reversed text
+AFTER_PUNCTUATION = re.compile(r"[^\W_](?=[^\w\s'’])")
+SLICE_CHARACTERS = 1 << 20  # of one text, tokenized at once: the library needs many times its size in memory
 
 
 def encoder_of(
@@ -139,16 +147,16 @@ def encoder_of(
     slice_characters: int = SLICE_CHARACTERS,
     literal_specials: bool = False,
 ) -> Callable[[list[str]], list[np.ndarray]]:
-    """A function from texts to their ids, ``dtype`` [n] each, with the tokenizer's own template and never truncated.
+    """Returns a function from texts to their ids, ``dtype`` [n] each, with the tokenizer's template and no truncation.
 
-    Special tokens that a text spells out, such as "[MASK]", are encoded as text; with ``literal_specials`` they become
-    the special ids.
+    Special tokens that a text spells out, such as "[MASK]", are encoded as text, or with ``literal_specials`` as the
+    special ids.
 
-    Texts of more than ``slice_characters`` go through in slices that begin with white space, or where there is none
-    behind a punctuation mark: pre-tokenizers part words there anyway, so that the ids are the same, and the memory is a
-    slice's. Nothing is lost where a tokenizer parts words elsewhere; two tokens then may stand for one at a slice's end.
+    Texts of more than ``slice_characters`` are encoded in slices that begin at white space or after punctuation, where
+    pre-tokenizers split words anyway. So the ids are the same, and memory is bounded by a slice. If a tokenizer does not
+    split there, one token at the end of a slice may become two; no text is lost.
 
-    Cost: about 2 MB of text a second and core; the library's own threads share out the texts of one call.
+    Cost: about 2 MB/s per core; the texts of one call are distributed over the library's threads.
     """
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.no_truncation()
@@ -158,7 +166,7 @@ def encoder_of(
 
     def encode_long(text: str) -> np.ndarray:
         (start, end), *rest = _slices(text, slice_characters)
-        first = backend.encode(text[start:end])  # with the template, whose end belongs behind the last slice
+        first = backend.encode(text[start:end])  # with the template, whose end is moved after the last slice
         closing = len(list(takewhile(bool, reversed(first.special_tokens_mask)))) % len(first.ids)
         parts = [first.ids[: len(first.ids) - closing]]
         for start, end in rest:
@@ -177,15 +185,17 @@ def encoder_of(
 
 
 def _slices(text: str, longest: int) -> Iterator[tuple[int, int]]:
-    """Where to part a text: before the last run of white space of each stretch, else behind its last punctuation mark;
-    anywhere if it has none."""
+    """(start, end) of slices of at most ``longest`` characters.
+
+    A slice ends before its last white space, else after its last punctuation mark, else at the limit.
+    """
     start = 0
     while len(text) - start > longest:
-        stretch = text[start : start + longest + 1]
+        window = text[start : start + longest + 1]
         end = start + longest
-        for place in (BEFORE_SPACE, BEHIND_MARK):
-            if last := next(place.finditer(stretch[::-1]), None):
-                end = start + len(stretch) - last.end()
+        for boundary in (BEFORE_SPACE, AFTER_PUNCTUATION):
+            if last := next(boundary.finditer(window[::-1]), None):
+                end = start + len(window) - last.end()
                 break
         yield start, end
         start = end
@@ -193,17 +203,17 @@ def _slices(text: str, longest: int) -> Iterator[tuple[int, int]]:
 
 
 def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 2) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with the five special tokens and a ``[CLS] text [SEP]`` template; deterministic.
+    """Trains a byte-level BPE tokenizer with five special tokens and the template ``[CLS] text [SEP]``. Deterministic.
 
-    `save_pretrained` writes it so that `AutoTokenizer` and `load_tokenizer` read it back.
+    After `save_pretrained`, both `AutoTokenizer` and `load_tokenizer` can load it.
 
     Args:
-        texts: Training text; read once, held by the library as word counts.
-        vocab_size: V, special tokens and the 256 byte symbols included; a small text may give fewer.
-        min_frequency: Least count of a pair that is merged.
+        texts: Training text; read once, held in memory as word counts.
+        vocab_size: V, including special tokens and the 256 byte symbols; little text may give fewer tokens.
+        min_frequency: Minimum count of a pair to merge.
 
     Raises:
-        DataError: ``vocab_size`` does not even hold the byte symbols.
+        DataError: ``vocab_size`` is too small for the special tokens and byte symbols.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     if vocab_size < len(ROLES) + len(alphabet):
@@ -234,8 +244,8 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 2) 
 def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
     file, name = name_or_folder / "tokenizer.json", name_or_folder.as_posix()
     if file.is_file() and not (name_or_folder / "tokenizer_config.json").is_file():
-        # AutoTokenizer would guess the class from the folder's name, and without the last argument a file that asks for
-        # a leading space would silently lose it
+        # AutoTokenizer would guess the class from the folder's name; without add_prefix_space the class would reset it
+        # in the file's pre-tokenizer
         splitter = json.loads(file.read_text(encoding="utf-8"))["pre_tokenizer"] or {}
         return PreTrainedTokenizerFast(
             tokenizer_file=str(file),
@@ -248,32 +258,32 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
         if key.endswith(("_file", "_files")):
             for file in value if isinstance(value, list) else [value]:
                 if isinstance(file, str) and Path(file).name != file:
-                    raise DataError(f"tokenizer_config.json: {key} {file!r} leads out of the folder")
+                    raise DataError(f"tokenizer_config.json: {key} {file!r} refers to a file outside the folder")
     if needs_build(config):
         return build(name, config)
     return AutoTokenizer.from_pretrained(name, local_files_only=name_or_folder.is_dir(), trust_remote_code=False)
 
 
-def _smallest_size(tokenizer: PreTrainedTokenizerFast) -> int:
-    return max(tokenizer.get_vocab().values()) + 1  # ids may have gaps, so the count of tokens is not enough
+def _vocab_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    return max(tokenizer.get_vocab().values()) + 1  # ids may have gaps, so the number of tokens is not enough
 
 
 def _without_offsets(part: object) -> object:
-    """The JSON of a component without ``trim_offsets``, which some tokenizer classes rewrite and no id depends on."""
+    """A component's JSON without ``trim_offsets``, which some tokenizer classes rewrite and which does not affect ids."""
     if isinstance(part, dict):
         return {key: _without_offsets(value) for key, value in part.items() if key != "trim_offsets"}
     return [_without_offsets(item) for item in part] if isinstance(part, list) else part
 
 
 def _word_start_test(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], bool] | None:
-    """Whether a token begins a word, told from its spelling; None where the spelling does not tell."""
+    """A function that tells from a token's spelling whether it begins a word; None if the tokenizer does not mark that."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     if backend["model"]["type"] == "WordPiece":
         prefix = backend["model"]["continuing_subword_prefix"]
         return lambda token: not token.startswith(prefix)
-    outside = json.dumps([backend[part] for part in ("normalizer", "pre_tokenizer", "decoder")], ensure_ascii=False)
-    if '"ByteLevel"' in outside:
+    components = json.dumps([backend[part] for part in ("normalizer", "pre_tokenizer", "decoder")], ensure_ascii=False)
+    if '"ByteLevel"' in components:
         return lambda token: token.startswith(WORD_STARTS)
-    if "▁" in outside:  # SentencePiece and its kin mark the space before a word so
+    if "▁" in components:  # SentencePiece marks the space before a word
         return lambda token: token.startswith("▁")
     return None

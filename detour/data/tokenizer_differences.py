@@ -1,19 +1,19 @@
-"""Whether two tokenizers mean the same by an id: what a model's embeddings depend on."""
+"""Compares the vocabularies of two tokenizers: whether an id means the same token, as embeddings require."""
 
 from __future__ import annotations
 
 from transformers import PreTrainedTokenizerFast
 
-from detour.data.tokenizer import fingerprint
+from detour.data.tokenizer import tokenizer_sha256
 
 SHOWN = 3
 
 
 def vocabulary_differences(start: PreTrainedTokenizerFast, given: PreTrainedTokenizerFast) -> list[str]:
-    """What keeps ``given`` from giving the ids of ``start`` the same meaning, a line each; empty if nothing does.
+    """Differences in the meaning of ids between two tokenizers, one line each; empty if there are none.
 
-    Compared are the tokens of all ids, and which of them is the mask. Rules that split text and the template around it are
-    not (see `other_rules`): under another rule an id still means its token.
+    Compares the token of every id, and the mask id. Merges, normalization and template are not compared (see
+    `other_rules`): they change how text is encoded, not what an id means.
     """
     before = {id: token for token, id in start.get_vocab().items()}
     after = {id: token for token, id in given.get_vocab().items()}
@@ -21,7 +21,7 @@ def vocabulary_differences(start: PreTrainedTokenizerFast, given: PreTrainedToke
     other = sorted(id for id in before.keys() & after.keys() if before[id] != after[id])
     if other:
         shown = ", ".join(f"{id} is {before[id]!r} there and {after[id]!r} here" for id in other[:SHOWN])
-        lines.append(f"{len(other):,} of {len(before):,} ids mean another token ({shown})")
+        lines.append(f"{len(other):,} of {len(before):,} ids mean a different token ({shown})")
     for what, ids, tokens in (("are missing", before.keys() - after.keys(), before),
                               ("are new", after.keys() - before.keys(), after)):  # fmt: skip
         if ids:
@@ -33,5 +33,5 @@ def vocabulary_differences(start: PreTrainedTokenizerFast, given: PreTrainedToke
 
 
 def other_rules(start: PreTrainedTokenizerFast, given: PreTrainedTokenizerFast) -> bool:
-    """Whether tokenizers of one vocabulary still encode some text differently: by merges, normalization or template."""
-    return fingerprint(start) != fingerprint(given)
+    """Whether two tokenizers with the same vocabulary may encode text differently: by merges, normalization or template."""
+    return tokenizer_sha256(start) != tokenizer_sha256(given)

@@ -1,4 +1,4 @@
-"""Tokenizer folders in the form of transformers 5, whose classes transformers 4 does not know."""
+"""Loads tokenizer folders written by transformers 5, whose classes transformers 4 does not have."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ ROLE_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "c
 
 
 def needs_build(config: Mapping[str, Any]) -> bool:
-    """Whether a tokenizer_config.json is one that transformers 4 cannot load."""
+    """Whether transformers 4 cannot load a tokenizer with this tokenizer_config.json."""
     return config.get("tokenizer_class") in ONLY_IN_5 or isinstance(config.get("extra_special_tokens"), list)
 
 
 def build(name_or_folder: str, config: Mapping[str, Any]) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder's (or hub repository's) tokenizer.json, with the special tokens that its config declares.
+    """Builds the tokenizer from tokenizer.json and the special tokens that its config declares.
 
-    The rules that split text are those of tokenizer.json alone, as in transformers 5.
+    Normalization and pre-tokenization are those of tokenizer.json, as in transformers 5.
+
+    Args:
+        name_or_folder: Name on the hub, or a folder.
+        config: Its tokenizer_config.json.
 
     Raises:
-        DataError: There is no tokenizer.json, or a declared token is neither text nor the record of one.
+        DataError: There is no tokenizer.json, or a special token is declared in an unknown form.
     """
     folder = Path(name_or_folder)
     file = folder / "tokenizer.json" if folder.is_dir() else Path(hf_hub_download(name_or_folder, "tokenizer.json"))
     if not file.is_file():
-        raise DataError(f"no tokenizer.json, which a tokenizer of class {config.get('tokenizer_class')} is built from")
+        raise DataError(f"no tokenizer.json, from which a tokenizer of class {config.get('tokenizer_class')} is built")
     splitter = json.loads(file.read_text(encoding="utf-8")).get("pre_tokenizer") or {}
     further = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     further = [*further.values()] if isinstance(further, Mapping) else further
@@ -42,7 +46,7 @@ def build(name_or_folder: str, config: Mapping[str, Any]) -> PreTrainedTokenizer
     return PreTrainedTokenizerFast(
         tokenizer_file=str(file),
         name_or_path=name_or_folder,
-        add_prefix_space=splitter.get("add_prefix_space", False),  # else the class would set it to False
+        add_prefix_space=splitter.get("add_prefix_space", False),  # otherwise the class sets it to False
         additional_special_tokens=[_token("extra_special_tokens", token) for token in [*further, *named]],
         **{role: _token(role, config[role]) for role in ROLE_KEYS if config.get(role) is not None},
         **{key: config[key] for key in TAKEN if key in config},
@@ -50,7 +54,7 @@ def build(name_or_folder: str, config: Mapping[str, Any]) -> PreTrainedTokenizer
 
 
 def _token(key: str, value: Any) -> str | AddedToken:
-    """A token as a config writes it: its text, or a record of its text and options."""
+    """A special token from its config entry: its text, or a mapping with its text and options."""
     if isinstance(value, str):
         return value
     if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):

@@ -1,4 +1,4 @@
-"""From drawn held-out rows to clean batches."""
+"""Clean batches of the drawn validation rows."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 
 from detour.data.loader import collate
 from detour.data.stream import RowDataset
-from detour.data.validation import HeldOutFolder, Piece, deal
+from detour.data.validation import RowRange, ValidationFolder, assign_batches
 
 
-class HeldOutLoader:
-    """Clean batches of the drawn rows, the same ones each time it is iterated; this process's share of them.
+class ValidationLoader:
+    """This process's clean batches of the drawn rows, the same in every iteration.
 
-    A batch has three entries beyond those of `Batch`: ``stream``, the folder; ``draw``, which mask draw it is for; and
-    ``idle``, true where the batch only keeps step with other processes and must carry no loss. Its ``sample_id`` is
-    `HeldOutFolder.key` plus the row's index in its folder.
+    A batch has three entries beyond those of `Batch`: ``stream``, the index of the folder; ``draw``, the index of the mask
+    draw; and ``idle``, true if the batch only keeps this process in lockstep with the others and must not count in the
+    loss. ``sample_id`` is `ValidationFolder.key` plus the row's index in its folder.
 
     Args:
         dataset: All folders, in order.
-        folders: What is drawn from each.
-        batch_rows: Most rows of a batch.
+        folders: The rows drawn from each.
+        batch_rows: Maximum rows per batch.
         processes: Number of processes.
-        rank: Which one this is.
-        draws: How many times the rows come, each time for another draw of the masks.
+        rank: Rank of this process.
+        draws: Number of mask draws; the rows are repeated for each.
     """
 
     def __init__(
         self,
         dataset: RowDataset,
-        folders: Sequence[HeldOutFolder],
+        folders: Sequence[ValidationFolder],
         *,
         batch_rows: int,
         processes: int,
@@ -38,22 +38,24 @@ class HeldOutLoader:
         draws: int = 1,
     ) -> None:
         self.dataset, self.folders, self.draws = dataset, folders, draws
-        self.pieces = deal([len(each.drawn) for each in folders], batch_rows=batch_rows, processes=processes)[rank]
-        self._first = [0, *accumulate(each.of for each in folders)]
+        self.row_ranges = assign_batches(
+            [len(each.drawn) for each in folders], batch_rows=batch_rows, processes=processes
+        )[rank]
+        self._first = [0, *accumulate(each.total_rows for each in folders)]
 
     def __len__(self) -> int:
-        return self.draws * len(self.pieces)
+        return self.draws * len(self.row_ranges)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for index in range(self.draws):
-            for piece in self.pieces:
-                yield self._batch(piece, index)
+            for row_range in self.row_ranges:
+                yield self._batch(row_range, index)
 
-    def _batch(self, piece: Piece | None, draw: int) -> dict[str, Any]:
-        stream, which = piece or (0, slice(0, 1))
+    def _batch(self, row_range: RowRange | None, draw: int) -> dict[str, Any]:
+        stream, which = row_range or (0, slice(0, 1))
         folder = self.folders[stream]
         rows = [
             {**self.dataset[self._first[stream] + int(row)], "sample_id": folder.key + int(row)}
             for row in folder.drawn[which]
         ]
-        return {**collate(rows), "stream": stream, "draw": draw, "idle": piece is None}
+        return {**collate(rows), "stream": stream, "draw": draw, "idle": row_range is None}

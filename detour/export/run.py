@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from detour.config.load import from_environment
 from detour.cost.ledger import read_costs
-from detour.data.tokenizer import fingerprint, load_tokenizer
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256
 from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
 from detour.models.modernbert import hf
@@ -47,7 +47,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
         arch = architecture(model["size"], model["architecture"])
         name = from_environment(model["tokenizer"] or model["init"])
     tokenizer = load_tokenizer(name)
-    if fingerprint(tokenizer) != record["tokenizer"]:
+    if tokenizer_sha256(tokenizer) != record["tokenizer"]:
         raise ModelError(f"tokenizer '{name}': differs from the tokenizer of the run")
     weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():

@@ -17,8 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from detour import objectives
-from detour.data.fingerprint import Comparison, Fingerprint
-from detour.data.fingerprint import compare as compare_rows
+from detour.data.fingerprint import Fingerprint, RowComparison, compare_fingerprints
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.modernbert.architecture import architecture
 from detour.registry import suggestion
@@ -86,7 +85,7 @@ class RunComparison:
 
     runs: list[ComparedRun]
     keys: list[ComparedKey]
-    rows: list[tuple[str, str, Comparison | None]]
+    rows: list[tuple[str, str, RowComparison | None]]
     unused: list[str]
 
     def of(self, status: Status) -> list[str]:
@@ -264,8 +263,8 @@ def _with_unique_names(runs: list[ComparedRun], folders: Sequence[Path]) -> list
     ]
 
 
-def _rows(a: ComparedRun, b: ComparedRun) -> Comparison | None:
-    return compare_rows(a.fingerprint, b.fingerprint) if a.fingerprint and b.fingerprint else None
+def _rows(a: ComparedRun, b: ComparedRun) -> RowComparison | None:
+    return compare_fingerprints(a.fingerprint, b.fingerprint) if a.fingerprint and b.fingerprint else None
 
 
 def _value(run: ComparedRun, key: str) -> Any:

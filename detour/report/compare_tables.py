@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from detour.data.fingerprint import Comparison
+from detour.data.fingerprint import RowComparison
 from detour.errors import DataError
 from detour.files import naming, write_text
 from detour.report.compare import ABSENT, ComparedKey, ComparedRun, RunComparison
@@ -137,7 +137,7 @@ def _sections(items: list[ComparedKey]) -> dict[str, list[ComparedKey]]:
     return {title: listed for title, listed in found.items() if listed}
 
 
-def _rows(found: Comparison | None) -> str:
+def _rows(found: RowComparison | None) -> str:
     return found.text if found else "unknown: a run has no readable checkpoint"
 
 

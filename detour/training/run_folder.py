@@ -17,7 +17,7 @@ from detour import objectives
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
-from detour.data.validation import HeldOutFolder, draw
+from detour.data.validation import ValidationFolder, draw
 from detour.errors import CheckpointError, TrainingError
 from detour.files import naming, reason, try_lock, write_json, write_text
 from detour.provenance import environment
@@ -130,7 +130,7 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
     }
 
 
-def validation_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[HeldOutFolder]:
+def validation_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[ValidationFolder]:
     """The rows on which the run is evaluated; empty without validation folders. Raises DataError.
 
     Args:

@@ -17,10 +17,10 @@ from detour.batch import IGNORE
 from detour.config.schema import RunConfig
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.manifest import ShardManifest
-from detour.data.overlap import SharedRows, refuse_same_shards
+from detour.data.overlap import TrainValidationOverlap, refuse_same_shards
 from detour.data.stream import RowDataset
-from detour.data.validation import HeldOutFolder
-from detour.data.validation_loader import HeldOutLoader
+from detour.data.validation import ValidationFolder
+from detour.data.validation_loader import ValidationLoader
 from detour.objectives import Objective, RowRandom
 from detour.training.intervals import EveryTokens
 from detour.training.run_folder import validation_rows
@@ -37,15 +37,15 @@ class ValidationData:
 
     Args:
         run: The configuration.
-        identity: `fingerprint` of the tokenizer.
+        identity: `tokenizer_sha256` of the tokenizer.
 
     Raises:
         DataError: A folder is damaged, does not fit the run, or contains a shard of the training data.
     """
 
     def __init__(self, run: RunConfig, identity: str) -> None:
-        self.run, self.shared = run, SharedRows()
-        self.folders: list[HeldOutFolder] = []
+        self.run, self.shared = run, TrainValidationOverlap()
+        self.folders: list[ValidationFolder] = []
         self.dataset: RowDataset | None = None
         if not run.data.validation:
             return
@@ -64,11 +64,11 @@ class ValidationData:
             workers=0,
             timeout_s=run.data.timeout_seconds,
             verify_hashes=run.data.verify_hashes,
-            vocab_fingerprint=identity,
+            tokenizer_sha256=identity,
             seq_len=run.data.seq_len,
             verified=self.shared.add_validation,
         ).dataset  # type: ignore[assignment]
-        available = sum(folder.of for folder in self.folders)
+        available = sum(folder.total_rows for folder in self.folders)
         if run.evaluation.rows > available and dist.get_global_rank() == 0:
             log.warning(
                 "evaluation.rows: %d, but data.validation has only %d rows; all are used",
@@ -120,9 +120,9 @@ class ValidationData:
             )
         return out
 
-    def _loader(self, *, draws: int) -> HeldOutLoader:
+    def _loader(self, *, draws: int) -> ValidationLoader:
         assert self.dataset is not None
-        return HeldOutLoader(
+        return ValidationLoader(
             self.dataset,
             self.folders,
             batch_rows=self.run.data.micro_batch_size,

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from detour.cli.main import app
 from detour.corpus import readers
 from detour.corpus.config import load
-from detour.corpus.json_values import spread_values
+from detour.corpus.json_values import multiline_values
 from detour.corpus.pack import pack_corpus
 from detour.corpus.prepare import prepare
 from detour.corpus.text import Columns, ReadReport, find_files, read_documents
@@ -48,8 +48,8 @@ def tokenizer(tmp_path_factory) -> Path:
 
 
 def read(kind: str, path: Path | str, report: ReadReport | None = None, **options):
-    source, report = readers.build(kind, options), report or ReadReport()
-    return [document for unit in source.units([str(path)]) for document in source.read(unit, Columns(), report)]
+    reader, report = readers.build(kind, options), report or ReadReport()
+    return [document for file in reader.input_files([str(path)]) for document in reader.read(file, Columns(), report)]
 
 
 def mixed_folder(folder: Path) -> None:
@@ -86,8 +86,8 @@ def test_packing_reads_the_whole_folder_and_tells_what_it_passes_over(tokenizer,
     out = {"tokenizer": tokenizer, "seq_len": 64}
     manifest, report = pack_corpus([tmp_path / "in"], out=tmp_path / "rows", **out)
     assert manifest.counts.documents == 200
-    assert sorted(Path(p).relative_to(tmp_path / "in").as_posix() for p in report.passed_over) == PASSED_OVER
-    with pytest.raises(DataError, match=r"5 passed over \(.*\.csv: 1.*\): .*README\.md"):
+    assert sorted(Path(p).relative_to(tmp_path / "in").as_posix() for p in report.ignored_files) == PASSED_OVER
+    with pytest.raises(DataError, match=r"5 files ignored \(.*\.csv: 1.*\): .*README\.md"):
         pack_corpus([tmp_path / "in"], out=tmp_path / "strict", strict=True, **out)
 
 
@@ -102,18 +102,18 @@ def test_preparing_reads_the_whole_folder_and_tells_what_it_passes_over(tokenize
     assert done.exit_code == 0, done.output
     told = json.loads((tmp_path / "out" / "prepared.json").read_text())["sources"]["s"]
     assert told["documents_read"] == 200
-    assert sorted(told["passed_over"]) == sorted(
+    assert sorted(told["ignored_files"]) == sorted(
         PASSED_OVER if given != "in/*" else [*PASSED_OVER[:3], "sub/", "table.csv"]
     )
-    assert "s: files 5 passed over" in done.output
-    with pytest.raises(DataError, match="source 's': 5 passed over"):
+    assert "s: 5 files ignored" in done.output
+    with pytest.raises(DataError, match="source 's': 5 files ignored"):
         prepare(load(config, ["strict=true", f"out={tmp_path / 'strict'}"]))
 
 
 def test_files_that_are_passed_over_are_logged_where_nobody_asks_for_them(tmp_path, caplog):
     mixed_folder(tmp_path)
     assert len(find_files([tmp_path])) == 20
-    assert "5 passed over" in caplog.text
+    assert "5 files ignored" in caplog.text
 
 
 def test_linked_folders_are_read_once_and_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
@@ -141,8 +141,8 @@ def test_annotations_and_checksums_beside_their_files_are_not_passed_over(tmp_pa
     for name in ("a.txt", "a.ann", "B.TXT", "B.ANN", "annotation.conf", "README.txt"):
         (tmp_path / name).write_text("x")
     brat = readers.build("brat")
-    assert [unit.name for unit in brat.units([str(tmp_path)])] == ["B.TXT", "a.txt"]
-    assert brat.passed_over([str(tmp_path)]) == ["README.txt"]
+    assert [file.name for file in brat.input_files([str(tmp_path)])] == ["B.TXT", "a.txt"]
+    assert brat.ignored_files([str(tmp_path)]) == ["README.txt"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -167,7 +167,7 @@ def test_every_form_of_json_gives_its_documents_in_order(tmp_path, form, packing
 def test_an_array_is_read_as_the_json_library_reads_it_however_it_arrives(values, indent, ascii, size):
     data = json.dumps(values, indent=indent, ensure_ascii=ascii).encode()
     chunks = (data[i : i + size] for i in range(0, len(data), size))
-    found = list(spread_values(chunks, Path("a.json"), 1 << 20))
+    found = list(multiline_values(chunks, Path("a.json"), 1 << 20))
     assert [value for _, value in found] == json.loads(data)
     assert [number for number, _ in found] == list(range(1, len(values) + 1))
 
@@ -248,7 +248,7 @@ def test_a_byte_that_an_encoding_does_not_know_costs_its_line_alone(tmp_path):
 
 @pytest.mark.parametrize("name", ["utf-17", "zip", "base64", "undefined"])
 def test_an_encoding_that_is_none_is_refused_at_once(tmp_path, tokenizer, name):
-    with pytest.raises(ConfigError, match=f"source 'csv': encoding is '{name}', expected a name such as utf-8"):
+    with pytest.raises(ConfigError, match=f"reader 'csv': encoding is '{name}', expected a name such as utf-8"):
         readers.build("csv", {"encoding": name})
     with pytest.raises(DataError, match=f"--encoding is '{name}'"):
         pack_corpus([tmp_path], tokenizer=tokenizer, out=tmp_path / "rows", seq_len=64, encoding=name)
@@ -265,7 +265,7 @@ def test_a_compressed_file_whose_name_does_not_say_so_is_told(tmp_path, packing)
 def test_a_table_parted_by_other_signs_is_told_how_to_read_it(tmp_path, sign):
     path = tmp_path / "a.csv"
     path.write_text(f'id{sign}"text"{sign}note, more\n1{sign}Un cœur, deux{sign}x\n')
-    with pytest.raises(DataError, match=r"its fields are parted by .*set options: \{delimiter"):
+    with pytest.raises(DataError, match=r"its fields are separated by .*set options: \{delimiter"):
         read("csv", path)
     assert [document.text for document in read("csv", path, delimiter=sign)] == ["Un cœur, deux"]
 
@@ -275,7 +275,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
     table = pa.table([["a"], ["1"], ["b"]], names=["text", "id", "text"])
     pq.write_table(table, tmp_path / "a.parquet")
     for kind in ("csv", "parquet"):
-        with pytest.raises(DataError, match=f"a.{kind}.*the column 'text' is there twice"):
+        with pytest.raises(DataError, match=f"a.{kind}.*the column 'text' occurs twice"):
             read(kind, tmp_path / f"a.{kind}")
     (tmp_path / "b.csv").write_text("text,,\na,,\n")  # as spreadsheets write empty columns
     assert [document.text for document in read("csv", tmp_path / "b.csv")] == ["a"]
@@ -298,9 +298,9 @@ NOTHING = {  # kind, name, content, what must be said
         "pubmed", "a.xml", b"<collection><document/></collection>",
         "no <PubmedArticle> in this file, whose root is <collection>",
     ),
-    "CR": ("csv", "a.csv", b"id,text\r1,a\r", "its lines end in carriage returns alone"),
+    "CR": ("csv", "a.csv", b"id,text\r1,a\r", "its lines end in carriage returns only"),
     "CR, JSON": (
-        "jsonl", "a.jsonl", b'{"text": "a"}\r{"text": "b"}\r', "are its lines ended by carriage returns alone?"
+        "jsonl", "a.jsonl", b'{"text": "a"}\r{"text": "b"}\r', "do its lines end in carriage returns only?"
     ),
 }  # fmt: skip
 
@@ -318,7 +318,7 @@ def test_a_corpus_that_yields_nothing_says_why(tokenizer, tmp_path, what):
     assert "no document is left to train on" in done.output
     assert said in done.output
     if kind == "jsonl" and what != "UTF-16":
-        with pytest.raises(DataError, match=r"rows: no document with text\n  skipped 1 lines, n"):
+        with pytest.raises(DataError, match=r"rows: no document with text\n  skipped 1 records, n"):
             pack_corpus([tmp_path / name], tokenizer=tokenizer, out=tmp_path / "rows", seq_len=64)
 
 

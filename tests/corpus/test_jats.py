@@ -22,8 +22,8 @@ def text_of(tmp_path: Path, body: str, front: str = "") -> str:
         f"<article {MATHML}><front><article-meta>{front}</article-meta></front><body><p>{body}</p></body></article>",
         encoding="utf-8",
     )
-    source = readers.build("jats")
-    (document,) = (d for unit in source.units([str(path)]) for d in source.read(unit, Columns(), ReadReport()))
+    reader = readers.build("jats")
+    (document,) = (d for file in reader.input_files([str(path)]) for d in reader.read(file, Columns(), ReadReport()))
     return document.text if not front else str(document.license)
 
 
@@ -132,6 +132,6 @@ def test_abstracts_of_pubmed_keep_their_powers(tmp_path):
         "<S><PubmedArticle><MedlineCitation><PMID>1</PMID><Article><Abstract><AbstractText>10<sup>3</sup> H<sub>2</sub>O"
         "</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle></S>"
     )
-    source = readers.build("pubmed")
-    (unit,) = source.units([str(path)])
-    assert [document.text for document in source.read(unit, Columns(), ReadReport())] == ["10³ H2O"]
+    reader = readers.build("pubmed")
+    (file,) = reader.input_files([str(path)])
+    assert [document.text for document in reader.read(file, Columns(), ReadReport())] == ["10³ H2O"]

@@ -29,8 +29,8 @@ def tokenizer(tmp_path_factory) -> Path:
 
 
 def read(kind: str, path: Path, report: ReadReport | None = None, columns: Columns | None = None, **options):
-    source, report = readers.build(kind, options), report or ReadReport()
-    return [d for unit in source.units([str(path)]) for d in source.read(unit, columns or Columns(), report)]
+    reader, report = readers.build(kind, options), report or ReadReport()
+    return [d for file in reader.input_files([str(path)]) for d in reader.read(file, columns or Columns(), report)]
 
 
 def test_cord_19_gives_title_abstract_and_sections(tmp_path):
@@ -48,7 +48,7 @@ def test_cord_19_gives_title_abstract_and_sections(tmp_path):
     (document,) = read("cord19", tmp_path, report)
     assert document.text == "The title\n\nShort.\n\nIntro\n\nOne.\n\nTwo.\n\nEnd\n\nThree.\n\nFour."
     assert document.id == "0a1"
-    assert report.skipped == {"no article of CORD-19 (paper_id, metadata, abstract, body_text)": 1}
+    assert report.skipped == {"not a CORD-19 article (paper_id, metadata, abstract, body_text)": 1}
 
 
 @pytest.mark.parametrize("name", ["a.pubtator", "a.txt", "a.pubtator.gz"])
@@ -64,7 +64,7 @@ def test_pubtator_gives_titles_and_abstracts_without_annotations(tmp_path, name)
     documents = read("pubtator", tmp_path / name, report)
     assert [(d.id, d.text) for d in documents] == [("12", "A title\n\nWith | a bar|a|b."), ("13", "Alone")]
     assert report.examples == {
-        "neither a title, an abstract nor an annotation of PubTator's": [f"{tmp_path / name}:8"]
+        "neither a title, an abstract nor an annotation in PubTator format": [f"{tmp_path / name}:8"]
     }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_the_split_of_a_saved_dataset_is_the_one_that_is_asked_for(tmp_path):
     )
     with pytest.raises(DetourError, match="no split 'train', found training, test"):
         read("huggingface", tmp_path / "several")
-    with pytest.raises(DetourError, match="is the split 'train' alone, expected 'test'"):
+    with pytest.raises(DetourError, match="is the single split 'train', expected 'test'"):
         read("huggingface", tmp_path / "one", split="test")
 
 
@@ -183,7 +183,7 @@ def test_a_kill_between_the_marks_of_revisions_changes_nothing(tmp_path, tokeniz
     for n in range(4):
         (tmp_path / f"pubmed25n000{n}.xml").write_text(one.format(1 if n < 2 else n, f"text {n}"))
     config = config_of(tmp_path, tokenizer, kind="pubmed", paths=[str(tmp_path / "*.xml")])
-    mark, marked = detour.corpus.revisions._mark, []
+    mark, marked = detour.corpus.revisions._save_decisions, []
 
     def killed(*arguments):
         if len(marked) == 1:
@@ -191,7 +191,7 @@ def test_a_kill_between_the_marks_of_revisions_changes_nothing(tmp_path, tokeniz
         marked.append(mark(*arguments))
 
     with monkeypatch.context() as patched:
-        patched.setattr(detour.corpus.revisions, "_mark", killed)
+        patched.setattr(detour.corpus.revisions, "_save_decisions", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare(load(config))
     record, _ = prepare(load(config))

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from detour.cli.main import app
 from detour.corpus.pack import pack_corpus
 from detour.data.manifest import ShardManifest
-from detour.data.shards import verify_rows
-from detour.data.tokenizer import fingerprint, load_tokenizer, train_bpe
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, train_bpe
+from detour.data.verify import verify_rows
 from detour.errors import DataError
 
 T = 32
@@ -90,7 +90,7 @@ def test_the_manifest_tells_what_was_read(corpus, tokenizer, tmp_path):
     assert 0 < counts.documents_split <= len(pieces) - counts.documents
     assert counts.tokens == sum(map(len, pieces))
     assert manifest.seed == 5
-    assert manifest.tokenizer.sha256 == fingerprint(load_tokenizer(tokenizer))
+    assert manifest.tokenizer.sha256 == tokenizer_sha256(load_tokenizer(tokenizer))
     source = manifest.sources[0]
     assert (source.path, source.bytes, source.documents, source.license) == (
         corpus.as_posix(), corpus.stat().st_size, 60, "CC0"
@@ -170,7 +170,7 @@ def test_the_command_reports_what_it_did(command, corpus, tokenizer, tmp_path):
     out = tmp_path / "rows"
     result = command(corpus, "--tokenizer", tokenizer, "--out", out, "--seq-len", T)
     assert result.exit_code == 0, result.output
-    for expected in ("documents", "60", "utilisation", "not valid JSON", "corpus.jsonl:62"):
+    for expected in ("documents", "60", "packing_efficiency", "not valid JSON", "corpus.jsonl:62"):
         assert expected in result.output.replace("\n", "")
     assert verify_rows(out, hashes=True).seq_len == T
 
@@ -196,5 +196,5 @@ def test_a_real_corpus_is_packed_to_99_percent(tmp_path):
         seq_len=512,
     )
     assert (manifest.counts.documents, manifest.dtype) == (94, "uint16")
-    assert manifest.utilisation > 0.98
+    assert manifest.packing_efficiency > 0.98
     assert not report.skipped

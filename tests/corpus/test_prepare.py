@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from detour.cli.main import app
 from detour.corpus.config import load
 from detour.corpus.prepare import prepare
-from detour.data.shards import verify_rows
 from detour.data.tokenizer import load_tokenizer, train_bpe
+from detour.data.verify import verify_rows
 from detour.errors import ConfigError, DataError
 
 WORDS = [f"w{i}" for i in range(40)]
@@ -252,7 +252,7 @@ def test_an_interrupted_preparation_goes_on_and_redoes_nothing(write_config, tmp
 
     prepare(load(write_config(out=str(tmp_path / "whole"), steps=STEPS)))
     done: list[tuple] = []
-    real = module.process_part
+    real = module.process_shard
 
     def failing(job, k, part):
         if len(done) == 2:
@@ -260,12 +260,12 @@ def test_an_interrupted_preparation_goes_on_and_redoes_nothing(write_config, tmp
         real(job, k, part)
         done.append((k, part))
 
-    monkeypatch.setattr(module, "process_part", failing)
+    monkeypatch.setattr(module, "process_shard", failing)
     with pytest.raises(KeyboardInterrupt):
         prepare(load(write_config(steps=STEPS)))
     with pytest.raises(DataError, match=r"unfinished preparation that differs in seed"):
         prepare(load(write_config(steps=STEPS, seed=3)))
-    monkeypatch.setattr(module, "process_part", lambda job, k, part: (real(job, k, part), done.append((k, part))))
+    monkeypatch.setattr(module, "process_shard", lambda job, k, part: (real(job, k, part), done.append((k, part))))
     prepare(load(write_config(steps=STEPS)))
     assert len(done) == len(set(done)) == 8  # four parts, two passes
     assert digest_of(tmp_path / "out") == digest_of(tmp_path / "whole")
@@ -344,7 +344,9 @@ def test_strict_refuses_what_an_interrupted_run_that_was_not_has_read(write_conf
     (tmp_path / "bad.jsonl").write_text('{"text": "x"}\nno json\n')
     config = write_config(sources=[{"name": "bad", "kind": "jsonl", "paths": [str(tmp_path / "bad.jsonl")]}])
     with monkeypatch.context() as patched:
-        patched.setattr("detour.corpus.prepare.parts_of", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            "detour.corpus.prepare.document_shards_of", lambda job: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             prepare(load(config))
     with pytest.raises(DataError, match=r"bad\.jsonl:2: not valid JSON"):
@@ -356,7 +358,9 @@ def test_a_file_that_changes_before_the_end_is_an_error(write_config, tmp_path, 
     path.write_text(json.dumps({"text": text(1)}))
     config = write_config(sources=[{"name": "a", "kind": "jsonl", "paths": [str(path)]}])
     with monkeypatch.context() as patched:
-        patched.setattr("detour.corpus.prepare.parts_of", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            "detour.corpus.prepare.document_shards_of", lambda job: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             prepare(load(config))
     path.write_text(path.read_text().replace("doc1", "doc2"))

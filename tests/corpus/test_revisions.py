@@ -102,9 +102,9 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("part_megabytes", [1, 16])
-def test_of_each_record_the_newest_stays_and_deleted_ones_go(pubmed, tokenizer, layout, part_megabytes):
-    config = config_of(pubmed, tokenizer, LAYOUTS[layout], part_megabytes=part_megabytes, strict=True)
+@pytest.mark.parametrize("shard_megabytes", [1, 16])
+def test_of_each_record_the_newest_stays_and_deleted_ones_go(pubmed, tokenizer, layout, shard_megabytes):
+    config = config_of(pubmed, tokenizer, LAYOUTS[layout], shard_megabytes=shard_megabytes, strict=True)
     done = CliRunner().invoke(app, ["data", "prepare", str(config)])
     assert done.exit_code == 0, done.output
     record = json.loads((pubmed / "out" / "prepared.json").read_text())

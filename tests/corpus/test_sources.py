@@ -18,10 +18,12 @@ PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 
 
 def read(kind: str, path: Path, report: ReadReport | None = None, columns: Columns | None = None, **options):
-    source = readers.build(kind, options)
+    reader = readers.build(kind, options)
     report = report or ReadReport()
     return [
-        document for unit in source.units([str(path)]) for document in source.read(unit, columns or Columns(), report)
+        document
+        for file in reader.input_files([str(path)])
+        for document in reader.read(file, columns or Columns(), report)
     ]
 
 
@@ -73,7 +75,7 @@ def test_a_row_of_a_table_that_does_not_fit_is_reported_by_its_first_line(tmp_pa
     report = ReadReport()
     assert [d.text for d in read("csv", path, report)] == ["a\nb", "z"]
     assert report.examples == {
-        "another number of fields than the header's": [f"{path}:4"],
+        "number of fields differs from the header": [f"{path}:4"],
         "not valid UTF-8": [f"{path}:5"],
     }
 
@@ -111,7 +113,7 @@ def test_a_line_too_long_to_hold_ends_a_row_of_a_table_not_the_table(tmp_path, m
 def test_a_table_with_carriage_returns_for_line_ends_is_an_error(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"id,text\r1,a\r2,b\r")
-    with pytest.raises(DataError, match=r"a\.csv:1: not a table's header: its lines end in carriage returns alone"):
+    with pytest.raises(DataError, match=r"a\.csv:1: not a table header: its lines end in carriage returns only"):
         read("csv", path)
 
 
@@ -269,7 +271,7 @@ def test_a_hub_that_fails_on_the_way_is_an_error_not_a_damaged_file(tmp_path, mo
             raise ConnectionError("gone")
 
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: Failing())
-    with pytest.raises(DetourError, match="some/name: reading broke off after row 1: gone") as caught:
+    with pytest.raises(DetourError, match="some/name: reading failed after row 1: gone") as caught:
         read("huggingface", Path("some/name"))
     assert not isinstance(caught.value, DataError)
 
@@ -293,16 +295,16 @@ def test_paths_without_a_file_of_the_kind_are_refused(tmp_path):
         (tmp_path / "*.csv", "no .csv"),
     ):
         with pytest.raises(DataError, match=match):
-            readers.build("csv").units([str(given)])
+            readers.build("csv").input_files([str(given)])
     (tmp_path / "a.csv").touch()
     with pytest.raises(DataError, match="named twice"):
-        readers.build("csv").units([str(tmp_path / "a.csv"), str(tmp_path)])
+        readers.build("csv").input_files([str(tmp_path / "a.csv"), str(tmp_path)])
 
 
 def test_a_wrong_kind_or_option_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'jsonl'"):
         readers.build("json")
-    with pytest.raises(ConfigError, match=r"source 'csv': delimeter: unknown key; did you mean 'delimiter'"):
+    with pytest.raises(ConfigError, match=r"reader 'csv': delimeter: unknown key; did you mean 'delimiter'"):
         readers.build("csv", {"delimeter": ","})
     with pytest.raises(ConfigError, match="expected one character"):
         readers.build("csv", {"delimiter": "||"})
@@ -356,3 +358,10 @@ def test_an_article_without_abstract_is_no_fault_and_a_file_without_articles_is(
     path.write_text("<S><x/></S>")
     with pytest.raises(DataError, match=r"a\.xml: no <PubmedArticle> in this file"):
         read("pubmed", path, ReadReport(strict=True))
+
+
+@pytest.mark.parametrize("column", ["license", "licence"])
+def test_parquet_and_csv_read_both_spellings_of_the_license_column(tmp_path, column):
+    pq.write_table(pa.table({"text": ["a"], column: ["CC0"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text(f"text,{column}\na,CC0\n")
+    assert [d.license for kind in ("parquet", "csv") for d in read(kind, tmp_path / f"a.{kind}")] == ["CC0", "CC0"]

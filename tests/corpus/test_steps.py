@@ -42,7 +42,7 @@ def test_repair_undoes_wrong_decoding_and_drops_control_characters():
     result = apply("repair", doc("patientÃ¨le l\u2019été"), doc("a\x00b\r\nc\u200b"), doc("\x07"), doc("d’été “ok”"))
     assert texts(result) == ["patientèle l\u2019été", "ab\nc", "d’été “ok”"]
     assert result[1].changed == 3
-    assert result[1].dropped == {"nothing but control characters": 1}
+    assert result[1].dropped == {"only control characters": 1}
     assert texts(apply("repair", doc("patientÃ¨le\x00"), encoding=False)) == ["patientÃ¨le"]
 
 
@@ -57,9 +57,9 @@ def test_the_language_filter_keeps_what_is_asked_for_and_says_what_it_dropped():
     documents, report = apply("language", doc(french), doc(english), doc(german), languages=["fr", "en"])
     assert [d.language for d in documents] == ["fr", "en"]
     assert report.dropped == {"de": 1}
-    believed = apply("language", doc(german, language="fr"), languages=["fr"], believe_column=True)
+    believed = apply("language", doc(german, language="fr"), languages=["fr"], trust_column=True)
     assert len(believed[0]) == 1
-    with pytest.raises(ConfigError, match="french: not known"):
+    with pytest.raises(ConfigError, match="french: unknown"):
         steps.build("language", {"languages": ["french"]})
 
 
@@ -85,8 +85,8 @@ def test_the_score_filter_keeps_what_fits():
     documents = [doc(str(i), metadata={"score": i}) for i in range(5)] + [doc("none")]
     result = apply("score", *documents, column="score", keep=">= 3")
     assert texts(result) == ["3", "4"]
-    assert result[1].dropped == {"'score' does not fit": 3, "no 'score'": 1}
-    assert texts(apply("score", *documents, column="score", keep=["0", "4"], without="keep")) == ["0", "4", "none"]
+    assert result[1].dropped == {"'score' does not match": 3, "no 'score'": 1}
+    assert texts(apply("score", *documents, column="score", keep=["0", "4"], if_missing="keep")) == ["0", "4", "none"]
 
 
 def test_upsampling_takes_the_first_rule_that_fits_and_the_most_of_several_steps():
@@ -194,9 +194,9 @@ def test_a_document_that_holds_an_evaluation_item_goes_and_is_listed(evaluation,
     ]
     kept, report = apply("decontaminate", *documents, folder=tmp_path, **options)
     assert [d.id for d in kept] == ["8 of 18 runs", "clean"]
-    assert report.removals == [{"id": "bad", "because_of": "task/test.jsonl: q1", "share_of_item": 1.0, "items": 1}]
+    assert report.removals == [{"id": "bad", "item": "task/test.jsonl: q1", "overlap": 1.0, "items": 1}]
     assert not apply("decontaminate", documents[1], folder=tmp_path, paths=[str(evaluation)], overlap=0.4)[0]
-    assert len(apply("decontaminate", documents[0], folder=tmp_path, paths=[str(evaluation)], items=2)[0]) == 1
+    assert len(apply("decontaminate", documents[0], folder=tmp_path, paths=[str(evaluation)], min_items=2)[0]) == 1
 
 
 @pytest.mark.parametrize(("words_held", "kept"), [(20, 1), (21, 0), (22, 0)])
@@ -213,7 +213,7 @@ def test_the_same_words_in_two_columns_or_tasks_are_one_item(tmp_path):
     words = sentence(random.Random(3), 30)
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"tokens": words, "text": " ".join(words)}))
-    options = {"paths": [str(tmp_path / "*.jsonl")], "items": 2}
+    options = {"paths": [str(tmp_path / "*.jsonl")], "min_items": 2}
     assert steps.build("decontaminate", options).prepare(tmp_path)["items"] == 1
     assert len(apply("decontaminate", doc(" ".join(words)), folder=tmp_path, **options)[0]) == 1
 

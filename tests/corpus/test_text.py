@@ -164,3 +164,20 @@ def test_a_disk_that_fails_is_no_damaged_file(tmp_path, monkeypatch):
     monkeypatch.setattr("detour.corpus.text.decompressed", fail)
     with pytest.raises(UnreachableError, match=r"a.jsonl: cannot be read after line 0: .*Input/output error"):
         list(read_documents([path]))
+
+
+@pytest.mark.parametrize(
+    ("record", "license"),
+    [
+        ({"license": "CC0"}, "CC0"),
+        ({"licence": "CC BY 4.0"}, "CC BY 4.0"),
+        ({"license": "CC0", "licence": "MIT"}, "CC0"),
+        ({"license": None, "licence": "MIT"}, "MIT"),
+        ({}, None),
+    ],
+)
+def test_both_spellings_of_the_license_column_are_read_by_default(tmp_path, record, license):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "a", **record}))
+    (document,) = read_documents([path])
+    assert document.license == license

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detour.data.manifest import Source, TokenizerInfo
+from detour.data.manifest import SourceFile, TokenizerInfo
 from detour.data.shards import RowWriter
 
 TOKENIZER = TokenizerInfo(name="toy", sha256="ab" * 32, vocab_size=1000, mask_id=3, pad_id=0)
@@ -25,7 +25,7 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
             for i in range(rows):
                 ids = (10 + (i + np.arange(seq_len)) % 900).astype(writer.dtype)
                 writer.write([ids[:6], ids[6 : seq_len - 2]])
-            source = Source(path="a.jsonl", sha256="cd" * 32, bytes=9, documents=2 * rows, license=None)
+            source = SourceFile(path="a.jsonl", sha256="cd" * 32, bytes=9, documents=2 * rows, license=None)
             writer.finish(sources=[source], documents=2 * rows, empty_skipped=0, documents_split=0)
         return out
 

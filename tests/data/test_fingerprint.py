@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from detour.data.fingerprint import MARKS, Comparison, Fingerprint, compare, hash_rows
+from detour.data.fingerprint import MARKS, Fingerprint, RowComparison, compare_fingerprints, hash_rows
 from detour.data.loader import StreamSpec, build_loader
 from detour.errors import DataError
 
@@ -87,9 +87,12 @@ def test_a_damaged_record_is_refused():
             Fingerprint.from_state(bad)
 
 
-def compared(a: Fingerprint, b: Fingerprint) -> Comparison:
-    assert compare(a.state_dict(), b.state_dict()).same is compare(b.state_dict(), a.state_dict()).same
-    return compare(a.state_dict(), b.state_dict())
+def compared(a: Fingerprint, b: Fingerprint) -> RowComparison:
+    assert (
+        compare_fingerprints(a.state_dict(), b.state_dict()).same
+        is compare_fingerprints(b.state_dict(), a.state_dict()).same
+    )
+    return compare_fingerprints(a.state_dict(), b.state_dict())
 
 
 def test_twins_are_the_same_and_a_difference_is_placed():

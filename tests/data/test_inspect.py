@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from detour.cli.data import app
 from detour.corpus.pack import pack_corpus
-from detour.data.inspect import check_folder, find_folders, quantiles, utilisation
+from detour.data.inspect import check_folder, find_folders, packing_efficiency, quantiles
 from detour.data.manifest import ShardManifest
 from detour.data.tokenizer import train_bpe
 from detour.errors import DataError
@@ -65,18 +65,20 @@ def test_document_lengths_are_those_before_cutting(prepared):
 def test_rows_without_recorded_lengths_are_told_by_their_pieces(prepared):
     (prepared / "train/b/lengths.npy").unlink()
     folder = find_folders(prepared / "train/b")[0]
-    assert not folder.uncut
+    assert not folder.unsplit
     assert max(folder.lengths) == 64
     assert run("inspect", prepared / "train/b", "--no-hashes").exit_code == 0
 
 
 def test_utilisation_is_that_of_a_real_packing(prepared):
     folder = find_folders(prepared / "train/a")[0]
-    assert utilisation(folder.lengths, 64) == pytest.approx(folder.manifest.utilisation)
-    assert utilisation({100: 4}, 200) == 1.0
-    assert utilisation({150: 4}, 200) == 0.75
-    assert utilisation({250: 4}, 100) == pytest.approx(1000 / 1000)
-    assert utilisation({1000: 10**6}, 2048) == pytest.approx(2000 / 2048, abs=1e-4)  # drawn from, not packed whole
+    assert packing_efficiency(folder.lengths, 64) == pytest.approx(folder.manifest.packing_efficiency)
+    assert packing_efficiency({100: 4}, 200) == 1.0
+    assert packing_efficiency({150: 4}, 200) == 0.75
+    assert packing_efficiency({250: 4}, 100) == pytest.approx(1000 / 1000)
+    assert packing_efficiency({1000: 10**6}, 2048) == pytest.approx(
+        2000 / 2048, abs=1e-4
+    )  # drawn from, not packed whole
 
 
 def test_quantiles_are_lengths_that_occur():
@@ -118,7 +120,7 @@ def test_verify_goes_on_after_damage_and_misses_what_is_gone(prepared):
     shutil.copytree(prepared / "train/b", prepared / "train/a")
     result = run("verify", prepared)
     assert result.exit_code == 1
-    assert "train/a: other rows than prepared.json says" in result.output
+    assert "train/a: rows differ from those in prepared.json" in result.output
     shutil.rmtree(prepared / "train/a")
     result = run("verify", prepared)
     assert result.exit_code == 1

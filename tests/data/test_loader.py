@@ -226,7 +226,7 @@ def test_folders_that_do_not_fit_together_are_refused(write_rows):
     with pytest.raises(DataError, match="rows of 16 tokens, expected 99"):
         loader_of(a, seq_len=99)
     with pytest.raises(DataError, match="made with tokenizer"):
-        loader_of(a, vocab_fingerprint="00")
+        loader_of(a, tokenizer_sha256="00")
 
 
 @pytest.mark.parametrize("proportions", [[0.5, None], [0.0, 1.0], [-1.0, 1.0], [float("nan"), 1.0]])

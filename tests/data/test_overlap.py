@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from detour.data.loader import StreamSpec, build_loader
-from detour.data.manifest import ShardManifest, Source, TokenizerInfo
-from detour.data.overlap import SharedRows, refuse_same_shards, row_hashes
+from detour.data.manifest import ShardManifest, SourceFile, TokenizerInfo
+from detour.data.overlap import TrainValidationOverlap, refuse_same_shards, row_hashes
 from detour.data.shards import RowWriter
 from detour.errors import DataError
 
@@ -22,13 +22,13 @@ def write(out: Path, first: list[int]) -> Path:
     with RowWriter(out, seq_len=16, tokenizer=TOKENIZER, seed=0, shard_bytes=600) as writer:
         for begin in first:
             writer.write([np.arange(begin, begin + 14).astype(np.uint16)])
-        source = Source(path="a.jsonl", sha256="cd" * 32, bytes=9, documents=len(first), license=None)
+        source = SourceFile(path="a.jsonl", sha256="cd" * 32, bytes=9, documents=len(first), license=None)
         writer.finish(sources=[source], documents=len(first), empty_skipped=0, documents_split=0)
     return out
 
 
 def shared(training: Path, *validation: Path) -> dict[str, int]:
-    rows = SharedRows()
+    rows = TrainValidationOverlap()
     for folders, see in [(validation, rows.add_validation), ([training], rows.add_training)]:
         build_loader(
             streams=[StreamSpec(path=str(folder)) for folder in folders], device_batch_size=1, shuffle=False,

@@ -12,7 +12,7 @@ import pytest
 from detour.data import remote
 from detour.data.loader import StreamSpec, build_loader
 from detour.data.remote import RemoteStream
-from detour.data.shards import verify_rows
+from detour.data.verify import verify_rows
 from detour.errors import DataError
 
 pytestmark = pytest.mark.timeout(120)

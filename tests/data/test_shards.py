@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from streaming import StreamingDataset
 
-from detour.data.manifest import Counts, ShardManifest, Source, TokenizerInfo
-from detour.data.shards import RowWriter, ids_dtype, verify_rows
+from detour.data.manifest import Counts, ShardManifest, SourceFile, TokenizerInfo
+from detour.data.shards import RowWriter, ids_dtype
+from detour.data.verify import verify_rows
 from detour.errors import DataError
 
 
@@ -44,9 +45,9 @@ def test_the_manifest_counts_what_was_written(write_rows):
     assert manifest.counts == Counts(
         documents=48, empty_skipped=0, documents_split=0, pieces=48, tokens=24 * 14, rows=24
     )
-    assert manifest.utilisation == 14 / 16
+    assert manifest.packing_efficiency == 14 / 16
     assert len(manifest.shards) > 1
-    assert json.loads((folder / "manifest.json").read_text())["utilisation"] == 0.875
+    assert json.loads((folder / "manifest.json").read_text())["packing_efficiency"] == 0.875
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(1000, "uint16"), (65536, "uint16"), (65537, "uint32")])
@@ -105,7 +106,7 @@ def test_overwriting_replaces_a_dataset_only_at_the_end(write_rows, tmp_path):
     with writer_for(folder, overwrite=True) as writer:
         writer.write([np.arange(5, dtype=np.uint16)])
         assert verify_rows(folder, hashes=True).counts.rows == 5
-        source = Source(path="a", sha256="0", bytes=1, documents=1, license="CC0")
+        source = SourceFile(path="a", sha256="0", bytes=1, documents=1, license="CC0")
         writer.finish(sources=[source], documents=1, empty_skipped=0, documents_split=0)
     assert verify_rows(folder, hashes=True).counts.rows == 1
 
@@ -143,9 +144,9 @@ def test_one_flipped_bit_is_found(write_rows):
 
 def test_other_row_tokens_or_tokenizer_are_refused(write_rows):
     folder = write_rows()
-    verify_rows(folder, hashes=False, seq_len=16, vocab_fingerprint="ab" * 32)
+    verify_rows(folder, hashes=False, seq_len=16, tokenizer_sha256="ab" * 32)
     refused(folder, "rows of 16 tokens, expected 32", seq_len=32)
-    refused(folder, "tokenizer 'toy'", vocab_fingerprint="00" * 32)
+    refused(folder, "tokenizer 'toy'", tokenizer_sha256="00" * 32)
 
 
 @pytest.mark.faults(8, "columns of other names, types or sizes")
@@ -242,7 +243,7 @@ def test_row_counts_shifted_between_shards_are_refused(write_rows):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda m: m.update(format=99), "format 99, expected 1"),
+        (lambda m: m.update(format=99), "format 99, expected 2"),
         (lambda m: m.update(surprise=1), "expected the keys"),
         (lambda m: m.pop("seed"), "expected the keys"),
         (lambda m: m["tokenizer"].update(pad_id="0"), "tokenizer: pad_id: '0', expected int"),

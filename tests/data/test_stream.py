@@ -114,11 +114,11 @@ def test_a_folder_of_a_small_proportion_is_read_evenly_over_many_epochs(write_ro
 @pytest.mark.parametrize("seed", range(5))
 def test_a_proportion_of_less_than_a_row_is_refused_whatever_the_seed(write_rows, seed):
     folders = [write_rows(name, rows=n) for name, n in (("a", 90), ("b", 10))]
-    with pytest.raises(DataError, match=r"b: its proportion, 0\.005, comes to 0\.5 rows of the 100 of an epoch"):
+    with pytest.raises(DataError, match=r"b: its proportion, 0\.005, amounts to 0\.5 of the 100 rows per epoch"):
         dataset_of(*folders, proportions=[0.995, 0.005], seed=seed)
 
 
 def test_a_proportion_that_rounding_changes_is_told(write_rows, caplog):
     rows = dataset_of(write_rows("a", rows=90), write_rows("b", rows=10), proportions=[0.9855, 0.0145])
-    told = f"b: its proportion, 0.0145, comes to 1.45 rows of the 100 of an epoch; {rows.streams[1].choose} are read in each"
+    told = f"b: its proportion, 0.0145, amounts to 1.45 of the 100 rows per epoch; rounded to {rows.streams[1].choose}"
     assert told in caplog.text

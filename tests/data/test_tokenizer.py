@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from detour.data.tokenizer import ROLES, encoder_of, fingerprint, load_tokenizer, tokenizer_info, train_bpe, vocab_of
+from detour.data.tokenizer import (
+    ROLES,
+    encoder_of,
+    load_tokenizer,
+    tokenizer_info,
+    tokenizer_sha256,
+    train_bpe,
+    vocab_of,
+)
 from detour.errors import DataError
 
 TEXTS = ["The heart pumps blood.\nThe lungs take in air.", "Blood carries\toxygen to the heart."] * 20
@@ -51,14 +59,14 @@ def word_starts(tokenizer: PreTrainedTokenizerFast) -> set[str]:
 def test_training_is_deterministic(bpe):
     again = train_bpe(iter(TEXTS), vocab_size=320)
     assert again.get_vocab() == bpe.get_vocab()
-    assert fingerprint(again) == fingerprint(bpe)
+    assert tokenizer_sha256(again) == tokenizer_sha256(bpe)
 
 
 def test_a_trained_tokenizer_is_read_back_by_auto_tokenizer(bpe, tmp_path):
     read = AutoTokenizer.from_pretrained(saved(bpe, tmp_path / "t"))
     assert read.special_tokens_map == ROLES
     assert read("The heart")["input_ids"] == bpe("The heart")["input_ids"]
-    assert fingerprint(read) == fingerprint(bpe)
+    assert tokenizer_sha256(read) == tokenizer_sha256(bpe)
 
 
 def test_a_trained_tokenizer_wraps_text_in_cls_and_sep_and_loses_nothing(bpe):
@@ -76,8 +84,8 @@ def test_a_vocabulary_below_the_byte_symbols_is_refused():
 def test_tokenizer_json_alone_is_enough(bpe, tmp_path):
     whole, alone = load_tokenizer(saved(bpe, tmp_path / "a")), load_tokenizer(bare(bpe, tmp_path / "b"))
     assert alone.mask_token_id == whole.mask_token_id
-    assert fingerprint(alone) == fingerprint(whole)
-    assert tokenizer_info(alone).sha256 == fingerprint(bpe)
+    assert tokenizer_sha256(alone) == tokenizer_sha256(whole)
+    assert tokenizer_info(alone).sha256 == tokenizer_sha256(bpe)
 
 
 def test_a_manifest_names_a_local_tokenizer_without_its_path(bpe, tmp_path):
@@ -132,14 +140,14 @@ def test_a_tokenizer_that_gives_other_ids_has_another_fingerprint(bpe, tmp_path,
     spec = json.loads(path.read_text())
     change(spec)
     path.write_text(json.dumps(spec))
-    assert fingerprint(load_tokenizer(path.parent)) != fingerprint(bpe)
+    assert tokenizer_sha256(load_tokenizer(path.parent)) != tokenizer_sha256(bpe)
 
 
 def test_truncation_and_padding_settings_do_not_change_the_fingerprint(bpe):
     other = train_bpe(TEXTS, vocab_size=320)
     other.backend_tokenizer.enable_truncation(8)
     other.backend_tokenizer.enable_padding(length=16)
-    assert fingerprint(other) == fingerprint(bpe)
+    assert tokenizer_sha256(other) == tokenizer_sha256(bpe)
 
 
 def test_an_encoder_never_truncates_or_pads(bpe):
@@ -236,8 +244,8 @@ class TestRealTokenizers:
         shutil.copy(folder / "camembertv2" / "tokenizer.json", tmp_path / "bare")
         whole, alone = load_tokenizer(folder / "camembertv2"), load_tokenizer(tmp_path / "bare")
         assert type(whole) is not type(alone)
-        assert fingerprint(whole) == fingerprint(alone)
-        assert fingerprint(whole) != fingerprint(load_tokenizer(folder / "modernbert"))
+        assert tokenizer_sha256(whole) == tokenizer_sha256(alone)
+        assert tokenizer_sha256(whole) != tokenizer_sha256(load_tokenizer(folder / "modernbert"))
 
 
 @given(

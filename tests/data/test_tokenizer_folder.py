@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from detour.data.tokenizer import ROLES, encoder_of, fingerprint, load_tokenizer, train_bpe, vocab_of
+from detour.data.tokenizer import ROLES, encoder_of, load_tokenizer, tokenizer_sha256, train_bpe, vocab_of
 from detour.errors import DataError
 
 TEXT = "The heart\tpumps <|doc|> blood [MASK]."
@@ -65,7 +65,7 @@ def test_the_form_of_transformers_4_and_that_of_5_have_one_fingerprint(folder, t
     of_5 = load_tokenizer(write(folder))
     of_5.save_pretrained(tmp_path / "4")
     of_4 = load_tokenizer(tmp_path / "4")
-    assert fingerprint(of_4) == fingerprint(of_5)
+    assert tokenizer_sha256(of_4) == tokenizer_sha256(of_5)
     assert of_4.additional_special_tokens == ["<|doc|>"]
 
 

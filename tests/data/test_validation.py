@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detour.data.loader import StreamSpec, build_loader
-from detour.data.validation import deal, draw, draw_from, names_of, quotas
-from detour.data.validation_loader import HeldOutLoader
+from detour.data.validation import assign_batches, draw, draw_from, names_of, quotas
+from detour.data.validation_loader import ValidationLoader
 from detour.errors import DataError
 
 counts_lists = st.lists(st.integers(1, 5000), min_size=1, max_size=8)
@@ -80,7 +80,7 @@ def test_a_folder_s_rows_do_not_depend_on_its_place_or_on_where_it_lies():
 
 
 def test_folders_of_the_same_rows_are_refused():
-    with pytest.raises(DataError, match=r"a and c hold the same rows"):
+    with pytest.raises(DataError, match=r"a and c contain the same rows"):
         draw(["a", "b", "c"], [SHA[0], SHA[1], SHA[0]], [5, 5, 5], rows=9, seed=0)
 
 
@@ -107,7 +107,7 @@ def test_folders_that_differ_have_names_that_differ(paths):
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=6), st.integers(1, 40), st.integers(1, 9))
 def test_every_row_is_dealt_once_and_every_process_has_as_many_batches(sizes, batch_rows, processes):
-    hands = deal(sizes, batch_rows=batch_rows, processes=processes)
+    hands = assign_batches(sizes, batch_rows=batch_rows, processes=processes)
     assert len({len(hand) for hand in hands}) == 1
     assert len(hands) == processes
     dealt = [(f, row) for piece in chain(*hands) if piece for f in [piece[0]] for row in range(sizes[f])[piece[1]]]
@@ -116,14 +116,14 @@ def test_every_row_is_dealt_once_and_every_process_has_as_many_batches(sizes, ba
     assert sum(piece is None for piece in chain(*hands)) < processes
 
 
-def loader_over(*folders, rows: int, seed: int = 5, **options) -> HeldOutLoader:
+def loader_over(*folders, rows: int, seed: int = 5, **options) -> ValidationLoader:
     dataset = build_loader(
         streams=[StreamSpec(path=str(folder)) for folder in folders], device_batch_size=1, shuffle=False, shuffle_seed=0,
         canonical_nodes=1, workers=0,
     ).dataset  # fmt: skip
     counts = dataset.samples_per_stream.tolist()
     drawn = draw([str(f) for f in folders], SHA[: len(folders)], counts, rows=rows, seed=seed)
-    return HeldOutLoader(dataset, drawn, **{"batch_rows": 4, "processes": 1, "rank": 0, **options})
+    return ValidationLoader(dataset, drawn, **{"batch_rows": 4, "processes": 1, "rank": 0, **options})
 
 
 def seen(batches) -> list[tuple[int, int, int]]:
@@ -145,7 +145,7 @@ def test_batches_hold_the_drawn_rows_of_their_folder(write_rows):
 def test_the_rows_are_the_same_whatever_the_batches_and_processes(write_rows, batch_rows, processes):
     alone = loader_over(write_rows("a", rows=30), write_rows("b", rows=10), rows=12)
     parts = [
-        HeldOutLoader(alone.dataset, alone.folders, batch_rows=batch_rows, processes=processes, rank=rank)
+        ValidationLoader(alone.dataset, alone.folders, batch_rows=batch_rows, processes=processes, rank=rank)
         for rank in range(processes)
     ]
     assert sorted(chain(*(seen(part) for part in parts))) == sorted(seen(alone))

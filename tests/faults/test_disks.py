@@ -75,7 +75,7 @@ def test_only_a_held_lock_is_told_as_held(tiny_run, monkeypatch, number, error, 
 
 @pytest.mark.faults(21, "the lock of a preparation and that of a cache")
 def test_the_other_locks_go_by_the_same_rule(tmp_path, monkeypatch, caplog):
-    from detour.corpus.prepare import _alone
+    from detour.corpus.prepare import _exclusive
 
     def fail(number):
         def flock(*_):
@@ -84,11 +84,11 @@ def test_the_other_locks_go_by_the_same_rule(tmp_path, monkeypatch, caplog):
         return flock
 
     monkeypatch.setattr(fcntl, "flock", fail(errno.ENOLCK))
-    with _alone(tmp_path / "out"), (tmp_path / "file").open("w") as file:
+    with _exclusive(tmp_path / "out"), (tmp_path / "file").open("w") as file:
         assert files.try_lock(file)
     assert "No locks available" in caplog.text
     monkeypatch.setattr(fcntl, "flock", fail(errno.EAGAIN))
-    with pytest.raises(DataError, match="by another process"), _alone(tmp_path / "out"):
+    with pytest.raises(DataError, match="by another process"), _exclusive(tmp_path / "out"):
         pass
 
 

@@ -19,8 +19,8 @@ import yaml
 
 from detour.config.load import load, to_yaml
 from detour.data.loader import StreamSpec, build_loader
-from detour.data.shards import verify_rows
-from detour.data.tokenizer import fingerprint, load_tokenizer
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256
+from detour.data.verify import verify_rows
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.export.run import choose_checkpoint
 from detour.train import train
@@ -132,7 +132,7 @@ def test_fuzzed_states_of_checkpoints_are_refused_or_understood(trained, tmp_pat
     path, manifest = newest.path / checkpoints.STATE, newest.path / checkpoints.MANIFEST
     whole, record = (
         path.read_bytes(),
-        run_record(trained, tokenizer=fingerprint(load_tokenizer(trained.model.tokenizer))),
+        run_record(trained, tokenizer=tokenizer_sha256(load_tokenizer(trained.model.tokenizer))),
     )
     sums = json.loads(manifest.read_text())
     before = elsewhere(tmp_path, newest.path)

@@ -17,7 +17,7 @@ import yaml
 
 from detour.corpus.readers.csv import Csv
 from detour.corpus.text import Columns, ReadReport
-from detour.data.tokenizer import fingerprint, load_tokenizer, vocab_of
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
 from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation import suite
 from detour.evaluation.data.dataset import load_dataset
@@ -251,7 +251,7 @@ def test_fuzzed_tokenizers_are_refused_clearly_or_encode(corpus, folder, tmp_pat
 
     def use() -> None:
         tokenizer = load_tokenizer(folder)
-        fingerprint(tokenizer)
+        tokenizer_sha256(tokenizer)
         vocab_of(tokenizer)
 
     attack(write, use, DataError, seed, least_refused=0.02)

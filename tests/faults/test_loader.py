@@ -56,7 +56,7 @@ def test_a_remote_that_stalls_ends_the_run_in_time(tiny_run, start, corpus, tmp_
         assert child.code(60) == 1
     text = child.text()
     silent = "data.train: a loader process died, or sent no batch for 2 seconds" in text and "shard" in name
-    assert silent or f"error: {address}/{name}: cannot be fetched: not here after 2 seconds" in text
+    assert silent or f"error: {address}/{name}: cannot be fetched: not complete after 2 seconds" in text
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from huggingface_hub.utils import filter_repo_objects
 from detour.cli.main import main
 from detour.config.load import load, to_yaml
 from detour.corpus.text import ReadReport, read_chunks
-from detour.data.shards import verify_rows
 from detour.data.tokenizer import load_tokenizer
+from detour.data.verify import verify_rows
 from detour.errors import ConfigError, DataError, DetourError, ModelError
 from detour.models.modernbert import hf
 from detour.models.modernbert.architecture import architecture

@@ -25,7 +25,7 @@ from streaming.base.format.mds import MDSReader
 from detour.build import build_trainer, close
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
-from detour.data.manifest import Source, TokenizerInfo
+from detour.data.manifest import SourceFile, TokenizerInfo
 from detour.data.shards import RowWriter
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.models.loss import linear_cross_entropy
@@ -57,7 +57,7 @@ def folders(corpus, tmp_path_factory) -> dict[str, Path]:
             for row in range(rows):
                 ids = rng.integers(100 + 200 * at, 300 + 200 * at, 60).astype(np.uint16)
                 writer.write([ids[: 10 + row], ids[10 + row :]])
-            source = Source(path="a", sha256="cd" * 32, bytes=9, documents=rows, license=None)
+            source = SourceFile(path="a", sha256="cd" * 32, bytes=9, documents=rows, license=None)
             writer.finish(sources=[source], documents=2 * rows, empty_skipped=0, documents_split=0)
     return {name: root / name / "validation" for name in FOLDERS}
 
@@ -224,7 +224,7 @@ def test_validation_folders_that_are_trained_on_are_refused(run_of, corpus, tmp_
     with RowWriter(tmp_path / "mixed", seq_len=64, tokenizer=info, seed=0) as writer:
         for ids, lengths in [*rows_of(corpus.train)[:3], *rows_of(corpus.validation)[:3]]:
             writer.write(np.split(ids[: sum(lengths)], np.cumsum(lengths)[:-1]))
-        source = Source(path="a", sha256="cd" * 32, bytes=9, documents=6, license=None)
+        source = SourceFile(path="a", sha256="cd" * 32, bytes=9, documents=6, license=None)
         writer.finish(sources=[source], documents=6, empty_skipped=0, documents_split=0)
     run = run_of("mixed", data={"validation": [{"path": str(tmp_path / "mixed")}]})
     with pytest.raises(DataError, match=r"mixed: 3 of 6 rows are also in data.train"):

@@ -1,6 +1,6 @@
-"""Where documents come from. One file a kind; all share the signature of `base.Source.read`."""
+"""Readers of corpora, one file per format. All implement `base.Reader.read`."""
 
-from detour.corpus.readers.base import Source, Unit, build, register
+from detour.corpus.readers.base import InputFile, Reader, build, register
 from detour.corpus.readers.brat import Brat
 from detour.corpus.readers.cord19 import Cord19
 from detour.corpus.readers.csv import Csv
@@ -17,14 +17,14 @@ __all__ = [
     "Cord19",
     "Csv",
     "HuggingFace",
+    "InputFile",
     "Jats",
     "Jsonl",
     "Parquet",
     "PubMed",
     "PubTator",
-    "Source",
+    "Reader",
     "Text",
-    "Unit",
     "build",
     "register",
 ]

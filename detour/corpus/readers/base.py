@@ -1,4 +1,4 @@
-"""What a source is: something that lists its units, and reads one of them in order."""
+"""The interface of readers: a reader lists its input files and reads the documents of one file in order."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from detour.corpus.encoding import check_encoding
-from detour.corpus.input_files import counts_as_passed_over, files_of_pattern, files_under
+from detour.corpus.input_files import files_of_pattern, files_under, is_worth_reporting
 from detour.corpus.text import COMPRESSED, Columns, Document, ReadReport, UnusableRecordError, format_of
 from detour.errors import DataError
 from detour.options import Kinds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unit:
-    """What one process reads in order: a file, or one shard of a hub dataset.
+class InputFile:
+    """The unit of reading, by one process in order: a file, or one shard of a dataset on the hub.
 
     Attributes:
-        path: The file; for a hub dataset its name.
-        name: What the manifest calls it and unnamed documents are named after: no folder of the machine is in it.
-        index: Which shard of a hub dataset; 0 for files.
+        path: The file; for a dataset on the hub, its name.
+        name: Name in manifests and in the ids of documents that have none. Contains no local folder.
+        index: Index of the shard of a dataset on the hub; 0 for files.
     """
 
     path: Path
@@ -31,12 +31,12 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(ABC):
-    """A kind of corpus. Subclass as a frozen dataclass; its fields are the YAML `options`.
+class Reader(ABC):
+    """Reads one corpus format. Subclass it as a frozen dataclass; its fields are the YAML `options`.
 
     Attributes:
-        suffixes: Of the files found in a folder; each also compressed where ``compressed``.
-        companions: Suffixes of files that belong to these and hold no document of their own.
+        suffixes: Suffixes of the files to read; also followed by a compression suffix if ``compressed``.
+        companions: Suffixes of accompanying files without documents, which are not reported as ignored.
         compressed: Whether `read` decompresses.
     """
 
@@ -45,61 +45,61 @@ class Source(ABC):
     compressed: ClassVar[bool] = True
 
     @abstractmethod
-    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        """The unit's documents, in order, in bounded memory. What cannot be used goes to ``report.skip`` by its place.
+    def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        """Yields the file's documents in order, in bounded memory. Unusable records go to ``report.skip``.
 
         Raises:
-            DataError: The unit cannot be opened, or is damaged beyond the documents already yielded.
+            DataError: The file cannot be opened, or is damaged after the documents already yielded.
         """
 
-    def units(self, paths: Sequence[str]) -> list[Unit]:
-        """The units behind the paths, in a fixed order.
+    def input_files(self, paths: Sequence[str]) -> list[InputFile]:
+        """The input files of the paths, in a deterministic order.
 
         Raises:
-            DataError: A path does not exist, holds no file of this kind, or is named twice.
+            DataError: A path does not exist or has no file of this format, or a file is named twice.
         """
-        units = [unit for path in paths for unit in self._expand(path)]
-        if twice := _first_repeated([unit.path.resolve() for unit in units]):
-            raise DataError(f"{twice}: named twice among the paths")
-        return units
+        files = [file for path in paths for file in self._expand(path)]
+        if repeated := _first_repeated([file.path.resolve() for file in files]):
+            raise DataError(f"{repeated}: named twice among the paths")
+        return files
 
-    def passed_over(self, paths: Sequence[str]) -> list[str]:
-        """The files in the folders and patterns that are no unit of this kind, by their names there.
+    def ignored_files(self, paths: Sequence[str]) -> list[str]:
+        """Names of the files in the folders and patterns that this reader does not read.
 
-        Hidden files, checksums, and the companions of units are left out.
+        Hidden files, checksums and companions are not listed.
         """
         return [
             name
             for given in paths
             for path, name in self._found(given)[1]
-            if counts_as_passed_over(path) and path.suffix.lower() not in self.companions
+            if is_worth_reporting(path) and path.suffix.lower() not in self.companions
         ]
 
-    def _expand(self, given: str) -> list[Unit]:
+    def _expand(self, given: str) -> list[InputFile]:
         if Path(given).is_file() and not self._fits(Path(given)):
             raise DataError(f"{given}: unexpected suffix, expected {', '.join(self.suffixes)}{self._also}")
         fitting, others = self._found(given)
         if not fitting:
-            beside = f"; {len(others):,} others are, the first of them {others[0][1]}" if others else ""
-            raise DataError(f"{given}: no {' or '.join(self.suffixes)} file{self._also} there{beside}")
-        return [Unit(path=path, name=name) for path, name in fitting]
+            found = f"; found {len(others):,} other files, the first is {others[0][1]}" if others else ""
+            raise DataError(f"{given}: no {' or '.join(self.suffixes)} file{self._also}{found}")
+        return [InputFile(path=path, name=name) for path, name in fitting]
 
     def _found(self, given: str) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
-        """Files that fit and others, each with its name, which is relative to the folder or the pattern's beginning.
+        """Matching and other files, each with its name relative to the folder or to the fixed part of the pattern.
 
-        Raises DataError if there is neither file nor folder.
+        Raises DataError if the path does not exist.
         """
         root = Path(given)
-        signs = [given.index(sign) for sign in "*?[" if sign in given]
+        wildcards = [given.index(sign) for sign in "*?[" if sign in given]
         if root.is_dir():
             paths = files_under(root)
         elif root.is_file():
             return ([(root, root.name)], []) if self._fits(root) else ([], [(root, root.name)])
-        elif signs and not root.exists():
-            plain = given[: min(signs)]
-            root = Path(plain[: plain.rfind("/") + 1])  # the folder that the pattern begins in
+        elif wildcards and not root.exists():
+            fixed = given[: min(wildcards)]
+            root = Path(fixed[: fixed.rfind("/") + 1])  # the folder in which the pattern begins
             paths = files_of_pattern(given)
-            if "**" in given:  # which goes into folders itself
+            if "**" in given:  # the pattern descends into folders by itself
                 paths = [path for path in paths if not path.is_dir()]
         else:
             raise DataError(f"{given}: no such file or folder")
@@ -118,11 +118,11 @@ class Source(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextSource(Source):
-    """A kind whose files are plain text.
+class TextReader(Reader):
+    """Base of readers of text files.
 
     Attributes:
-        encoding: Of its files.
+        encoding: Encoding of the files.
     """
 
     encoding: str = "utf-8"
@@ -132,14 +132,14 @@ class TextSource(Source):
 
 
 def documents_of(
-    records: Iterator[tuple[str, Mapping[str, Any]]], unit: Unit, columns: Columns, report: ReadReport
+    records: Iterator[tuple[str, Mapping[str, Any]]], file: InputFile, columns: Columns, report: ReadReport
 ) -> Iterator[Document]:
-    """Documents from (place in the unit, record); a record that is none is reported as ``path:place``."""
-    for place, record in records:
+    """Converts (line or number in the file, record) to documents; unusable records are counted in the report."""
+    for number, record in records:
         try:
-            yield columns.document(record, name=f"{unit.name}:{place}", path=unit.path)
+            yield columns.document(record, name=f"{file.name}:{number}", path=file.path)
         except UnusableRecordError as problem:
-            report.skip(str(problem), f"{unit.path}:{place}{problem.detail}")
+            report.skip(str(problem), f"{file.path}:{number}{problem.detail}")
 
 
 def _first_repeated(items: Sequence[Path]) -> Path | None:
@@ -147,5 +147,5 @@ def _first_repeated(items: Sequence[Path]) -> Path | None:
     return next((item for item in items if item in seen or seen.add(item)), None)
 
 
-kinds: Kinds[Source] = Kinds("sources")
+kinds: Kinds[Reader] = Kinds("readers")
 register, build = kinds.register, kinds.build

@@ -1,4 +1,4 @@
-"""brat folders: the texts, without their annotations."""
+"""Reader of brat folders: the texts without their annotations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from detour.corpus.readers.text import Text
 @register("brat")
 @dataclass(frozen=True, kw_only=True)
 class Brat(Text):
-    """The ``.txt`` files that stand beside an ``.ann`` file; a README.txt is no document.
+    """Reads ``.txt`` files that have an ``.ann`` file beside them, so a README.txt is not a document.
 
     Attributes:
-        annotated_only: Off takes every ``.txt`` file.
+        annotated_only: Set to false to read every ``.txt`` file.
     """
 
     companions = (".ann", ".conf")

@@ -1,4 +1,4 @@
-"""Tables as text: CSV and TSV with a header."""
+"""Reader of CSV and TSV tables with a header."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from detour.corpus.readers.base import TextSource, Unit, documents_of, register
+from detour.corpus.readers.base import InputFile, TextReader, documents_of, register
 from detour.corpus.text import (
     MAX_RECORD_BYTES,
     TOO_LONG,
@@ -23,14 +23,14 @@ from detour.errors import DataError
 
 @register("csv")
 @dataclass(frozen=True, kw_only=True)
-class Csv(TextSource):
-    """``.csv`` and ``.tsv`` files, also compressed. Quoted fields may hold line breaks.
+class Csv(TextReader):
+    """Reads ``.csv`` and ``.tsv`` files, also compressed. Quoted fields may contain line breaks.
 
-    A row that breaks the rules of quoting is reported, and reading goes on at its second line.
+    A row with invalid quoting is counted as skipped, and reading resumes at the second line of the row.
 
     Attributes:
-        delimiter: Between fields; empty takes a tab for .tsv and a comma otherwise.
-        quoted: Whether ``"`` quotes; off for tab-separated files in which it is an ordinary character.
+        delimiter: Field delimiter; empty means a tab for .tsv and a comma otherwise.
+        quoted: Whether ``"`` quotes fields; set to false for tab-separated files in which it is an ordinary character.
     """
 
     suffixes = (".csv", ".tsv")
@@ -42,61 +42,59 @@ class Csv(TextSource):
         if len(self.delimiter) > 1:
             raise ValueError(f"delimiter is {self.delimiter!r}, expected one character")
 
-    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        yield from documents_of(self._rows(unit, columns, report), unit, columns, report)
+    def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        yield from documents_of(self._rows(file, columns, report), file, columns, report)
 
-    def _rows(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[tuple[str, dict[str, str]]]:
+    def _rows(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[tuple[str, dict[str, str]]]:
         csv.field_size_limit(MAX_RECORD_BYTES)
-        delimiter = self.delimiter or ("\t" if ".tsv" in unit.path.name.lower() else ",")
+        delimiter = self.delimiter or ("\t" if ".tsv" in file.path.name.lower() else ",")
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
-        lines = _Lines(unit, report, self.encoding)
+        lines = _Lines(file, report, self.encoding)
         table = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             header = next((row for row in table if any(row)), None)
         except csv.Error as error:
             why = (
-                "its lines end in carriage returns alone; save it with line feeds"
-                if "new-line" in str(error)
-                else error
+                "its lines end in carriage returns only; save it with line feeds" if "new-line" in str(error) else error
             )
-            raise DataError(f"{unit.path}:1: not a table's header: {why}") from None
+            raise DataError(f"{file.path}:1: not a table header: {why}") from None
         if header is None:
             return
         other = _other_delimiter(delimiter.join(header), columns.text)
         if columns.text not in header and other:
             raise DataError(
-                f"{unit.path}:1: no '{columns.text}' column, found {', '.join(header[:8])}; its fields are parted by "
+                f"{file.path}:1: no '{columns.text}' column, found {', '.join(header[:8])}; its fields are separated by "
                 f"{other!r}, so set options: {{delimiter: {other!r}}}"
             )
-        columns.check_header(header, f"{unit.path}:1")
+        columns.check_header(header, f"{file.path}:1")
         while True:
             lines.begin_row()
             try:
                 row = next(table, None)
             except csv.Error as error:
-                report.skip(lines.fault or f"not a row of a table: {error}", f"{unit.path}:{lines.begins}")
+                report.skip(lines.fault or f"invalid table row: {error}", f"{file.path}:{lines.begins}")
                 lines.give_back()
                 continue
             if row is None:
                 return
             if lines.fault:
-                report.skip(lines.fault, f"{unit.path}:{lines.fault_at}")
+                report.skip(lines.fault, f"{file.path}:{lines.fault_at}")
             elif len(row) == len(header):
                 yield str(lines.begins), dict(zip(header, row, strict=True))
             elif any(field.strip() for field in row):
-                report.skip("another number of fields than the header's", f"{unit.path}:{lines.begins}")
+                report.skip("number of fields differs from the header", f"{file.path}:{lines.begins}")
 
 
 class _Lines:
-    """Lines as the csv module wants them. Remembers those of a row, and the first of them that is no text.
+    """Line iterator for the csv module that remembers the lines of the current row and the first undecodable one.
 
     Attributes:
-        fault: Why the row cannot be used; empty if it can. Its line is handed on all the same, so that quotes stay paired.
+        fault: Why the row cannot be used; empty if it can. The line is still passed on, so that quotes stay paired.
         fault_at: Number of that line.
     """
 
-    def __init__(self, unit: Unit, report: ReadReport, encoding: str) -> None:
-        self._coming = numbered_lines(unit.path, report, encoding)
+    def __init__(self, file: InputFile, report: ReadReport, encoding: str) -> None:
+        self._lines = numbered_lines(file.path, report, encoding)
         self._encoding = encoding
         self._returned: deque[tuple[int, str, str]] = deque()
         self._row: list[tuple[int, str, str]] = []
@@ -104,15 +102,15 @@ class _Lines:
 
     @property
     def begins(self) -> int:
-        """Number of the row's first line."""
+        """Number of the first line of the row."""
         return self._row[0][0]
 
     def begin_row(self) -> None:
-        """Forgets the row before."""
+        """Begins a new row."""
         self._row, self.fault, self.fault_at = [], "", 0
 
     def give_back(self) -> None:
-        """Lets all lines of the row but the first come again: one that opens a quote does not take others with it."""
+        """Puts back all lines of the row but the first, so that an unclosed quote costs only the row that opens it."""
         self._returned.extendleft(reversed(self._row[1:]))
 
     def __iter__(self) -> _Lines:
@@ -126,7 +124,7 @@ class _Lines:
         return text
 
     def _read(self) -> tuple[int, str, str]:
-        number, line = next(self._coming)
+        number, line = next(self._lines)
         if line is None:
             return number, "\n", TOO_LONG
         try:
@@ -136,5 +134,5 @@ class _Lines:
 
 
 def _other_delimiter(header: str, column: str) -> str | None:
-    """What a header's fields are parted by, if that shows a column that is looked for."""
-    return next((sign for sign in ";\t|," if column in [name.strip(' "') for name in header.split(sign)]), None)
+    """The delimiter with which the header contains the column, if there is one."""
+    return next((d for d in ";\t|," if column in [name.strip(' "') for name in header.split(d)]), None)

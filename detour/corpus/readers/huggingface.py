@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub, streamed, or saved on the disk."""
+"""Reader of Hugging Face datasets, streamed from the hub or saved on disk."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detour.corpus.readers.base import Source, Unit, documents_of, register
+from detour.corpus.readers.base import InputFile, Reader, documents_of, register
 from detour.corpus.text import Columns, Document, ReadReport
-from detour.errors import DataError, UnreachableError
+from detour.errors import DataError, UnreachableError, first_line
 
 
 @register("huggingface")
 @dataclass(frozen=True, kw_only=True)
-class HuggingFace(Source):
-    """Paths are dataset names on the hub (streamed, never stored whole) or folders of `Dataset.save_to_disk`.
+class HuggingFace(Reader):
+    """Reads datasets. Paths are dataset names on the hub, which are streamed, or folders of `Dataset.save_to_disk`.
 
-    Each shard of a streamed dataset is read by a process of its own. Code in a repository is never run.
+    The shards of a streamed dataset are read in parallel. Code in a repository is never run.
 
     Attributes:
-        subset: The dataset's configuration, where it has several.
-        split: Which split; left out, that of a saved dataset that is a single one, else "train".
-        revision: Commit of the repository. Without it a later run may read other data.
+        subset: Name of the dataset's configuration, if it has several.
+        split: Name of the split. Default: the only split of a saved dataset, else "train".
+        revision: Commit of the repository. Without it a later run may read different data.
     """
 
     suffixes = ()
@@ -30,31 +30,31 @@ class HuggingFace(Source):
     split: str | None = None
     revision: str | None = None
 
-    def units(self, paths: Sequence[str]) -> list[Unit]:
-        units = []
+    def input_files(self, paths: Sequence[str]) -> list[InputFile]:
+        files = []
         for path in paths:
             shards = getattr(self._open(Path(path)), "num_shards", 1) if not Path(path).is_dir() else 1
             name = Path(path).name if Path(path).is_dir() else path
             names = [name] if shards == 1 else [f"{name}#{i}" for i in range(shards)]
-            units += [Unit(path=Path(path), name=n, index=i) for i, n in enumerate(names)]
-        return units
+            files += [InputFile(path=Path(path), name=n, index=i) for i, n in enumerate(names)]
+        return files
 
-    def passed_over(self, paths: Sequence[str]) -> list[str]:
-        return []  # a dataset is read as a whole
+    def ignored_files(self, paths: Sequence[str]) -> list[str]:
+        return []  # a dataset is read entirely
 
-    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
+    def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:
         try:
-            dataset = self._open(unit.path)
+            dataset = self._open(file.path)
         except DataError as error:
             raise UnreachableError(str(error)) from error
-        if dataset.column_names:  # a streamed dataset may not know them
-            columns.check_header(dataset.column_names, str(unit.path))
-        if not unit.path.is_dir() and dataset.num_shards > 1:
-            dataset = dataset.shard(num_shards=dataset.num_shards, index=unit.index)
-        yield from documents_of(_rows(dataset, unit), unit, columns, report)
+        if dataset.column_names:  # unknown for some streamed datasets
+            columns.check_header(dataset.column_names, str(file.path))
+        if not file.path.is_dir() and dataset.num_shards > 1:
+            dataset = dataset.shard(num_shards=dataset.num_shards, index=file.index)
+        yield from documents_of(_rows(dataset, file), file, columns, report)
 
     def _open(self, path: Path) -> Any:
-        import datasets  # takes a second, which other kinds need not pay
+        import datasets  # takes a second
 
         split = self.split or "train"
         try:
@@ -68,14 +68,13 @@ class HuggingFace(Source):
                     raise DataError(f"{path}: no split '{split}', found {', '.join(map(str, saved))}")
                 return saved[split]
             if self.split and str(saved.split or "train") != self.split:
-                raise DataError(f"{path}: is the split '{saved.split or 'train'}' alone, expected '{self.split}'")
+                raise DataError(f"{path}: is the single split '{saved.split or 'train'}', expected '{self.split}'")
             return saved
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            first_line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise DataError(f"{path}: cannot be opened as a dataset: {first_line}") from error
+            raise DataError(f"{path}: cannot be opened as a dataset: {first_line(error)}") from error
 
 
-def _rows(dataset: Any, unit: Unit) -> Iterator[tuple[str, Any]]:
+def _rows(dataset: Any, file: InputFile) -> Iterator[tuple[str, Any]]:
     number = 0
     rows = iter(dataset)
     while True:
@@ -83,9 +82,9 @@ def _rows(dataset: Any, unit: Unit) -> Iterator[tuple[str, Any]]:
             row = next(rows)
         except StopIteration:
             return
-        except (OSError, RuntimeError, ValueError) as error:  # those of the hub's client are OSErrors
+        except (OSError, RuntimeError, ValueError) as error:  # errors of the hub client are OSErrors
             raise UnreachableError(
-                f"{unit.path}: reading broke off after row {number}: {error}; run again to go on"
+                f"{file.path}: reading failed after row {number}: {error}; run again to resume"
             ) from error
         number += 1
         yield str(number), row

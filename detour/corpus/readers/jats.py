@@ -1,4 +1,4 @@
-"""JATS: full-text articles as PubMed Central and most publishers give them."""
+"""Reader of JATS, the XML of full-text articles at PubMed Central and most publishers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from detour.corpus.readers import markup, xml
-from detour.corpus.readers.base import Source, Unit, register
-from detour.corpus.readers.license import licence_of
+from detour.corpus.readers.base import InputFile, Reader, register
+from detour.corpus.readers.license import license_of
 from detour.corpus.text import Columns, Document, ReadReport
 
 LEFT_OUT = frozenset({
@@ -15,36 +15,36 @@ LEFT_OUT = frozenset({
     "graphic", "inline-graphic", "object-id", "label",
 })  # fmt: skip
 FORMULAS = frozenset({"inline-formula", "disp-formula", "math", "tex-math"})
-NOTES = frozenset({"fn", "table-fn", "author-notes", "corresp", "aff"})  # what marks lead to that is left out
+NOTES = frozenset({"fn", "table-fn", "author-notes", "corresp", "aff"})  # targets of marks that are left out
 BLOCKS = frozenset({"p", "title", "list-item", "def-item", "disp-quote", "verse-group"})
 
 
 @register("jats")
 @dataclass(frozen=True, kw_only=True)
-class Jats(Source):
-    """``.xml`` and ``.nxml`` files: one document an article: title, abstract, body; paragraphs by blank lines.
+class Jats(Reader):
+    """Reads ``.xml`` and ``.nxml`` files: one document per article with title, abstract and body, separated by blank lines.
 
-    Tables, figures, references and citation marks are left out; formulas are put on one line ("[formula]" for a mere
-    picture). The license is the Creative Commons deed that the article links or names, such as "by/4.0"; else its
-    license-type. Metadata that columns may name: year, journal, article_type.
+    Tables, figures, references and citation marks are left out. Formulas are written on one line, or as "[formula]" if
+    there is only a picture. The license is the Creative Commons deed that the article links or names, such as "by/4.0",
+    else its license-type. Available metadata columns: year, journal, article_type.
     """
 
     suffixes = (".xml", ".nxml")
 
-    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        for number, article in enumerate(xml.records(unit, "{*}article", report), start=1):
+    def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        for number, article in enumerate(xml.records(file, "{*}article", report), start=1):
             meta = article.find("{*}front/{*}article-meta")
             if meta is None:
-                report.skip("no article-meta", f"{unit.path}:{article.sourceline}")
+                report.skip("no article-meta", f"{file.path}:{article.sourceline}")
                 continue
             parts = [_text_of(meta.find(".//{*}article-title"))]
             for block in [*meta.iterfind("{*}abstract"), *article.iterfind("{*}body")]:
                 parts += _paragraphs(block)
             yield Document(
                 text="\n\n".join(filter(None, parts)),
-                id=_identifier(meta) or f"{unit.name}:{number}",
-                license=licence_of(meta),
-                path=unit.path,
+                id=_identifier(meta) or f"{file.name}:{number}",
+                license=license_of(meta),
+                path=file.path,
                 language=article.get("{http://www.w3.org/XML/1998/namespace}lang"),
                 metadata=_metadata(article, meta, columns),
             )
@@ -75,7 +75,7 @@ def _text_of(element: xml.Element | None) -> str:
 
 
 def _read_as(element: xml.Element) -> str | None:
-    """A formula on one line, and a reference as `markup.without_citations` takes it; None for other elements."""
+    """Text of a formula on one line, or of a citation marked for `markup.without_citations`; None for other elements."""
     name = xml.local_name(element)
     if name in FORMULAS:
         return f" {markup.formula(element)} " if name == "disp-formula" else markup.formula(element)

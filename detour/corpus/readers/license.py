@@ -1,4 +1,4 @@
-"""Creative Commons licenses, from the links and words of JATS articles."""
+"""Creative Commons licenses of JATS articles, from their links and their text."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NAMED = re.compile(
 VERSION = re.compile(r"\b([1-4]\.\d)\b")
 
 
-def licence_of(meta: xml.Element) -> str | None:
-    """The deed of Creative Commons that an article's metadata link or name, such as "by-nc/4.0"; else its license-type.
+def license_of(meta: xml.Element) -> str | None:
+    """The Creative Commons deed that an article's metadata links or names, such as "by-nc/4.0"; else its license-type.
 
-    The version stays out where the article does not say it.
+    Without the version if the article does not state it.
     """
     licenses = meta.findall(".//{*}license")
     texts = [xml.text_of(element) for element in licenses] or [

@@ -1,4 +1,4 @@
-"""Inline markup as plain text: raised and lowered letters, formulas, citation marks."""
+"""Inline markup as plain text: superscripts, subscripts, formulas, citation marks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOWERED = dict(zip("0123456789+-−–=()", "₀₁₂₃₄₅₆₇₈₉₊�
 RELATIONS = frozenset("=<>≤≥≈≠±×∈→⩽⩾")
 ORDINALS = frozenset({"st", "nd", "rd", "th", "e", "er", "ère", "re", "ème", "eme", "nde", "o", "a", "º", "ª"})
 
-# Signs that no text holds (Unicode's noncharacters), around what citations and their marks were
+# Unicode noncharacters, which no text contains: they mark citations
 MARK, OPEN, CLOSE = "\ufdd0", "\ufdd1", "\ufdd2"
 MARKS = re.compile(f"[{MARK}{OPEN}{CLOSE}]")
 CITED = f"(?:{MARK}|{OPEN}[^{CLOSE}]*{CLOSE})"
@@ -21,7 +21,7 @@ FILLER = (
     r"|et|ou|par|exemple|p\.\s?ex|réfs?|revue|dans)\b|&)"
 )
 BRACKETED = re.compile(rf"\s*[\[(]{FILLER}*{CITED}(?:{FILLER}|{CITED})*[\])]")
-EMPTIED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # brackets that held nothing but what is left out
+EMPTIED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # brackets that contained only text that is left out
 BETWEEN = r"(?:\s*[,;–—-]\s*|\s+(?:and|et|&)\s+|\s*)"
 RUN = re.compile(rf"\s*{MARK}(?:{BETWEEN}{MARK})*")
 FIRST_IN_BRACKETS = re.compile(rf"(?<=[\[(]){RUN.pattern}\s*[,;]\s*")
@@ -29,10 +29,10 @@ LAST_IN_BRACKETS = re.compile(rf"\s*[,;]{RUN.pattern}(?=[\])])")
 
 
 def raised(text: str, before: str) -> str:
-    """Text above the line: by Unicode's signs where it has them (10³), else with a caret where a number would change.
+    """A superscript: in Unicode superscripts where they exist (10³), else with a caret if a number would change.
 
     Args:
-        text: What is raised.
+        text: The superscript.
         before: The text before it.
     """
     inner = text.strip()
@@ -49,7 +49,7 @@ def raised(text: str, before: str) -> str:
 
 
 def lowered(text: str, before: str, after: str) -> str:
-    """Text below the line as it is (H2O), but by Unicode's signs where a number before or after would take it in."""
+    """A subscript: unchanged (H2O), but in Unicode subscripts if it would otherwise join a number before or after it."""
     inner = text.strip()
     if not inner or not all(sign in LOWERED for sign in inner):
         return text
@@ -59,10 +59,10 @@ def lowered(text: str, before: str, after: str) -> str:
 
 
 def without_citations(text: str) -> str:
-    """Text in which `MARK` stands for the mark of a citation, and `OPEN` and `CLOSE` around one that is spelt out.
+    """Removes citations. `MARK` replaces a citation mark; `OPEN` and `CLOSE` enclose a citation with authors' names.
 
-    Marks go with the signs between them and the brackets around them. A citation that is spelt out goes with brackets
-    that hold nothing else, and stays where it is part of a sentence.
+    Marks are removed with the punctuation between them and the brackets around them. A citation with names is removed
+    if it is in brackets that contain nothing else, and kept if it is part of a sentence.
     """
     text = BRACKETED.sub("", text)
     text = LAST_IN_BRACKETS.sub("", FIRST_IN_BRACKETS.sub("", text))
@@ -70,7 +70,7 @@ def without_citations(text: str) -> str:
 
 
 def formula(element: Any) -> str:
-    """A formula of JATS on one line: its MathML, else its TeX, else its text; "[formula]" for a mere picture."""
+    """A JATS formula on one line: its MathML, else its TeX, else its text; "[formula]" if it is only a picture."""
     math = element if _name(element) == "math" else next(element.iter("{*}math"), None)
     tex = next(element.iter("{*}tex-math"), None)
     found = _linear(math) if math is not None else ""
@@ -82,7 +82,7 @@ def formula(element: Any) -> str:
 
 
 def _tex(source: str) -> str:
-    """TeX without the document that journals wrap around each formula, and without its dollar signs."""
+    """TeX without the document preamble that journals add to each formula, and without dollar signs."""
     if match := re.search(r"\\begin\{document\}(.*?)\\end\{document\}", source, re.DOTALL):
         source = match[1]
     return source.strip().strip("$").removeprefix(r"\(").removesuffix(r"\)").strip()
@@ -98,7 +98,7 @@ def _plain(element: Any) -> list[str]:
 
 
 def _linear(element: Any) -> str:
-    """MathML as a line: a^(n+1), a_i, (a + b)/c."""
+    """MathML on one line: a^(n+1), a_i, (a + b)/c."""
     children = [_linear(child) for child in element if isinstance(child.tag, str)]
     name = _name(element)
     if name in ("annotation", "annotation-xml"):

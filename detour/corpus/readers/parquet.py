@@ -1,4 +1,4 @@
-"""Parquet tables."""
+"""Reader of Parquet tables."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detour.corpus.readers.base import Source, Unit, documents_of, register
+from detour.corpus.readers.base import InputFile, Reader, documents_of, register
 from detour.corpus.text import Columns, Document, ReadReport
 from detour.errors import DataError
 
 
 @register("parquet")
 @dataclass(frozen=True, kw_only=True)
-class Parquet(Source):
-    """``.parquet`` files. Only the columns that are named are read. Memory: a batch of rows, not a row group.
+class Parquet(Reader):
+    """Reads ``.parquet`` files, only the columns that the configuration names. Memory: a batch of rows, not a row group.
 
     Attributes:
         batch_rows: Rows read at a time.
@@ -26,17 +26,17 @@ class Parquet(Source):
     compressed = False
     batch_rows: int = 256
 
-    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        yield from documents_of(self._rows(unit, columns, report), unit, columns, report)
+    def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        yield from documents_of(self._rows(file, columns, report), file, columns, report)
 
-    def _rows(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[tuple[str, dict[str, object]]]:
+    def _rows(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[tuple[str, dict[str, object]]]:
         try:
-            if not unit.path.stat().st_size:
-                report.skip("empty file", str(unit.path))
+            if not file.path.stat().st_size:
+                report.skip("empty file", str(file.path))
                 return
-            with pq.ParquetFile(unit.path) as table:
+            with pq.ParquetFile(file.path) as table:
                 names = table.schema_arrow.names
-                columns.check_header(names, str(unit.path))
+                columns.check_header(names, str(file.path))
                 wanted = {
                     columns.text,
                     *columns.more_text,
@@ -50,15 +50,15 @@ class Parquet(Source):
                     for row in _rows_of(batch):
                         number += 1
                         if row is None:
-                            report.skip("not valid UTF-8", f"{unit.path}:{number}")
+                            report.skip("not valid UTF-8", f"{file.path}:{number}")
                         else:
                             yield str(number), row
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{unit.path}: cannot be read: {' '.join(str(error).split())}") from error
+            raise DataError(f"{file.path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _rows_of(batch: pa.RecordBatch) -> list[dict[str, object] | None]:
-    """The rows, None for one that is no text: Arrow itself does not look at what other programs have written."""
+    """The rows, with None for a row that is not valid UTF-8, which Arrow does not check when it reads."""
     try:
         return batch.to_pylist()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""PubMed: titles and abstracts from the MEDLINE baseline and update files."""
+"""Reader of PubMed: titles and abstracts from the MEDLINE baseline and update files."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from detour.corpus.readers import xml
-from detour.corpus.readers.base import Source, Unit, register
+from detour.corpus.readers.base import InputFile, Reader, register
 from detour.corpus.text import Columns, Document, ReadReport
 
 TRANSLATED = re.compile(r"\[(?P<title>(?:[^\[\]]|\[[^\[\]]*\])*)\](?P<stop>[.?!]?)")
-LANGUAGES = {"eng": "en", "fre": "fr", "ger": "de", "spa": "es", "ita": "it", "por": "pt"}  # MEDLINE's own codes
+LANGUAGES = {"eng": "en", "fre": "fr", "ger": "de", "spa": "es", "ita": "it", "por": "pt"}  # MEDLINE codes to ISO 639-1
 
 
 @register("pubmed")
 @dataclass(frozen=True, kw_only=True)
-class PubMed(Source):
-    """``pubmed*.xml.gz``: one document an article, "title, blank line, abstract", named by its PMID.
+class PubMed(Reader):
+    """Reads ``pubmed*.xml.gz``: one document per article (title, blank line, abstract), whose id is the PMID.
 
-    The language is that of the abstract: English, but for an OtherAbstract, which is a document of its own
-    (``PMID-fr``). Metadata that columns may name: year, journal, publication_types.
+    The language is that of the abstract: English, except for an OtherAbstract, which is a separate document
+    (``PMID-fr``). Available metadata columns: year, journal, publication_types.
 
-    Of a PMID the record of the highest version stays, of a version the one that comes last, and none that a later
-    DeleteCitation names. Later is what NLM's numbers in the names of files say (pubmed25n0012 before pubmed25n1300,
-    wherever they lie), or else the order of the sources and paths. Book records are counted, not read.
+    For each PMID, the last record of the highest version is kept, unless a later DeleteCitation deletes it. The order is
+    that of NLM's file numbers (pubmed25n0012 before pubmed25n1300, in any folder); files with other names are read in the
+    order of sources and paths. Book records are counted, not read.
 
     Attributes:
-        abstracts_only: Leave out articles that have no abstract; they are counted.
+        abstracts_only: Skip articles without an abstract; they are counted.
     """
 
     suffixes = (".xml",)
     abstracts_only: bool = True
 
-    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        for article in xml.records(unit, "PubmedArticle", report, also=("PubmedBookArticle", "DeleteCitation")):
-            where = f"{unit.path}:{article.sourceline}"
+    def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        for article in xml.records(file, "PubmedArticle", report, also=("PubmedBookArticle", "DeleteCitation")):
+            where = f"{file.path}:{article.sourceline}"
             if article.tag == "DeleteCitation":
                 for deleted in article.iterfind("PMID"):
                     _revise(deleted, report, where, deleted=True)
@@ -52,7 +52,7 @@ class PubMed(Source):
                 report.skip("no abstract", where)
             else:
                 yield Document(
-                    text="\n\n".join(filter(None, [title, abstract])), id=pmid, license=None, path=unit.path,
+                    text="\n\n".join(filter(None, [title, abstract])), id=pmid, license=None, path=file.path,
                     language="en", metadata=_metadata(article, columns),
                 )  # fmt: skip
             for other in article.iterfind("MedlineCitation/OtherAbstract"):
@@ -60,13 +60,13 @@ class PubMed(Source):
                 language = LANGUAGES.get(code, code)
                 if text := _abstract(other):
                     yield Document(
-                        text=text, id=f"{pmid}-{language}", license=None, path=unit.path,
+                        text=text, id=f"{pmid}-{language}", license=None, path=file.path,
                         language=language, metadata=_metadata(article, columns),
                     )  # fmt: skip
 
 
 def _revise(pmid: xml.Element | None, report: ReadReport, where: str, *, deleted: bool = False) -> str | None:
-    """The PMID, once the report knows that its record begins here, or is deleted; None, and counted, if it is none."""
+    """The PMID, after the report has begun its record or deletion; None, counted as skipped, if it is not a number."""
     number, version = ((pmid.text or "").strip(), pmid.get("Version", "1")) if pmid is not None else ("", "1")
     if not (number.isascii() and number.isdigit() and len(number) < 18 and version.isascii() and version.isdigit()):
         report.skip("no PMID", where)
@@ -76,13 +76,13 @@ def _revise(pmid: xml.Element | None, report: ReadReport, where: str, *, deleted
 
 
 def _without_brackets(title: str) -> str:
-    """A translated title stands in brackets as a whole; others, such as "[18F]FDG in [x]", only hold some."""
+    """Removes the brackets around an entire title, which mark a translation; "[18F]FDG in [x]" is unchanged."""
     match = TRANSLATED.fullmatch(title)
     return match["title"] + match["stop"] if match else title
 
 
 def _abstract(abstract: xml.Element | None) -> str:
-    """Paragraphs, each with its label ("METHODS: ...") where it has one."""
+    """The paragraphs, each with its label ("METHODS: ...") if it has one."""
     if abstract is None:
         return ""
     parts = []

@@ -1,25 +1,25 @@
-"""Folders of plain text: one file is one document."""
+"""Reader of plain text: each file is one document."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from detour.corpus.readers.base import TextSource, Unit, register
+from detour.corpus.readers.base import InputFile, TextReader, register
 from detour.corpus.text import Columns, Document, ReadReport, UnusableRecordError, decoded, raw_records
 
 
 @register("text")
 @dataclass(frozen=True, kw_only=True)
-class Text(TextSource):
-    """``.txt`` files, also compressed. A document is named after its file, relative to the folder that was given."""
+class Text(TextReader):
+    """Reads ``.txt`` files, also compressed. The document id is the file's path relative to the configured folder."""
 
     suffixes = (".txt",)
 
-    def read(self, unit: Unit, columns: Columns, report: ReadReport) -> Iterator[Document]:
-        del columns  # a text file has none
-        for where, data in raw_records(unit.path, report, self.encoding):
+    def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:
+        del columns  # the format has none
+        for where, data in raw_records(file.path, report, self.encoding):
             try:
-                yield Document(decoded(data, self.encoding), unit.name, None, unit.path)
+                yield Document(decoded(data, self.encoding), file.name, None, file.path)
             except UnusableRecordError as problem:
                 report.skip(str(problem), where)

@@ -1,4 +1,4 @@
-"""What happens to documents. One file a step; all share the signatures of `base.DocumentStep` or `base.CorpusStep`."""
+"""Processing steps, one file per step. All implement `base.DocumentStep` or `base.CorpusStep`."""
 
 from detour.corpus.steps.base import CorpusStep, DocumentStep, Step, StepReport, build, register
 from detour.corpus.steps.decontaminate import Decontaminate

@@ -1,4 +1,4 @@
-"""What a step is: documents in, documents out, counts; and the two kinds of it."""
+"""The interfaces of steps: `DocumentStep` for filters and edits, `CorpusStep` for global deduplication."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from detour.corpus.text import Document
+from detour.corpus.document import Document
 from detour.options import Kinds
 
 COMPARISON = re.compile(r"(>=|<=|==|!=|>|<)\s*(.+)")
@@ -24,17 +24,17 @@ OPERATORS = {
 
 @dataclass
 class StepReport:
-    """What a step did to a part of a source.
+    """Counts of a step on one document shard.
 
     Attributes:
-        folder: Where `Step.prepare` left its files.
-        documents_in: Documents that came in.
-        documents_out: That went on.
-        characters_in: Characters of text that came in.
-        characters_out: That went on.
-        changed: Documents whose text is another than before.
-        dropped: Documents that did not go on, by reason.
-        removals: A record for each document that a step wants listed by name, with the reason.
+        folder: Folder of the files that `Step.prepare` wrote.
+        documents_in: Documents before the step.
+        documents_out: Documents after the step.
+        characters_in: Characters of text before the step.
+        characters_out: Characters of text after the step.
+        changed: Documents that the step modified.
+        dropped: Removed documents, by reason.
+        removals: Records of removed documents, for steps that list them.
     """
 
     folder: Path = Path()
@@ -48,52 +48,52 @@ class StepReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step(ABC):  # noqa: B024, its two kinds have the methods
-    """One thing done to documents. Subclass `DocumentStep` or `CorpusStep` as a frozen dataclass: fields are options."""
+class Step(ABC):  # noqa: B024, the abstract methods are in its two subclasses
+    """Base of steps. Subclass `DocumentStep` or `CorpusStep` as a frozen dataclass; its fields are the YAML `options`."""
 
     def prepare(self, folder: Path) -> dict[str, Any]:
-        """Called once, before any document, with a folder of the step's own; returns what the manifest should tell."""
+        """Called once, before any document, with an empty folder for files; returns entries for ``prepared.json``."""
         del folder
         return {}
 
     def inputs(self) -> list[Path]:
-        """Files that the step reads; another content asks for another preparation."""
+        """Files that the step reads. Their content is part of the preparation's identity."""
         return []
 
     def columns(self) -> tuple[str, ...]:
-        """Metadata columns that the step looks at; sources then read them."""
+        """Metadata columns that the step uses, so that readers read them."""
         return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentStep(Step):
-    """A step that sees one document at a time, so that parts of a corpus pass through it in any process."""
+    """A step that handles one document at a time, so document shards are processed in parallel."""
 
     @abstractmethod
     def apply(self, documents: Iterable[Document], report: StepReport) -> Iterator[Document]:
-        """The documents that go on, in order. What is left out is counted in ``report.dropped`` by reason."""
+        """Yields the documents that are kept, in order. Removed ones are counted in ``report.dropped`` by reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusStep(Step):
-    """A step that compares each document with all others: signs them one by one, then decides over the signatures."""
+    """A step that compares documents across the corpus: signs each document, then decides over all signatures."""
 
     @abstractmethod
     def sign(self, document: Document) -> np.ndarray:
-        """uint64 [k], k the same for every document."""
+        """The signature, uint64 [k]; k is the same for every document."""
 
     @abstractmethod
     def decide(self, signatures: Signatures, alive: np.ndarray) -> np.ndarray:
-        """int64 [n]: for each document the index of the one it repeats, which stays, or -1.
+        """int64 [n]: for each document the index of the kept document that it duplicates, or -1.
 
         Args:
-            signatures: Of all n documents, in order.
-            alive: bool [n]: False where an earlier step has removed the document already.
+            signatures: Signatures of all n documents, in corpus order.
+            alive: bool [n]: whether a document is in scope and no earlier step removed it.
         """
 
 
 class Signatures:
-    """Signatures of a corpus, uint64 [n, k], kept in files so that memory stays at a few columns."""
+    """Signatures of a corpus, uint64 [n, k], read from files so that only a few columns are in memory."""
 
     def __init__(self, files: Sequence[Path], counts: Sequence[int]) -> None:
         self.files = files
@@ -103,18 +103,18 @@ class Signatures:
         return int(self.starts[-1])
 
     def column(self, j: int) -> np.ndarray:
-        """uint64 [n]."""
+        """uint64 [n]: column ``j`` of all signatures."""
         return np.concatenate([np.load(file, mmap_mode="r")[:, j] for file in self.files])
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
-        """uint64 [len(indices), k]. ``indices`` in any order."""
+        """uint64 [len(indices), k]: signatures of these documents, in any order."""
         found = None
-        part_of = np.searchsorted(self.starts, indices, side="right") - 1
-        for part in np.unique(part_of):
-            signed, here = np.load(self.files[part], mmap_mode="r"), part_of == part
+        file_of = np.searchsorted(self.starts, indices, side="right") - 1
+        for file in np.unique(file_of):
+            signed, here = np.load(self.files[file], mmap_mode="r"), file_of == file
             found = np.empty((len(indices), signed.shape[1]), np.uint64) if found is None else found
-            found[here] = signed[indices[here] - self.starts[part]]
-        assert found is not None  # the caller has at least one index
+            found[here] = signed[indices[here] - self.starts[file]]
+        assert found is not None  # there is at least one index
         return found
 
 
@@ -123,16 +123,16 @@ register, build = kinds.register, kinds.build
 
 
 def value_of(document: Document, column: str) -> Any:
-    """A metadata column, or "language", "license" or "id"; None where the document has none."""
+    """Value of a metadata column, or of "language", "license" or "id"; None if the document has none."""
     if column in ("language", "license", "id"):
         return getattr(document, column)
     return (document.metadata or {}).get(column)
 
 
 def matches(value: Any, condition: str) -> bool:
-    """Whether a value is the one that is named, or fits a comparison such as ">= 3"; None fits nothing.
+    """Whether a value equals the condition, or satisfies it if it is a comparison such as ">= 3". None never matches.
 
-    Numbers are compared as numbers, so that "4" is 4.0; of a list one value must be the one that is named.
+    Numbers are compared as numbers, so "4" equals 4.0. A list matches if one of its values does.
     """
     if value is None:
         return False

@@ -1,8 +1,7 @@
-"""Removal of documents that hold the texts a model will be tested on."""
+"""Decontamination: removes documents that contain evaluation items."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from detour.corpus.document_shards import load_json, save_arrays
 from detour.corpus.input_files import files_of_pattern
 from detour.corpus.shingles import shingles, word_hashes
 from detour.corpus.steps.base import DocumentStep, StepReport, register
@@ -28,6 +28,7 @@ from detour.corpus.text import (
     raw_records,
 )
 from detour.errors import DataError
+from detour.files import write_json
 
 INDEX = "index.npz"
 ITEMS = "items.json"
@@ -36,83 +37,84 @@ ITEMS = "items.json"
 @register("decontaminate")
 @dataclass(frozen=True, kw_only=True)
 class Decontaminate(DocumentStep):
-    """Removes a document that holds enough of an evaluation item's word runs; each removal is listed with its reason.
+    """Removes documents that contain at least ``overlap`` of the word n-grams of an evaluation item.
 
-    Letters and digits are compared, in small letters. The list is ``removed/NN_decontaminate.jsonl``: the document, the
-    item with the largest overlap, and how much of it was found. Items of fewer words than ``words`` cannot be checked so;
-    their number is in the manifest. Of Chinese and other scripts without spaces a sign counts as a word.
+    Only letters and digits are compared, lower-cased. ``removed/NN_decontaminate.jsonl`` lists each removed document, the
+    item with the largest overlap, and that overlap. Items of fewer than ``ngram_size`` words cannot be checked; their
+    number is in ``prepared.json``. In Chinese and other scripts without spaces, each character counts as a word.
 
-    Cost: about 8 MB/s; memory of each process 16 bytes for each word of the evaluation sets.
+    Cost: about 8 MB/s; memory of each process: 16 bytes per word of the evaluation sets.
 
     Attributes:
-        paths: Evaluation sets: JSON (.jsonl, .ndjson, .json) or .txt files, also compressed, or patterns that find only
-            those.
-        columns_of_items: Where their texts stand; a list of tokens is joined. A record may lack some, a file not all.
-        words: Words of a run.
-        overlap: Share of an item's runs that must be found, in (0, 1].
-        items: How many items, of different words, must overlap before a document goes: more than 1 spares stock phrases.
+        paths: Evaluation sets: JSON (.jsonl, .ndjson, .json) or .txt files, also compressed, or patterns that match only
+            such files.
+        item_columns: Columns of the items' texts; a list of tokens is joined. Each file must have at least one of them.
+        ngram_size: Words per n-gram.
+        overlap: Fraction of an item's n-grams that must be found, in (0, 1].
+        min_items: Number of distinct items that must overlap before a document is removed. More than 1 keeps documents
+            that only share a common phrase.
     """
 
     paths: tuple[str, ...]
-    columns_of_items: tuple[str, ...] = ("text", "tokens", "text_a", "text_b", "question", "sentence")
-    words: int = 13
+    item_columns: tuple[str, ...] = ("text", "tokens", "text_a", "text_b", "question", "sentence")
+    ngram_size: int = 13
     overlap: float = 0.5
-    items: int = 1
+    min_items: int = 1
 
     def __post_init__(self) -> None:
         if not self.paths:
             raise ValueError("paths is empty, expected evaluation sets")
-        if self.words < 1 or self.items < 1 or not 0 < self.overlap <= 1:
-            raise ValueError("expected words and items of at least 1 and an overlap in (0, 1]")
+        if self.ngram_size < 1 or self.min_items < 1 or not 0 < self.overlap <= 1:
+            raise ValueError("expected ngram_size and min_items of at least 1 and an overlap in (0, 1]")
 
     def inputs(self) -> list[Path]:
         return sorted({file for path in self.paths for file in self._files(path)})
 
     def prepare(self, folder: Path) -> dict[str, Any]:
-        """Builds the index. Raises DataError: a path leads to no file, or to no item."""
+        """Builds the n-gram index. Raises DataError if a path matches no file or contains no item."""
         files = self.inputs()
         names, sizes, keys, owners, short = [], [], [], [], 0
         known = set()
         for file in files:
-            for name, text in _items(file, self.columns_of_items):
-                runs = np.unique(shingles(word_hashes(text), self.words))
-                if not len(runs):
+            for name, text in _items(file, self.item_columns):
+                ngrams = np.unique(shingles(word_hashes(text), self.ngram_size))
+                if not len(ngrams):
                     short += 1
                     continue
-                if (text_hash := xxhash.xxh3_128_digest(runs.tobytes())) in known:
-                    continue  # the same words in another column or task are not a second item
+                if (text_hash := xxhash.xxh3_128_digest(ngrams.tobytes())) in known:
+                    continue  # the same text in another column or task is not a second item
                 known.add(text_hash)
-                keys.append(runs)
-                owners.append(np.full(len(runs), len(names), np.uint32))
-                sizes.append(len(runs))
+                keys.append(ngrams)
+                owners.append(np.full(len(ngrams), len(names), np.uint32))
+                sizes.append(len(ngrams))
                 names.append(f"{file.parent.name}/{file.name}: {name}")
         if not names:
             raise DataError(
-                f"{self.paths[0]}: no item of {self.words} words or more in {', '.join(self.columns_of_items)}"
+                f"{self.paths[0]}: no item of {self.ngram_size} words or more in {', '.join(self.item_columns)}"
             )
         key, owner = np.concatenate(keys), np.concatenate(owners)
         order = np.argsort(key, kind="stable")
-        np.savez(folder / INDEX, key=key[order], owner=owner[order], size=np.array(sizes, np.uint32))
-        (folder / ITEMS).write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
+        save_arrays(folder / INDEX, key=key[order], owner=owner[order], size=np.array(sizes, np.uint32))
+        write_json(folder / ITEMS, names)
         return {"evaluation_files": len(files), "items": len(names), "items_too_short": short}
 
     def apply(self, documents: Iterable[Document], report: StepReport) -> Iterator[Document]:
         key, owner, size, names = _load(report.folder, (report.folder / INDEX).stat().st_mtime_ns)
         for document in documents:
-            runs = np.unique(shingles(word_hashes(document.text), self.words))
-            left, right = (np.searchsorted(key, runs, side=side) for side in ("left", "right"))
+            ngrams = np.unique(shingles(word_hashes(document.text), self.ngram_size))
+            left, right = (np.searchsorted(key, ngrams, side=side) for side in ("left", "right"))
             found: Counter[int] = Counter()
             for start, end in zip(left[right > left], right[right > left], strict=True):
                 found.update(owner[start:end].tolist())
-            shares = {item: n / int(size[item]) for item, n in found.items()}
-            over = {item: share for item, share in shares.items() if share >= self.overlap}
-            if len(over) < self.items:
+            overlaps = {item: n / int(size[item]) for item, n in found.items()}
+            over = {item: overlap for item, overlap in overlaps.items() if overlap >= self.overlap}
+            if len(over) < self.min_items:
                 yield document
                 continue
             worst = max(over, key=lambda item: (over[item], -item))
             report.dropped["overlaps an evaluation item"] += 1
             report.removals.append({
-                "id": document.id, "because_of": names[worst], "share_of_item": round(over[worst], 3), "items": len(over),
+                "id": document.id, "item": names[worst], "overlap": round(over[worst], 3), "items": len(over),
             })  # fmt: skip
 
     @staticmethod
@@ -120,15 +122,15 @@ class Decontaminate(DocumentStep):
         found = [Path(given)] if Path(given).is_file() else files_of_pattern(given)
         found = [path for path in found if path.is_file()]
         if not found:
-            raise DataError(f"{given}: no evaluation set there, expected {' or '.join(FORMATS)} files ({COMPRESSED})")
+            raise DataError(f"{given}: no evaluation set found, expected {' or '.join(FORMATS)} files ({COMPRESSED})")
         for path in found:
             if format_of(path) not in FORMATS:
-                raise DataError(f"{path}: no evaluation set, expected {' or '.join(FORMATS)} ({COMPRESSED})")
+                raise DataError(f"{path}: not an evaluation set, expected {' or '.join(FORMATS)} ({COMPRESSED})")
         return found
 
 
 def _items(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(name, text). An evaluation set must be whole: a line or file that cannot be read is an error."""
+    """Yields (name, text) of each item. An unreadable record or file is an error: evaluation sets must be complete."""
     report, any_text, keys = ReadReport(strict=True), False, dict[str, None]()
     for number, (where, record) in enumerate(_records(file, report, columns[0]), start=1):
         if not isinstance(record, Mapping):
@@ -157,6 +159,6 @@ def _records(file: Path, report: ReadReport, column: str) -> Iterator[tuple[str,
 
 @lru_cache(maxsize=4)
 def _load(folder: Path, written: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    del written  # part of the key: a later preparation of this process may lie in the same folder
+    del written  # part of the cache key: a later preparation of this process may use the same folder
     with np.load(folder / INDEX) as index:
-        return index["key"], index["owner"], index["size"], json.loads((folder / ITEMS).read_text(encoding="utf-8"))
+        return index["key"], index["owner"], index["size"], load_json(folder / ITEMS)

@@ -1,4 +1,4 @@
-"""Removal of documents that say the same, letter for letter."""
+"""Exact deduplication by hash."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import xxhash
 
+from detour.corpus.document import Document
 from detour.corpus.steps.base import CorpusStep, Signatures, register
-from detour.corpus.text import Document
 
 
 @register("exact_dedup")
 @dataclass(frozen=True, kw_only=True)
 class ExactDedup(CorpusStep):
-    """Keeps the first of equal documents, over all sources in the order of the config. Compares 128-bit hashes.
+    """Keeps the first of each group of equal documents, across all sources in corpus order. Compares 128-bit hashes.
 
-    Cost: 60 bytes of memory a document.
+    Memory: 60 bytes per document.
 
     Attributes:
-        loose: Take texts for equal that differ only in case and white space.
+        loose: Ignore differences in case and white space.
     """
 
     loose: bool = True
@@ -29,12 +29,12 @@ class ExactDedup(CorpusStep):
         return np.frombuffer(xxhash.xxh3_128_digest(text.encode()), np.uint64)
 
     def decide(self, signatures: Signatures, alive: np.ndarray) -> np.ndarray:
-        repeats = np.full(len(signatures), -1, np.int64)
+        duplicate_of = np.full(len(signatures), -1, np.int64)
         index = np.flatnonzero(alive)
         high, low = (signatures.column(j)[index] for j in (0, 1))
-        order = np.lexsort((index, low, high))  # equal ones together, the first of them first
+        order = np.lexsort((index, low, high))  # groups equal documents, in corpus order within a group
         new = np.ones(len(order), bool)
         new[1:] = (high[order[1:]] != high[order[:-1]]) | (low[order[1:]] != low[order[:-1]])
         first = index[order[np.flatnonzero(new)]][np.cumsum(new) - 1]
-        repeats[index[order[~new]]] = first[~new]
-        return repeats
+        duplicate_of[index[order[~new]]] = first[~new]
+        return duplicate_of

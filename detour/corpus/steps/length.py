@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from detour.corpus.document import Document
 from detour.corpus.steps.base import DocumentStep, StepReport, register
-from detour.corpus.text import Document
 
 
 @register("length")
 @dataclass(frozen=True, kw_only=True)
 class Length(DocumentStep):
-    """Keeps documents of a certain length. A long document needs no limit: it is cut into rows, and nothing is lost.
+    """Keeps documents within length limits. Long documents need no limit: they are split over rows without loss.
 
     Attributes:
-        min_characters: At least so many, white space at the ends not counted.
-        max_characters: At most so many; null for no limit.
-        min_words: At least so many runs without white space.
+        min_characters: Minimum number of characters, without leading and trailing white space.
+        max_characters: Maximum number of characters; null for no limit.
+        min_words: Minimum number of words, separated by white space.
     """
 
     min_characters: int = 0

@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from detour.corpus.document import Document
 from detour.corpus.steps.base import DocumentStep, StepReport, register
-from detour.corpus.text import Document
 
 FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 
@@ -15,7 +15,7 @@ FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 @register("normalize")
 @dataclass(frozen=True, kw_only=True)
 class Normalize(DocumentStep):
-    """One spelling for what looks the same. NFC loses nothing; NFKC also folds ligatures, widths and superscripts.
+    """Applies a Unicode normalization form. NFC is lossless; NFKC also folds ligatures, widths and superscripts.
 
     Attributes:
         form: "NFC", "NFKC", "NFD" or "NFKD".

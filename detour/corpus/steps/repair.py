@@ -1,4 +1,4 @@
-"""Repair of text that was decoded wrongly, and removal of control characters."""
+"""Repair of mojibake and removal of control characters."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import ftfy
 
+from detour.corpus.document import Document
 from detour.corpus.steps.base import DocumentStep, StepReport, register
-from detour.corpus.text import Document
 
-SUSPECT = re.compile(r"[^\t\n -~]|&")  # nothing in plain ASCII without entities needs repair
+SUSPECT = re.compile(r"[^\t\n -~]|&")  # plain ASCII without entities needs no repair
 LINE_END = re.compile(r"\r\n|[\r\x0b\x85]")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060\ufffe\uffff]")
 SETTINGS = ftfy.TextFixerConfig(
-    uncurl_quotes=False,  # a choice of the author's, not damage
+    uncurl_quotes=False,  # typographic quotes are not damage
     fix_latin_ligatures=False,
     fix_character_width=False,
-    normalization=None,  # has a step of its own
+    normalization=None,  # a separate step
     explain=False,
 )
 
@@ -26,10 +26,12 @@ SETTINGS = ftfy.TextFixerConfig(
 @register("repair")
 @dataclass(frozen=True, kw_only=True)
 class Repair(DocumentStep):
-    """Mojibake ("patientÃ¨le"), HTML entities and control characters, by ftfy. Cost: about 1 MB/s for accented text.
+    """Repairs mojibake ("patientÃ¨le") and HTML entities with ftfy, and removes control characters.
+
+    Cost: about 1 MB/s for text with accents.
 
     Attributes:
-        encoding: Whether to undo wrong decoding; off, only control characters go.
+        encoding: Whether to repair mojibake and entities; if false, only control characters are removed.
     """
 
     encoding: bool = True
@@ -44,4 +46,4 @@ class Repair(DocumentStep):
             if text.strip():
                 yield document._replace(text=text)
             else:
-                report.dropped["nothing but control characters"] += 1
+                report.dropped["only control characters"] += 1

@@ -1,26 +1,26 @@
-"""Upsampling of the documents that matter most."""
+"""Upsampling of selected documents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from detour.corpus.document import Document
 from detour.corpus.steps.base import DocumentStep, StepReport, matches, register, value_of
-from detour.corpus.text import Document
 
 
 @register("upsample")
 @dataclass(frozen=True, kw_only=True)
 class Upsample(DocumentStep):
-    """Gives documents several copies in the training rows: the paper's clinical cases count 100 times.
+    """Repeats documents in the training rows, such as 100 copies of each clinical case.
 
-    Copies are spread evenly over the source and packed anew each time, among other documents. Held-out documents are
-    never repeated. Of several such steps the largest number counts. To repeat a whole source, give it a larger
-    proportion: that costs no disk.
+    Copies are spread evenly over the source, and each is packed with other documents. Documents of the validation split
+    are never repeated. With several upsample steps, the largest number applies. To repeat an entire source, raise its
+    proportion instead, which takes no disk space.
 
     Attributes:
         column: A metadata column, or "language", "license", "id".
-        times: Copies by value ("clinical_case": 100) or comparison (">= 4": 3); the first that fits counts.
+        times: Copies by value ("clinical_case": 100) or comparison (">= 4": 3); the first match applies.
     """
 
     column: str

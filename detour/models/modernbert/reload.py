@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from detour.data.tokenizer import MODEL_INPUTS, fingerprint
+from detour.data.tokenizer import MODEL_INPUTS, tokenizer_sha256
 from detour.errors import ModelError
 from detour.models.modernbert.architecture import Architecture
 from detour.models.modernbert.encoder import TIED, Encoder
@@ -60,7 +60,7 @@ def check_uses(
         reloaded: Any = transformers.AutoTokenizer.from_pretrained(out, trust_remote_code=False)
         texts = [f"{reloaded.mask_token} a b c d", "a b"]
         batch = reloaded(texts, padding=True, return_tensors="pt")
-    if fingerprint(reloaded) != fingerprint(tokenizer) or list(batch) != MODEL_INPUTS:
+    if tokenizer_sha256(reloaded) != tokenizer_sha256(tokenizer) or list(batch) != MODEL_INPUTS:
         raise ModelError(f"{out}: the reloaded tokenizer is not the one that was exported, or names {list(batch)}")
     lengths_B1 = batch["attention_mask"].sum(1, keepdim=True)
     real_BT = torch.arange(batch["input_ids"].shape[1]) < lengths_B1

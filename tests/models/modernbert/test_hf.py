@@ -18,7 +18,7 @@ from transformers import (
     pipeline,
 )
 
-from detour.data.tokenizer import fingerprint, train_bpe
+from detour.data.tokenizer import tokenizer_sha256, train_bpe
 from detour.errors import ModelError
 from detour.models.modernbert.architecture import Architecture
 from detour.models.modernbert.encoder import Encoder
@@ -353,7 +353,7 @@ def test_reload_difference_shows_a_changed_weight(tmp_path, tokenizer):
 def test_the_exported_tokenizer_is_the_one_given_with_the_model_s_length_and_ids(tmp_path, tokenizer):
     exported(tmp_path / "out", tokenizer)
     loaded, config = AutoTokenizer.from_pretrained(tmp_path / "out"), ModernBertConfig.from_pretrained(tmp_path / "out")
-    assert fingerprint(loaded) == fingerprint(tokenizer)
+    assert tokenizer_sha256(loaded) == tokenizer_sha256(tokenizer)
     assert loaded.model_max_length == 128
     assert loaded("aspirin for a fever").input_ids == tokenizer("aspirin for a fever").input_ids
     assert (config.pad_token_id, config.cls_token_id) == (tokenizer.pad_token_id, tokenizer.cls_token_id)
