@@ -49,7 +49,6 @@ docs: $(STAMP)  ## generated pages checked, then docs/ as a site in build/site; 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(STAMP)  ## the wheel, installed and tried outside the repository in an environment of its own
-	$(BIN)/python -m pip install --quiet build
 	BASE=$(abspath $(VENV)) scripts/try_wheel.sh run
 
 clean:

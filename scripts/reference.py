@@ -51,7 +51,7 @@ def data_preparation() -> str:
     """The page of `detour data prepare`."""
     lines = ["# Data preparation", "", NOTE, "", "The YAML of `detour data prepare`.", "", YAML]
     lines += part("## Top level", PrepareConfig)
-    lines += part("## `sources[i]`", SourceConfig)
+    lines += part("## `sources[i]`", SourceConfig, skip=("columns",))
     lines += part("### `sources[i].columns`", ColumnsConfig)
     lines += part("## `steps[i]`", StepConfig)
     lines += ["## Kinds of source", "", "Names for `sources[i].kind`, and the `options` of each.", ""]
@@ -64,13 +64,14 @@ def data_preparation() -> str:
 def task_pages() -> str:
     """The page of tasks and suites."""
     lines = ["# Tasks and suites", "", NOTE, "", "A labeled task of `detour eval run --task FILE`.", "", YAML]
-    lines += part("## Top level", tasks.Task)
-    for key, cls in [
+    sections = [
         ("source", tasks.SourceConfig),
         ("split", tasks.SplitConfig),
         ("limit", tasks.LimitConfig),
         ("training", tasks.TrainingConfig),
-    ]:
+    ]
+    lines += part("## Top level", tasks.Task, skip=tuple(key for key, _ in sections))
+    for key, cls in sections:
         lines += part(f"## `{key}`", cls)
     lines += ["## Metrics", "", "Names for `metric`, for each `kind` of task.", ""]
     lines += [f"- `{kind}`: {', '.join(f'`{name}`' for name in names)}." for kind, names in MEASURES.items()]

@@ -19,7 +19,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 python=${BASE:+$BASE/bin/}python
 
-"$python" -m build --wheel --outdir "$scratch/dist" . >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log" >&2; exit 1; }
+"$python" -m pip wheel --quiet --no-deps --wheel-dir "$scratch/dist" .
 "$python" -m venv "$scratch/venv"
 bin=$scratch/venv/bin
 if [[ -n ${BASE:-} ]]; then
@@ -29,7 +29,7 @@ if [[ -n ${BASE:-} ]]; then
 else
     "$bin/python" -m pip install --quiet -c constraints.txt "$scratch"/dist/*.whl
 fi
-if unzip -l "$scratch"/dist/*.whl | grep -E ' (data_prep|tests|benchmarks|docs|yamls)/'; then
+if "$python" -m zipfile --list "$scratch"/dist/*.whl | grep -E '^(data_prep|tests|benchmarks|docs|yamls)/'; then
     echo "the wheel holds files that do not belong to the library" >&2
     exit 1
 fi
