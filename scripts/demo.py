@@ -33,9 +33,7 @@ console = Console(highlight=False)
 
 def demo(
     corpus: Annotated[list[Path] | None, typer.Option(help="JSONL or text. Default: synthetic cases.")] = None,
-    work: Annotated[Path, typer.Option(help="Folder for all output; emptied first.")] = Path(
-        "work/demo"
-    ),
+    work: Annotated[Path, typer.Option(help="Folder for all output; emptied first.")] = Path("work/demo"),
     config: Annotated[Path, typer.Option(help="YAML of the run.")] = Path("yamls/smoke.yaml"),
     documents: Annotated[int, typer.Option(help="Number of synthetic documents.")] = 20_000,
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides of the run: key=value.")] = None,
