@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast test-faults check lint types format bench docs clean
+.PHONY: demo test test-fast test-faults check lint types format bench figure docs wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,7 +21,7 @@ test: $(STAMP)  ## every test that runs on this machine
 test-fast: $(STAMP)  ## without those marked slow
 	$(BIN)/python -m pytest -m 'not slow'
 
-test-faults: $(STAMP)  ## the long form of the fault tests (kills, soak, fuzz), and the table of what was survived
+test-faults: $(STAMP)  ## the long form of the fault tests (kills, soak, fuzz), with a table of the results
 	DETOUR_FAULTS=long $(BIN)/python -m pytest -m faults tests/faults tests/training tests/data tests/export tests/test_cli.py
 
 check: lint types test  ## what must pass before a change lands
@@ -40,9 +40,16 @@ format: $(STAMP)
 bench: $(STAMP)  ## CPU benchmarks; ratios against peers in the same run
 	$(BIN)/python -m benchmarks cpu
 
-docs: $(STAMP)  ## the pages of docs/ as a site in build/site
+figure: $(STAMP)  ## the picture of the README, from the run that make demo left
+	PYTHONPATH=. $(BIN)/python scripts/readme_figure.py work/demo/runs/smoke
+
+docs: $(STAMP)  ## generated pages checked, then docs/ as a site in build/site; a broken link or reference is an error
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/mkdocs build --quiet
+	PYTHONPATH=. $(BIN)/python scripts/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheel: $(STAMP)  ## the wheel, installed and tried outside the repository in an environment of its own
+	BASE=$(abspath $(VENV)) scripts/try_wheel.sh run
 
 clean:
-	rm -rf $(VENV) work build *.egg-info
+	rm -rf $(VENV) work build dist *.egg-info

@@ -1,6 +1,6 @@
-"""The whole road on a laptop: text, tokenizer, rows, MLM -> CLM -> MLM decay, export, a filled mask, a report.
+"""The entire workflow on a laptop: text, tokenizer, rows, MLM -> CLM -> MLM decay, export, a filled mask, a report.
 
-python scripts/demo.py                               on synthetic clinical cases that it makes itself
+python scripts/demo.py                               on synthetic clinical cases
 python scripts/demo.py --corpus file.jsonl.zst       on real text
 """
 
@@ -32,15 +32,13 @@ console = Console(highlight=False)
 
 
 def demo(
-    corpus: Annotated[list[Path] | None, typer.Option(help="JSONL or text; left out, synthetic cases.")] = None,
-    work: Annotated[Path, typer.Option(help="Folder for everything the demo makes; emptied first.")] = Path(
-        "work/demo"
-    ),
-    config: Annotated[Path, typer.Option(help="The run.")] = Path("yamls/smoke.yaml"),
-    documents: Annotated[int, typer.Option(help="Synthetic documents to make.")] = 20_000,
-    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to the run: key=value.")] = None,
+    corpus: Annotated[list[Path] | None, typer.Option(help="JSONL or text. Default: synthetic cases.")] = None,
+    work: Annotated[Path, typer.Option(help="Folder for all output; emptied first.")] = Path("work/demo"),
+    config: Annotated[Path, typer.Option(help="YAML of the run.")] = Path("yamls/smoke.yaml"),
+    documents: Annotated[int, typer.Option(help="Number of synthetic documents.")] = 20_000,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides of the run: key=value.")] = None,
 ) -> None:
-    """Runs all steps and says what each one made."""
+    """Runs all steps and prints what each one produced."""
     shutil.rmtree(work, ignore_errors=True)
     (work / "text").mkdir(parents=True)
 
@@ -87,7 +85,7 @@ def _records(corpus: list[Path] | None, documents: int) -> Iterator[Document]:
 
 
 def _split(records: list[Document], folder: Path) -> dict[str, Path]:
-    """One document in fifty is held out, by a seeded draw."""
+    """Writes training and validation text. One document in fifty is validation, drawn with a fixed seed."""
     rng, parts = random.Random(17), {"train": [], "validation": []}
     for document in records:
         parts["validation" if rng.random() < 0.02 else "train"].append(document)
@@ -101,7 +99,7 @@ def _split(records: list[Document], folder: Path) -> dict[str, Path]:
 
 
 def _show_flip(folder: Path) -> None:
-    """Held-out losses at the start of the run and at the end of each phase."""
+    """Prints every held-out loss of the run."""
     rows: dict[int, dict[str, float]] = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
@@ -116,7 +114,7 @@ def _show_flip(folder: Path) -> None:
 
 
 def _sentences(records: list[Document] | None) -> list[tuple[str, str]]:
-    """A few texts with one word to hide, and the word."""
+    """A few texts with one masked word, and that word."""
     rng = random.Random(17)
     if records is None:
         chosen = [rng.choice(facts(language)) for language in ("en", "fr")]  # type: ignore[arg-type]

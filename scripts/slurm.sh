@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Trains a run under SLURM, on one node or on several: one task a node, which starts Composer's launcher.
+# Trains a run under SLURM, on one node or several: one task per node, which starts Composer's launcher.
 #
 #   sbatch --nodes 2 --gpus-per-node 4 scripts/slurm.sh yamls/base_clm_detour.yaml [key=value ...]
 #
 # Submit from the repository root, with the environment active (or set VENV below). Add your site's --account,
 # --partition and so on, on the command line or here.
 #
-# Four minutes before the time limit the run saves and ends with exit code 75, and the job puts itself back in the queue;
-# so it does after any other early stop of the run. If the run has not ended two minutes before the limit, the job is
-# requeued all the same, and what followed the newest checkpoint is trained again; so it is when SLURM requeues the job
-# after a node failure. A job that ends with an error is not requeued. Submitting the same command again continues too.
+# Four minutes before the time limit the run saves and ends with exit code 75, and the job requeues itself; it does the
+# same after any other early stop of the run. If the run has not ended two minutes before the limit, the job is
+# requeued anyway, and steps after the latest checkpoint are trained again; the same happens when SLURM requeues the job
+# after a node failure. A job that ends with an error is not requeued. Submitting the same command again resumes the run.
 #
 #SBATCH --job-name=detour
 #SBATCH --nodes=1
@@ -34,7 +34,7 @@ if [[ -n ${VENV:-} ]]; then
     source "$VENV/bin/activate"
 fi
 
-# a count such as 4, or a kind and a count such as h100:4
+# a count (4), or a type and a count (h100:4)
 gpus=${SLURM_GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}
 export GPUS=${gpus##*:}
 export WORLD_SIZE=$((SLURM_JOB_NUM_NODES * GPUS))
@@ -51,15 +51,15 @@ requeue() {
 }
 trap 'requeue "time limit is near"' USR1
 
-# minutes from now to four before the end, where SLURM says when that is; the run's own settings come later and win
+# minutes until four before the end, if SLURM reports it; overrides of the user come later and win
 limit=()
 if [[ -n ${SLURM_JOB_END_TIME:-} ]]; then
     left=$(((SLURM_JOB_END_TIME - $(date +%s)) / 60 - 4))
     limit=("system.max_minutes=$((left > 1 ? left : 1))")
 fi
 
-# SLURM_NODEID is known inside each task only, hence the inner shell. A run that stopped early counts as a success there:
-# else srun would kill the other nodes' tasks at once. The shell outlives the SIGTERM that tells the run to save.
+# SLURM_NODEID is set inside each task only, hence the inner shell. A run that stopped early counts as a success there:
+# otherwise srun would kill the tasks of the other nodes. The shell survives the SIGTERM that makes the run save.
 rm -f "$LOGS/stopped"
 # shellcheck disable=SC2016
 srun --kill-on-bad-exit=1 bash -c '

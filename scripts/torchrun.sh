@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains a run with torchrun, on one machine or on several.
+# Trains a run with torchrun, on one machine or several.
 #
 #   scripts/torchrun.sh yamls/base_clm_detour.yaml [key=value ...]
 #
@@ -7,10 +7,10 @@
 #   NPROC        processes on this machine; default: its GPUs, or 1 without any
 #   NODES        machines; default 1
 #   NODE_RANK    this machine's number, 0 to NODES - 1; default 0
-#   MASTER_ADDR  machine 0, as the others reach it; default 127.0.0.1
+#   MASTER_ADDR  address of machine 0; default 127.0.0.1
 #   MASTER_PORT  a free port there, the same on every machine; default 29500
 #
-# Start it on every machine with its own NODE_RANK. The same command again continues from the newest checkpoint.
+# Start it on every machine with its own NODE_RANK. The same command again resumes from the latest checkpoint.
 set -euo pipefail
 
 if [[ $# -eq 0 ]]; then

@@ -1,9 +1,20 @@
-"""The documentation says what is so: code runs, YAML is valid, names exist, generated pages are fresh."""
+"""README and docs are up to date: code runs, YAML is valid, names exist, generated pages are fresh.
 
-import inspect
+How each kind of block is checked:
+
+- Python: README, quickstart and extending are executed here, on tiny data; the example of `PhaseClock` in tests/examples.
+- The two fill-mask blocks (README, tutorial) need an exported encoder: compiled here; tests/test_cli.py loads such an export.
+- ``yaml`` blocks: valid over the main recipe. ``yml`` blocks: preparations in tests/corpus/test_mixtures.py, tasks in
+  tests/evaluation/data/test_task.py, runs and plugins here.
+- Shell: `NOT_RUN` lists the commands that need a GPU, a hub, a cluster or minutes, and why; they are parsed, their options
+  and overrides checked. `detour plan` runs here.
+"""
+
+import json
 import os
 import re
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,13 +26,14 @@ from typing import get_args, get_origin, get_type_hints
 
 import catalogue
 import pytest
+import typer
 import yaml
 from omegaconf import OmegaConf
 
+import detour
 from detour import objectives
-from detour.cli.data import pack
 from detour.cli.main import app
-from detour.config.load import from_mapping
+from detour.config.load import from_mapping, load, to_yaml
 from detour.config.schema import RunConfig
 from detour.models.modernbert.architecture import SIZES
 from detour.testing import check_objective
@@ -29,12 +41,18 @@ from detour.training.checkpoints import compatible
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
+PAGES = [*sorted(DOCS.rglob("*.md")), *ROOT_PAGES, *sorted((ROOT / "data_prep").glob("*.md"))]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def environment_with(*paths: Path) -> dict[str, str]:
+    """This process's environment, with these folders searched for modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 
 def prose(page: Path) -> str:
@@ -63,9 +81,19 @@ def span_mlm(monkeypatch, tmp_path):
     del sys.modules["span_mlm"]
 
 
-def test_the_configuration_reference_is_what_the_docstrings_say():
-    reference = runpy.run_path(str(ROOT / "scripts" / "config_reference.py"))
-    assert (DOCS / "config.md").read_text() == reference["render"](), "run scripts/config_reference.py"
+def test_generated_pages_are_what_the_docstrings_say():
+    command = [sys.executable, str(ROOT / "scripts" / "reference.py"), "--check"]
+    done = subprocess.run(command, env=environment_with(ROOT), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", ["data_preparation", "tasks"])
+def test_every_key_of_a_generated_page_has_a_meaning(page):
+    rows = re.findall(
+        r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| (.*) \|$", (DOCS / "reference" / f"{page}.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) > 30
+    assert [name for name, meaning in rows if not meaning.strip() and name != "encoding"] == []
 
 
 def test_the_configuration_reference_has_every_key_with_a_meaning():
@@ -80,7 +108,7 @@ def test_the_configuration_reference_has_every_key_with_a_meaning():
 
 @EACH_PAGE
 def test_links_lead_to_files_that_exist(page):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", prose(page)):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose(page)):
         assert (page.parent / target).exists(), target
 
 
@@ -114,14 +142,18 @@ def test_commands_that_are_named_exist(page):
     for group in app.registered_groups:
         known |= {f"{group.typer_instance.info.name} {name}" for name in names(group.typer_instance)}
     groups = "|".join(group.typer_instance.info.name for group in app.registered_groups)
-    named = re.findall(rf"(?:`|^)detour ((?:(?:{groups}) )?\w+)", page.read_text(), re.MULTILINE)
+    named = (
+        re.findall(rf"(?:`|^)detour ((?:(?:{groups}) )?\w+)", page.read_text(), re.MULTILINE)
+        if page.name != "CHANGELOG.md"
+        else []
+    )
     assert set(named) <= known
 
 
 def test_the_options_of_the_packer_are_those_in_the_table():
-    table = re.findall(r"^\| `--([\w-]+)` \|", (DOCS / "data.md").read_text(), re.MULTILINE)
-    parameters = [name.replace("_", "-") for name in inspect.signature(pack).parameters]
-    assert set(table) == set(parameters) - {"inputs"}
+    table = re.findall(r"^\| `(--[\w-]+)` \|", (DOCS / "data.md").read_text(), re.MULTILINE)
+    command, _ = command_of(["data", "pack"])
+    assert set(table) == {p.opts[0] for p in command.params if p.param_type_name == "option"} - {"--help"}
 
 
 def test_messages_in_the_faq_are_messages_of_the_library():
@@ -153,7 +185,7 @@ def test_every_page_is_in_the_index():
 
 
 def test_the_objective_of_the_page_is_short_and_keeps_the_contract(span_mlm):
-    code, check = blocks(DOCS / "extend.md", "python")
+    code, check, _ = blocks(DOCS / "extend.md", "python")
     assert len(code.splitlines()) < 30
     exec(check, {"SpanMLM": span_mlm.SpanMLM})
     for options in ({}, {"span": 1}, {"rate": 0.4, "span": 5}):
@@ -173,10 +205,184 @@ def test_the_objective_of_the_page_is_found_by_its_entry_point(tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: span-mlm\nVersion: 1\n")
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
     code = "from detour import objectives; print(objectives.build('span_mlm', {'span': 2}).span, objectives.registry.names())"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment_with(tmp_path, ROOT), capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.startswith("2 "), done.stderr
     assert "'span_mlm'" in done.stdout
+
+
+def test_the_callback_of_the_page_is_built_from_the_yaml_of_the_page(tmp_path, tiny_run):
+    """In a process of its own, since a registered name stays."""
+    (tmp_path / "counting.py").write_text(blocks(DOCS / "extend.md", "python")[2])
+    run = yaml.safe_load(to_yaml(tiny_run())) | yaml.safe_load(blocks(DOCS / "extend.md", "yml")[1])
+    del run["loggers"]  # needs the package tensorboard
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    done = subprocess.run(
+        [sys.executable, "-m", "detour", "train", "run.yaml"],
+        cwd=tmp_path,
+        env=environment_with(tmp_path, ROOT),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "10 batches" in done.stdout
+
+
+def test_plugins_of_the_page_make_an_objective_known(tmp_path, tiny_run):
+    (tmp_path / "span_mlm.py").write_text(blocks(DOCS / "extend.md", "python")[0])
+    run = yaml.safe_load(to_yaml(tiny_run())) | yaml.safe_load(blocks(DOCS / "extend.md", "yml")[0])
+    run["phases"][2] |= {"objective": "span_mlm", "options": {"span": 5}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    code = "import detour; print(detour.load_config('run.yaml').phases[2].options)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment_with(ROOT),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "{'span': 5}", done.stderr
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "quickstart.md"], ids=lambda path: path.name)
+def test_training_from_python_as_the_page_shows_it(page, tiny_run, tmp_path, monkeypatch):
+    """The page's code on the tiny corpus: another YAML of the same name, and 1,000 tokens for each phase."""
+    (tmp_path / "yamls").mkdir()
+    (tmp_path / "yamls" / "smoke.yaml").write_text(to_yaml(tiny_run()))
+    monkeypatch.chdir(tmp_path)
+    (code,) = [block for block in blocks(page, "python") if "load_config" in block]
+    named = {}
+    exec(code.replace("400_000", "1000"), named)
+    assert (Path(named["run"].folder) / named["run"].name / "metrics.jsonl").is_file()
+
+
+def test_the_objective_of_the_readme_is_registered(monkeypatch):
+    monkeypatch.setattr(catalogue, "REGISTRY", dict(catalogue.REGISTRY))
+    (code,) = [block for block in blocks(ROOT / "README.md", "python") if "register_objective" in block]
+    exec(code, {"__name__": "readme"})
+    assert objectives.build("my_objective", {"rate": 0.3}).target_fraction(500.0) == 0.3
+
+
+def test_every_public_name_is_in_the_api_reference():
+    listed = set(re.findall(r"^::: ([\w.]+)$", (DOCS / "reference" / "api.md").read_text(), re.MULTILINE))
+    homes = {name: getattr(getattr(detour, name), "__module__", None) for name in detour.__all__}
+    homes |= {"train": "detour.train", "IGNORE": "detour.batch", "Batch": "detour.batch"}
+    homes |= {name: "detour.extensions" for name in homes if name in dir(import_module("detour.extensions"))}
+    assert {name: home for name, home in homes.items() if home not in listed} == {}
+
+
+@EACH_PAGE
+def test_python_blocks_compile(page):
+    for block in blocks(page, "python"):
+        compile(block, page.name, "exec")
+
+
+def test_the_navigation_has_every_page():
+    listed = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+
+
+def test_the_readme_is_short_and_shows_a_picture():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    assert "(docs/images/report.svg)" in text
+    assert "held-out" in (DOCS / "images" / "report.svg").read_text()
+
+
+def test_the_picture_is_drawn_from_a_run(tmp_path, monkeypatch, tiny_run):
+    script = runpy.run_path(str(ROOT / "scripts" / "readme_figure.py"))
+    monkeypatch.setitem(script["main"].__globals__, "OUT", tmp_path / "images" / "report.svg")
+    (tmp_path / "config.yaml").write_text(to_yaml(tiny_run()))
+    line = {"batch": 1, "token": 1000, "phase/index": 0, "loss/train/total": 2.0, "lr": 1e-3, "grad_norm": 1.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    script["main"](tmp_path)
+    assert "<svg" in (tmp_path / "images" / "report.svg").read_text()
+
+
+NOT_RUN = {  # first words of a command -> why it is parsed and checked in place of run
+    "make": "a target of the Makefile, checked by name; .ci/run runs lint, types, test, docs and wheel",
+    "pip": "installs; extras and the file of constraints are checked",
+    "composer": "minutes to days; configuration and overrides are loaded",
+    "sbatch": "a cluster; as composer",
+    "scripts/torchrun.sh": "as composer",
+    "python -m benchmarks": "minutes; options are checked",
+    "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
+    "detour": "parsed, with configuration and overrides where a recipe is named; tests/test_cli.py runs them on tiny data",
+    ". .venv/bin/activate": "needs the environment that make creates",
+}
+
+
+def commands_in(page: Path) -> list[str]:
+    """The commands of a page's shell blocks, without comments, environment variables and line continuations."""
+    found = []
+    for block in blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = line.split(" #")[0].strip()
+            words = re.sub(r"^(?:[A-Z_]+=\S+ )+", "", words)
+            if words and not words.startswith("#"):
+                found.append(" ".join(words.split()))
+    return found
+
+
+def command_of(words: list[str]):
+    """The command that the words begin with, and the words after it."""
+    command, rest = typer.main.get_command(app), list(words)
+    while hasattr(command, "commands"):
+        name = rest.pop(0)
+        assert name in command.commands, f"detour {' '.join(words)}: no command '{name}'"
+        command = command.commands[name]
+    return command, rest
+
+
+def check_recipe(words: list[str]) -> None:
+    """Loads the recipe that is named, with the overrides behind it."""
+    for position, word in enumerate(words):
+        if word.startswith("yamls/"):
+            load(ROOT / word, [other for other in words[position + 1 :] if "=" in other and not other.startswith("-")])
+
+
+ALL_COMMANDS = sorted({(command, page.name) for page in PAGES for command in commands_in(page)})
+
+
+@pytest.mark.parametrize(
+    ("command", "page"), ALL_COMMANDS, ids=[f"{page}: {command}" for command, page in ALL_COMMANDS]
+)
+def test_commands_of_the_pages_are_valid(command, page):
+    assert any(command.startswith(start) for start in NOT_RUN), f"{page}: say in NOT_RUN how this is checked"
+    words = shlex.split(command)
+    if words[0] == "detour" and words[1:] != ["--version"]:
+        found, rest = command_of(words[1:])
+        found.make_context(found.name, rest)  # raises a usage error
+    if words[0] in ("detour", "composer", "sbatch", "scripts/torchrun.sh"):
+        check_recipe(words)
+        assert [word for word in words if word.startswith("scripts/") and not (ROOT / word).exists()] == []
+    elif words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert words[1] in targets
+    elif words[0] == "pip":
+        extras = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+        assert set(re.findall(r"\[(\w+)\]", command)) <= extras
+        assert (ROOT / words[words.index("-c") + 1]).is_file()
+    elif words[:2] == ["python", "-m"]:
+        package = ROOT / words[2].replace(".", "/")
+        files = [package.with_suffix(".py")] if package.with_suffix(".py").is_file() else [*package.glob("*.py")]
+        source = "".join(
+            path.read_text() for path in files
+        )  # importing benchmarks takes half a minute on a busy machine
+        assert source
+        options = [word.removeprefix("--") for word in words[3:] if word.startswith("--")]
+        assert [
+            name for name in options if f"--{name}" not in source and f"{name.replace('-', '_')}:" not in source
+        ] == []
+
+
+def test_plan_runs_on_the_main_recipe_as_the_readme_says(capsys):
+    command, rest = command_of(["plan", str(ROOT / "yamls" / "base_clm_detour.yaml")])
+    command.main(rest, standalone_mode=False)
+    assert "decay" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
