@@ -26,6 +26,7 @@ RENAMED = {  # keys of version 0.1.0's drafts: the only memory of them
     "validation_share": "validation_fraction",
     "warmup_share": "warmup_fraction",
     "licence": "license",
+    "shares": "fractions",
 }
 MISSING = "???"  # omegaconf: a value that has to be given
 

@@ -20,7 +20,7 @@ HEADS = ("linear", "bilstm_crf", "bilstm_crf_biaffine")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceConfig:
+class ReaderConfig:
     """Where the examples lie.
 
     Attributes:
@@ -116,7 +116,7 @@ class Task:
     name: str
     language: str
     kind: str
-    source: SourceConfig
+    source: ReaderConfig
     metric: str
     labels: list[str] = field(default_factory=list)
     negative_label: str | None = None
@@ -225,9 +225,9 @@ def _problems(task: Task) -> Iterator[str]:
         yield "labels: one stands twice"
     if task.negative_label is not None and (task.kind != "classification" or task.negative_label not in task.labels):
         yield f"negative_label: '{task.negative_label}', expected one of the labels of a classification task"
-    shares = task.split.shares
+    shares = task.split.fractions
     if shares and (len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9):
-        yield f"split.shares: {shares}, expected two or three shares above 0 that sum to 1"
+        yield f"split.fractions: {shares}, expected two or three shares above 0 that sum to 1"
     training = task.training
     lows = {"max_length": 8, "limit.train": 0, "limit.dev": 0, "limit.test": 0, "training.batch_size": 1}
     lows |= {"training.epochs": 1, "training.steps": 0, "training.micro_batch_size": 0}
