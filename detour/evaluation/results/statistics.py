@@ -47,7 +47,8 @@ class Difference:
         summary: Of the differences.
         p: Two-sided paired t test; nan for one seed; 1 if every difference is 0.
         p_holm: Corrected over the tasks of the comparison.
-        minimum_detectable_effect: Least true mean difference that so many seeds would show with a power of 0.8, by this task's spread.
+        minimum_detectable_effect: Smallest true mean difference that this number of seeds detects with a power of
+            0.8, given this task's standard deviation.
         seeds_needed: Seeds to show the mean difference seen with that power; None where a thousand are not enough, or
             the spread is not known.
     """

@@ -34,7 +34,7 @@ COLUMNS = {  # role -> the column that holds it, where a task does not say other
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reader(ABC)​:
+class Reader(ABC):
     """Reads labeled examples from one file format. Subclass as a frozen dataclass whose fields are the YAML `options`."""
 
     @abstractmethod

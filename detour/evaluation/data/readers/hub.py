@@ -45,7 +45,7 @@ class Hub(Reader):
             found: Any = datasets.load_dataset(
                 folder.as_posix() if folder.is_dir() else self.name, self.subset, revision=self.revision
             )
-        except Exception as error:  # the library and the hub's client raise many exception types; each means the dataset is unavailable
+        except Exception as error:  # the library and the hub's client raise many exception types
             first_line = next(iter(str(error).splitlines()), type(error).__name__)
             raise DataError(f"dataset '{self.name}': cannot be loaded: {first_line}") from error
         splits = {}
