@@ -81,7 +81,7 @@ def test_missing_data_that_anyone_may_have_says_how_it_is_had(data_root):
     assert "no such folder. Of this task: Files AnatEM-IOB of github.com" in refusal(load_task("anatem"), data_root)
 
 
-@pytest.mark.parametrize("fractions", [[0.7, 0.1, 0.2], [0.8, 0.2]])
+@pytest.mark.parametrize("shares", [[0.7, 0.1, 0.2], [0.8, 0.2]])
 def test_a_cut_is_a_partition_that_keeps_groups_together(shares, make_task, data_root):
     records = grouped()
     splits = {"train": records} | ({} if len(shares) == 3 else {"test": [r | {"id": f"t{r['id']}"} for r in records]})

@@ -71,6 +71,7 @@ def edited(path, **changes):
         ({"source": {"kind": "local", "options": {"pth": "x"}}}, "pth: unknown key; did you mean 'path'"),
         ({"source": {"kind": "local", "options": {"path": "x", "columns": {"lable": "y"}}}}, "columns.lable: unknown"),
         ({"split": {"fractions": [0.5, 0.4]}}, "split.fractions"),
+        ({"split": {"shares": [0.9, 0.1]}}, "split.shares: unknown key; it is now called 'fractions'"),
         ({"negative_label": "none"}, "negative_label: 'none'"),
         ({"name": "../../x"}, "name: '../../x' holds '/', which would make it a path"),
         ({"name": "a/b"}, "name: 'a/b' holds '/'"),
