@@ -32,6 +32,7 @@ RENAMED = {  # keys of version 0.1.0's drafts: the only memory of them
     "words": "ngram_size",
     "items": "min_items",
     "without": "if_missing",
+    "shares": "fractions",
 }
 MISSING = "???"  # omegaconf: a value that has to be given
 

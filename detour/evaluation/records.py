@@ -1,32 +1,35 @@
-"""The shape of a cell's record: what tables and comparisons read of it. Further keys are let be."""
+"""Validation of a cell's record: the keys that tables and comparisons read. Other keys are ignored."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, get_type_hints
 
-# pydantic reads these annotations at run time, on Python 3.10 too
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, ValidationError
-
+from detour.errors import ConfigError
 from detour.evaluation.metrics import MEASURES
 from detour.names import fault_of_label, fault_of_name
+from detour.options import check, parse
+
+LONGEST_FAULT = 200  # characters; a damaged record may hold anything
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, protected_namespaces=())
-
-
-class _Model(_Part):
+@dataclass(frozen=True, kw_only=True)
+class _Model:
     name: str
     sha256: str
 
 
-class _Limit(_Part):
+@dataclass(frozen=True, kw_only=True)
+class _Limit:
     train: int
     dev: int
     test: int
 
 
-class _Task(_Part):
+@dataclass(frozen=True, kw_only=True)
+class _Task:
     name: str
     language: str
     kind: str
@@ -36,48 +39,85 @@ class _Task(_Part):
     limit: _Limit
 
 
-class _Data(_Part):
+@dataclass(frozen=True, kw_only=True)
+class _Data:
     sha256: str
-    counts: dict[str, NonNegativeInt]
+    counts: dict[str, int]
     labels: list[str]
 
 
-class _Outcome(_Part):
-    test: dict[str, FiniteFloat]
-    validation: dict[str, FiniteFloat]
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    test: dict[str, float]
+    validation: dict[str, float]
     epoch: int
     max_length: int
-    truncated: dict[str, NonNegativeInt]
-    unreadable: dict[str, NonNegativeInt]
+    truncated: dict[str, int]
+    unreadable: dict[str, int]
     precision: str
-    seconds: FiniteFloat
+    seconds: float
 
 
-class _Environment(_Part):
+@dataclass(frozen=True, kw_only=True)
+class _Environment:
     detour: str
     commit: str | None
 
 
-class _Record(_Part):
+@dataclass(frozen=True, kw_only=True)
+class _Record:
     format: Literal[1]
     model: _Model
     task: _Task
     data: _Data
-    seed: NonNegativeInt
+    seed: int
     outcome: _Outcome
     environment: _Environment
 
 
 def fault_of_record(value: Any) -> str | None:
-    """What keeps a JSON value from being a cell's record, naming the key, what was found and expected; None if nothing."""
+    """Describes the first problem of a JSON value as a cell's record, naming its key; None if the record is valid."""
+    known = _known_keys(_Record, value)
+    if problems := check(_Record, known):
+        return problems[0][:LONGEST_FAULT]
     try:
-        record = _Record.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
-        found = "" if first["type"] == "missing" else f"{str(first['input'])[:60]!r}: "
-        return f"{key}: {found}{first['msg']}"
-    metric, splits = record.task.metric, ("train", "dev", "test")
+        record = parse(_Record, known)
+    except (ConfigError, OverflowError) as error:  # an integer score beyond the range of a float
+        return str(error)[:LONGEST_FAULT]
+    return _fault_of_number(record) or _fault_of_content(record)
+
+
+def _known_keys(cls: Any, value: Any) -> Any:
+    """The value without the keys that the dataclass does not declare, at every level."""
+    if not isinstance(value, Mapping):
+        return value
+    hints = get_type_hints(cls)
+    return {
+        key: _known_keys(hints[key], item) if is_dataclass(hints[key]) else item
+        for key, item in value.items()
+        if key in hints
+    }
+
+
+def _fault_of_number(value: Any, key: str = "") -> str | None:
+    """The first negative count or non-finite number, at any depth."""
+    if is_dataclass(value):
+        items = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif isinstance(value, dict):
+        items = value
+    elif isinstance(value, int) and value < 0:
+        return f"{key}: {value}, expected at least 0"
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{key}: {value}, expected a finite number"
+    else:
+        return None
+    faults = (_fault_of_number(item, f"{key}.{name}" if key else str(name)) for name, item in items.items())
+    return next(filter(None, faults), None)
+
+
+def _fault_of_content(record: _Record) -> str | None:
+    """The first name, score or count that contradicts the rest of the record."""
+    metric = record.task.metric
     if fault := fault_of_name(record.model.name):
         return f"model.name: {record.model.name[:60]!r} {fault}"
     if fault := fault_of_name(record.task.name):
@@ -85,14 +125,14 @@ def fault_of_record(value: Any) -> str | None:
     if fault := fault_of_label(record.task.language):
         return f"task.language: {record.task.language[:60]!r} {fault}"
     if metric not in MEASURES.get(record.task.kind, ()):
-        return f"task.metric: {metric[:60]!r} is no metric of the kind {record.task.kind[:60]!r}"
+        return f"task.metric: {metric[:60]!r} is not a metric of the kind {record.task.kind[:60]!r}"
     for key, scores in (("test", record.outcome.test), ("validation", record.outcome.validation)):
         if metric not in scores:
-            return f"outcome.{key}: no {metric!r} in it"
+            return f"outcome.{key}: missing the metric {metric!r}"
         if not -1 <= scores[metric] <= 1:
             return f"outcome.{key}.{metric}: {scores[metric]}, expected a score from -1 to 1"
-    if absent := [split for split in splits if split not in record.data.counts]:
-        return f"data.counts: no {absent[0]!r} in it"
-    if strange := (record.outcome.truncated.keys() | record.outcome.unreadable.keys()) - record.data.counts.keys():
-        return f"outcome: counts of the split {min(strange)[:60]!r}, which data.counts has not"
+    if absent := [split for split in ("train", "dev", "test") if split not in record.data.counts]:
+        return f"data.counts: missing the split {absent[0]!r}"
+    if unknown := (record.outcome.truncated.keys() | record.outcome.unreadable.keys()) - record.data.counts.keys():
+        return f"outcome: counts the split {min(unknown)[:60]!r}, which is not in data.counts"
     return None

@@ -1,14 +1,14 @@
-"""A suite: every model on every task with every seed. A cell is one of these; its record is written whole, once.
+"""A suite runs every model on every task with every seed. One (model, task, seed) is a cell and has one atomic record.
 
-Everything is checked before the first training, and a cell that is there is not done again.
+All inputs are checked before the first fine-tuning, and finished cells are skipped.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from detour.evaluation.data.dataset import Dataset, load_dataset
 from detour.evaluation.data.task import Task
 from detour.evaluation.records import fault_of_record
 from detour.evaluation.results.tables import spreadsheet
+from detour.files import write_json, write_text
 from detour.provenance import environment
 from detour.redact import redacted
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from detour.evaluation.models import Model
 
 FORMAT = 1
-PROSE = ("source", "license", "credentials", "note")  # keys of a task that no score depends on
+PROSE = ("source", "license", "credentials", "note")  # task keys that do not affect scores
 PACKAGES = ("accelerate", "scikit-learn", "scipy", "seqeval", "tokenizers")
 COLUMNS: tuple[str, ...] = (
     "model", "task", "language", "kind", "seed", "metric", "test", "validation", "epoch", "max_length", "truncated",
@@ -38,7 +39,7 @@ COLUMNS: tuple[str, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One fine-tuning: a model on a task with a seed."""
+    """One fine-tuning run: a model, a task and a seed."""
 
     model: Model
     task: Task
@@ -46,14 +47,14 @@ class Cell:
     seed: int
 
     def path(self, out: Path) -> Path:
-        """Where its record lies."""
+        """Path of the cell's record under the output folder."""
         return out / "cells" / self.model.name / self.task.name / f"seed{self.seed}.json"
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its score, apart from versions and machine; its record begins with this.
+        """Everything that determines the score except versions and hardware; the first part of the cell's record.
 
-        Without secrets: what came from the environment goes by its variable.
+        Secrets are redacted, and values from the environment are shown as their variable.
         """
         return redacted({
             "model": {"name": self.model.name, "sha256": self.model.sha256},
@@ -64,24 +65,24 @@ class Cell:
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """The task's description as JSON holds it."""
+    """The task as JSON types."""
     return json.loads(json.dumps(asdict(task)))
 
 
 def deciding(identity: dict[str, Any]) -> dict[str, Any]:
-    """What of a record's beginning must agree for two scores to be put together or one to be taken for the other.
+    """The part of a cell's identity that must match for its scores to be reused or aggregated with others.
 
-    Where the data lay and what is said of it is no part of this: the data itself has a hash.
+    The data's location and description are excluded; the data itself is hashed.
     """
     parts = {key: identity[key] for key in ("model", "task", "data", "seed")}
     return parts | {"task": {key: value for key, value in parts["task"].items() if key not in PROSE}}
 
 
 def plan(models: Sequence[Model], tasks: Sequence[Task], seeds: Sequence[int], *, data_root: Path) -> list[Cell]:
-    """All cells, task by task, with their data read and checked.
+    """Reads and checks the data of every task and returns all cells, ordered by task, seed and model.
 
     Raises:
-        ConfigError, DataError: Listing what is wrong with each task that cannot be run.
+        ConfigError, DataError: Lists the problem of every task that cannot be run.
     """
     problems, loaded = [], {}
     for task in tasks:
@@ -104,10 +105,11 @@ def plan(models: Sequence[Model], tasks: Sequence[Task], seeds: Sequence[int], *
 
 
 def unfinished(cells: Iterable[Cell], out: Path) -> list[Cell]:
-    """Those that have no record yet.
+    """The cells without a record.
 
     Raises:
-        ConfigError: A record is there that was made with another model, other data or another configuration.
+        ConfigError: An existing record was made with a different model, data, seed or configuration.
+        DataError: An existing record is damaged.
     """
     todo = []
     for cell in cells:
@@ -126,16 +128,16 @@ def unfinished(cells: Iterable[Cell], out: Path) -> list[Cell]:
 def run(
     cells: Sequence[Cell], out: Path, *, begin: Callable[[Cell], Callable[[int, int], None]] | None = None
 ) -> list[dict[str, Any]]:
-    """Does the cells that are not done, writes each one's record, and ``results.jsonl`` and ``results.csv`` of all in ``out``.
+    """Runs the unfinished cells. Writes one record per cell, and ``results.jsonl`` and ``results.csv`` for the entire folder.
 
     Args:
-        begin: Called before each cell; what it returns is told the steps done and those in all.
+        begin: Called before each cell; returns a progress callback that takes (finished steps, total steps).
 
     Returns:
-        The records in the folder, those of other runs included.
+        All records in the folder, including those of earlier runs.
 
     Raises:
-        ConfigError: As `unfinished`.
+        ConfigError: An existing record was made with a different model, data, seed or configuration.
         ModelError: A model cannot be loaded.
     """
     from detour.evaluation.finetune.finetune import finetune
@@ -145,36 +147,39 @@ def run(
         progress = begin(cell) if begin else lambda done, total: None
         outcome = finetune(cell.model.folder, cell.task, cell.data, seed=cell.seed, progress=progress)
         fields = asdict(outcome)
-        said = {"ids": [example.id for example in cell.data.splits["test"]], "predictions": fields.pop("predictions")}
+        predictions = {
+            "ids": [example.id for example in cell.data.splits["test"]],
+            "predictions": fields.pop("predictions"),
+        }
         record = {"format": FORMAT, **cell.identity, "outcome": fields, "environment": made_with}
-        write_whole(
-            cell.path(out).with_name(f"predictions-seed{cell.seed}.json"), json.dumps(said, ensure_ascii=False) + "\n"
+        write_text(
+            cell.path(out).with_name(f"predictions-seed{cell.seed}.json"),
+            json.dumps(predictions, ensure_ascii=False) + "\n",
         )
-        write_whole(cell.path(out), json.dumps(record, ensure_ascii=False, indent=1) + "\n")  # last: it marks the end
+        write_json(cell.path(out), record)  # last: its presence marks the cell as finished
         collect(out)
     return collect(out)
 
 
 def collect(out: Path) -> list[dict[str, Any]]:
-    """All records of a folder, and ``results.jsonl`` and ``results.csv`` written anew from them.
+    """Reads all records of a folder and rewrites ``results.jsonl`` and ``results.csv`` from them.
 
     Raises:
-        DataError: A record is damaged, or there is none.
+        DataError: A record is damaged, or the folder has none.
     """
     records = list(read_records(out))
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_whole(out / "results.jsonl", lines)
-    aside = out / f".results.{os.getpid()}.csv"
-    with aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({key: spreadsheet(value) for key, value in row_of(record).items()} for record in records)
-    aside.replace(out / "results.csv")
+    write_text(out / "results.jsonl", lines)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows({key: spreadsheet(value) for key, value in row_of(record).items()} for record in records)
+    write_text(out / "results.csv", text.getvalue())
     return records
 
 
 def row_of(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as a row of results.csv; scores in [0, 1] (correlations in [-1, 1])."""
+    """Converts a record to a row of results.csv; scores in [0, 1], correlations in [-1, 1]."""
     task, outcome, metric = record["task"], record["outcome"], record["task"]["metric"]
     return {
         "model": record["model"]["name"],
@@ -201,17 +206,17 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_records(out: Path) -> Iterator[dict[str, Any]]:
-    """Every cell's record in a folder, by task, model and seed. Raises DataError if there is none, or one is damaged."""
+    """All records of a folder, sorted by language, task, model and seed. Raises DataError if there are none or one is damaged."""
     paths = list((out / "cells").glob("*/*/seed*.json"))
     if not paths:
-        raise DataError(f"{out}: no records of finished cells there")
+        raise DataError(f"{out}: no records of finished cells")
     records = [read_record(path) for path in paths]
     yield from sorted(records, key=lambda r: (r["task"]["language"], r["task"]["name"], r["model"]["name"], r["seed"]))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """One cell's record. Raises DataError if it is damaged, of another format, or of another cell than its place says."""
-    again = "remove it to have the cell done again"
+    """Reads a cell's record. Raises DataError if it is damaged, has another format, or does not belong at this path."""
+    again = "remove it to run the cell again"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -222,16 +227,8 @@ def read_record(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {fault}; {again}")
     names = (record["model"]["name"], record["task"]["name"], f"seed{record['seed']}.json")
     if names != path.parts[-3:]:
-        raise DataError(f"{path}: is of {' / '.join(names)}, another cell than its place says; {again}")
+        raise DataError(f"{path}: is the record of {' / '.join(names)}, which does not match its path; {again}")
     return record
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes aside and renames, so that a reader finds all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _first_difference(theirs: Any, ours: Any, key: str = "") -> str:

@@ -14,6 +14,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 from typer.testing import CliRunner
 
+from detour import files
 from detour.cli.main import app, main
 from detour.errors import ConfigError, DataError, ModelError
 from detour.evaluation import suite
@@ -110,7 +111,7 @@ def test_a_record_is_there_whole_or_not_at_all(cells, trained, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(suite, "write_whole", full)
+        patch.setattr(suite, "write_text", full)
         with pytest.raises(OSError, match="No space left"):
             suite.run(cells, out)
     assert len(suite.unfinished(cells, out)) == 12
@@ -160,7 +161,7 @@ def test_a_damaged_record_is_named(cells, trained, tmp_path):
     with pytest.raises(DataError, match=r"seed0\.json: cannot be read as a record"):
         suite.unfinished(cells, tmp_path / "out")
     cells[0].path(tmp_path / "out").write_text('{"format": 1, "model": {}}')
-    with pytest.raises(DataError, match=r"seed0\.json: model\.name: Field required; remove it"):
+    with pytest.raises(DataError, match=r"seed0\.json: model\.name: missing, and it has no default; remove it"):
         suite.unfinished(cells, tmp_path / "out")
 
 
@@ -302,22 +303,25 @@ def test_an_evaluation_that_is_killed_at_any_moment_goes_on_to_the_same_results(
 
 def _die_at_step(last: int) -> None:
     """From now on each half of a file written and each file put in its place counts; SIGKILL instead of the last."""
-    write, replace, left = Path.write_text, Path.replace, itertools.count(last - 1, -1)
+    replace, left = Path.replace, itertools.count(last - 1, -1)
 
     def step():
         if not next(left):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def write_in_two(path, text, **options):
-        write(path, text[: len(text) // 2], **options)
-        step()
-        return write(path, text, **options)
+    def write_in_two(path, text):
+        with files.atomic_write(path) as file:
+            file.write(text[: len(text) // 2].encode())
+            file.flush()
+            step()
+            file.write(text[len(text) // 2 :].encode())
 
     def replace_or_die(path, target):
         step()
         return replace(path, target)
 
-    Path.write_text, Path.replace = write_in_two, replace_or_die  # type: ignore[method-assign]
+    Path.replace = replace_or_die  # type: ignore[method-assign]
+    files.write_text = suite.write_text = write_in_two  # write_json goes through the first
 
 
 def test_wrong_calls_are_one_line(encoder, tmp_path, capsys):

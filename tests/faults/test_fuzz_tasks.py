@@ -36,7 +36,7 @@ TASK = {
     "name": "mine", "language": "en", "kind": "ner", "metric": "span_micro_f1", "license": "CC0", "note": "a note",
     "labels": ["X", "Y"], "negative_label": None, "max_length": 64, "credentials": None,
     "source": {"kind": "local", "options": {"path": "mine", "columns": {"tags": "ner_tags"}, "files": {}}},
-    "split": {"shares": [], "seed": 1}, "limit": {"train": 0, "dev": 1, "test": 0},
+    "split": {"fractions": [], "seed": 1}, "limit": {"train": 0, "dev": 1, "test": 0},
     "training": {"learning_rate": 1e-3, "batch_size": 8, "epochs": 1, "head": "linear", "class_weights": False},
 }  # fmt: skip
 TEXT = "Acute pain.\nNo fever, aspirin\n"
@@ -130,7 +130,7 @@ def test_fuzzed_labeled_data_is_refused_clearly_or_read(folder, tmp_path, name, 
     files = made()
     values = TASK | {
         "source": {"kind": name.split()[0], "options": {"path": "x", **options}},
-        "split": {"shares": [0.4, 0.3, 0.3]} if "task.json" not in name else {}, "labels": [], "limit": {},
+        "split": {"fractions": [0.4, 0.3, 0.3]} if "task.json" not in name else {}, "labels": [], "limit": {},
     }  # fmt: skip
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(values))
     task, before = load_task(tmp_path / "task.yaml"), elsewhere(tmp_path, folder)
@@ -169,7 +169,7 @@ def records(folder):
         cell = suite.Cell(model=Model(name="m", folder=folder, sha256="0"), task=task, data=data, seed=seed)  # type: ignore[arg-type]
         fields = {key: value for key, value in vars(outcome).items() if key != "predictions"}
         record = {"format": 1, **cell.identity, "outcome": fields, "environment": {"detour": "1", "commit": None}}
-        suite.write_whole(cell.path(folder), json.dumps(record))
+        suite.write_text(cell.path(folder), json.dumps(record))
     write_summary(folder)
     return folder
 

@@ -56,7 +56,7 @@ def load_dataset(task: Task, root: Path) -> Dataset:
         if not splits.get(split):
             found = ", ".join(f"{name} ({len(examples)})" for name, examples in splits.items())
             raise DataError(
-                f"task '{task.name}': {split} is empty; found {found}. `split.shares` can cut it from train"
+                f"task '{task.name}': {split} is empty; found {found}. `split.fractions` can cut it from train"
             )
     ids = [example.id for examples in splits.values() for example in examples]
     if len(set(ids)) < len(ids):
@@ -91,17 +91,17 @@ def _where_to_get(task: Task, root: Path) -> str:
 
 def _cut(splits: Splits, rule: SplitConfig) -> Splits:
     """Train cut by the shares, groups kept whole; in the order of a draw by the seed."""
-    if not rule.shares:
+    if not rule.fractions:
         return splits
-    names = ["train", "dev"] if len(rule.shares) == 2 else ["train", "dev", "test"]
+    names = ["train", "dev"] if len(rule.fractions) == 2 else ["train", "dev", "test"]
     if present := [name for name in names[1:] if name in splits]:
         raise ConfigError(
-            f"split.shares would cut {' and '.join(names[1:])} from train, but the source has {present[0]}"
+            f"split.fractions would cut {' and '.join(names[1:])} from train, but the source has {present[0]}"
         )
     examples = splits.get("train", [])
     groups = list(dict.fromkeys(example.group or example.id for example in examples))
     order = np.random.default_rng(rule.seed).permutation(len(groups))
-    bounds = np.rint(np.cumsum(rule.shares) * len(groups)).astype(int)
+    bounds = np.rint(np.cumsum(rule.fractions) * len(groups)).astype(int)
     part_of = {groups[g]: names[int(np.searchsorted(bounds, place, side="right"))] for place, g in enumerate(order)}
     cut: Splits = {name: [] for name in names}
     for example in examples:

@@ -24,18 +24,18 @@ class Encoded:
     Attributes:
         features: What a data collator takes: input_ids, attention_mask, labels.
         truncated: Texts that were cut at the greatest length.
-        places_W2: NER: for each example int [W, 2], the feature and the position in it that each word is read at; -1
+        positions_W2: NER: for each example int [W, 2], the feature and the position in it that each word is read at; -1
             where the tokenizer leaves nothing of a word.
     """
 
     features: list[dict[str, Any]]
     truncated: int = 0
-    places_W2: list[np.ndarray] = field(default_factory=list)
+    positions_W2: list[np.ndarray] = field(default_factory=list)
 
     @property
     def unreadable(self) -> int:
         """Words that no token stands for."""
-        return int(sum((places[:, 0] < 0).sum() for places in self.places_W2))
+        return int(sum((places[:, 0] < 0).sum() for places in self.positions_W2))
 
 
 def encode_texts(
@@ -90,16 +90,16 @@ def encode_words(
         windows = _windows(len(ids[inner]), room)
         window_W, token_W = _best_windows(first_W, windows, len(ids[inner]))
         labels = [[IGNORE] * (before + end - begin + after) for begin, end in windows]
-        place_W2 = np.full((len(example.parts), 2), -1)
+        position_W2 = np.full((len(example.parts), 2), -1)
         for w, tag in enumerate(example.target):  # type: ignore[arg-type]
             if window_W[w] >= 0:
                 labels[window_W[w]][before + token_W[w]] = label_ids[tag]
-                place_W2[w] = len(features) + window_W[w], before + token_W[w]
+                position_W2[w] = len(features) + window_W[w], before + token_W[w]
         for (begin, end), window_labels in zip(windows, labels, strict=True):
             window = [*ids[:before], *ids[inner][begin:end], *ids[len(ids) - after :]]
             features.append({"input_ids": window, "attention_mask": [1] * len(window), "labels": window_labels})
-        places.append(place_W2)
-    return Encoded(features=features, places_W2=places)
+        places.append(position_W2)
+    return Encoded(features=features, positions_W2=places)
 
 
 def _first_tokens(text: str, offsets: Sequence[tuple[int, int]], starts: np.ndarray) -> np.ndarray:

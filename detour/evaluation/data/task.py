@@ -1,4 +1,4 @@
-"""What a task is, and what a suite is: YAML files that name data, metric and hyperparameters. No code a task."""
+"""Tasks and suites: YAML files that declare data, metric and hyperparameters. A task needs no code of its own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ HEADS = ("linear", "bilstm_crf", "bilstm_crf_biaffine")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """Where the examples lie.
+class ReaderConfig:
+    """The reader of a task's examples.
 
     Attributes:
-        kind: A name in `detour.evaluation.data.readers`: "local", "hub", "brat", "conll", "bioc", "pubtator".
-        options: The kind's own.
+        kind: A reader's name in `detour.evaluation.data.readers`: "local", "hub", "brat", "conll", "bioc", "pubtator".
+        options: The reader's options.
     """
 
     kind: str
@@ -34,26 +34,26 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """How examples are shared out where their source has not done so. Examples of one group stay together.
+    """How to split examples if the data has no dev or test split. Examples of one group stay in the same split.
 
     Attributes:
-        shares: Empty keeps the source's train, dev and test. Two shares cut its train into train and dev. Three shares
-            cut train into train, dev and test; the source must then have no dev or test.
-        seed: Of the cut. The same for all models and seeds of training.
+        fractions: Empty keeps the existing train, dev and test. Two fractions split train into train and dev. Three split
+            train into train, dev and test; the data must then have no dev or test.
+        seed: Seed of the split, independent of model and training seed.
     """
 
-    shares: list[float] = field(default_factory=list)
+    fractions: list[float] = field(default_factory=list)
     seed: int = 42
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitConfig:
-    """Cuts for quick trials: so many examples of a split, drawn by the hash of their ids; 0 takes all.
+    """Maximum number of examples per split, for quick trials; selected by the hash of their ids. 0 means all.
 
     Attributes:
-        train: Of the training examples.
-        dev: Of those that choose the epoch.
-        test: Of those that the score is of.
+        train: Training examples.
+        dev: Examples used to select the epoch.
+        test: Examples used for the reported score.
     """
 
     train: int = 0
@@ -67,16 +67,16 @@ class TrainingConfig:
 
     Attributes:
         learning_rate: Peak.
-        head_learning_rate: Of the parameters that do not come from the encoder; null is the same.
+        head_learning_rate: Learning rate of the parameters outside the encoder; null means the same rate.
         weight_decay: Decoupled.
-        warmup_fraction: Share of the steps in which the rate rises from zero.
-        batch_size: Examples (for NER windows) a step.
-        micro_batch_size: Examples held in memory at once; 0 takes the whole batch. The gradient is the same.
+        warmup_fraction: Fraction of the steps with linear warmup from zero.
+        batch_size: Examples (windows for NER) per optimizer step.
+        micro_batch_size: Examples held in memory at once; 0 means the entire batch. The gradient is the same.
         epochs: Passes over the training examples; each ends with an evaluation on dev, and the best one is kept.
-        steps: Steps in place of epochs, where not 0.
-        threshold: Multilabel: a label is given from this probability on.
+        steps: Optimizer steps; overrides epochs unless 0.
+        threshold: Multilabel: minimum probability to predict a label.
         class_weights: Multilabel: weigh positives by (examples without) / (examples with the label).
-        head: NER: "linear", "bilstm_crf" (BiLSTM and CRF over the words), or "bilstm_crf_biaffine" (and scores of spans).
+        head: NER: "linear", "bilstm_crf" (BiLSTM and CRF over the words), or "bilstm_crf_biaffine" (adds a biaffine span scorer).
     """
 
     learning_rate: float = 5e-5
@@ -97,26 +97,26 @@ class Task:
     """One task.
 
     Attributes:
-        name: What tables call it, and the name of the folder of its results.
+        name: Name in tables, and of the folder of its results.
         language: "en", "fr".
         kind: "classification" (one label; a text or a pair), "multilabel", "similarity" (a score for a pair), "ner".
-        source: Where the examples lie.
-        metric: What chooses the epoch and stands in the tables; its name says the averaging (`metrics.MEASURES`).
-        labels: All labels (for NER entity types); empty takes those that the source declares, or else that train holds.
-        negative_label: Classification: the class that counts for no F1, such as "no relation".
-        max_length: Tokens of an input. Longer documents are windowed (NER), or cut and counted (other kinds).
-        license: Of the data, as its distributor states it.
-        credentials: What it takes to get the data, where it is not free to download.
-        note: Where this differs from published protocols.
-        split: How examples are shared out.
-        limit: Cuts for quick trials.
+        source: Reader of the examples.
+        metric: Metric that selects the epoch and is reported; its name includes the averaging (`metrics.MEASURES`).
+        labels: All labels (for NER entity types); empty means those declared by the data, or else those found in train.
+        negative_label: Classification: the class excluded from F1, for example "no relation".
+        max_length: Tokens of an input. Longer documents are windowed (NER) or truncated and counted (other kinds).
+        license: License of the data as stated by its distributor.
+        credentials: How to obtain the data if it is not freely downloadable.
+        note: Differences from published protocols.
+        split: How to split examples if the data does not.
+        limit: Maximum number of examples per split.
         training: Hyperparameters.
     """
 
     name: str
     language: str
     kind: str
-    source: SourceConfig
+    source: ReaderConfig
     metric: str
     labels: list[str] = field(default_factory=list)
     negative_label: str | None = None
@@ -134,7 +134,7 @@ class Suite:
     """A list of tasks.
 
     Attributes:
-        tasks: Names of tasks that come with the library, or YAML files relative to the suite's own.
+        tasks: Names of packaged tasks, or YAML files relative to the suite's file.
         include: Names of other suites, whose tasks come first.
     """
 
@@ -143,7 +143,7 @@ class Suite:
 
 
 def task_names() -> list[str]:
-    """Of the tasks that come with the library, sorted."""
+    """Sorted names of the packaged tasks."""
     return sorted(path.stem for path in (HERE / "tasks").glob("*.yaml"))
 
 
@@ -225,9 +225,9 @@ def _problems(task: Task) -> Iterator[str]:
         yield "labels: one stands twice"
     if task.negative_label is not None and (task.kind != "classification" or task.negative_label not in task.labels):
         yield f"negative_label: '{task.negative_label}', expected one of the labels of a classification task"
-    shares = task.split.shares
-    if shares and (len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9):
-        yield f"split.shares: {shares}, expected two or three shares above 0 that sum to 1"
+    fractions = task.split.fractions
+    if fractions and (len(fractions) not in (2, 3) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9):
+        yield f"split.fractions: {fractions}, expected two or three fractions above 0 that sum to 1"
     training = task.training
     lows = {"max_length": 8, "limit.train": 0, "limit.dev": 0, "limit.test": 0, "training.batch_size": 1}
     lows |= {"training.epochs": 1, "training.steps": 0, "training.micro_batch_size": 0}

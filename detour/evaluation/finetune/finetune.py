@@ -281,8 +281,8 @@ def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) ->
         least = math.log(task.training.threshold / (1 - task.training.threshold))
         return [[data.labels[i] for i in np.flatnonzero(row)] for row in outputs > least]
     tags = [
-        ["O" if window < 0 else data.labels[outputs[window, position]] for window, position in places_W2]
-        for places_W2 in encoded.places_W2
+        ["O" if window < 0 else data.labels[outputs[window, position]] for window, position in positions_W2]
+        for positions_W2 in encoded.positions_W2
     ]
     # a chain is strict but for its beginning: where the window before did not open an entity, it begins there
     return tags if task.training.head == "linear" else [to_iob2(said, "iob1") for said in tags]

@@ -87,10 +87,10 @@ class Frozen:
     @torch.no_grad()
     def states_of_words(self, encoded: Encoded) -> np.ndarray:
         """float32 [W, H]: the state at each word's first sub-word, example after example; zeros for a word without one."""
-        places_W2 = np.concatenate(encoded.places_W2)
-        states_WH = np.zeros((len(places_W2), self.model.config.hidden_size), np.float32)
+        positions_W2 = np.concatenate(encoded.positions_W2)
+        states_WH = np.zeros((len(positions_W2), self.model.config.hidden_size), np.float32)
         words_of: list[list[int]] = [[] for _ in encoded.features]
-        for w, window in enumerate(places_W2[:, 0]):
+        for w, window in enumerate(positions_W2[:, 0]):
             if window >= 0:
                 words_of[window].append(w)
         inputs = [{key: feature[key] for key in ("input_ids", "attention_mask")} for feature in encoded.features]
@@ -99,7 +99,7 @@ class Frozen:
             batch = padded([inputs[i] for i in some]).to(self.device)
             states_NTH = self.model(**batch).last_hidden_state.float().cpu().numpy()
             for i, states_TH in zip(some, states_NTH, strict=True):
-                states_WH[words_of[i]] = states_TH[places_W2[words_of[i], 1]]
+                states_WH[words_of[i]] = states_TH[positions_W2[words_of[i], 1]]
         return states_WH
 
     @torch.no_grad()

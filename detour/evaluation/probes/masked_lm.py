@@ -17,7 +17,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class MaskedLMScores:
     """Scores on held-out text. Comparable between models that share a tokenizer, and between no others.
 
     Attributes:
@@ -48,7 +48,7 @@ def held_out_probe(
     single: int = 512,
     most_tokens: int = 200_000,
     seed: int = 0,
-) -> HeldOut:
+) -> MaskedLMScores:
     """Masks ordinary tokens of windows of text: a share of them at once, and single ones alone.
 
     Pseudo-perplexity (Salazar et al. 2020) masks each token alone, which takes as many passes as there are tokens;
@@ -95,7 +95,7 @@ def held_out_probe(
             log_p_NV = encoder.log_probabilities(ids_NT, at_NT)
             alone.append(-log_p_NV.gather(-1, rows[i][some][:, None])[:, 0])
     alone_K = torch.cat(alone)
-    return HeldOut(
+    return MaskedLMScores(
         accuracy=hits / len(loss_K),
         loss=float(loss_K.mean()),
         masked=len(loss_K),

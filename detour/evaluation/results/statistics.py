@@ -47,7 +47,8 @@ class Difference:
         summary: Of the differences.
         p: Two-sided paired t test; nan for one seed; 1 if every difference is 0.
         p_holm: Corrected over the tasks of the comparison.
-        detectable: Least true mean difference that so many seeds would show with a power of 0.8, by this task's spread.
+        minimum_detectable_effect: Smallest true mean difference that this number of seeds detects with a power of
+            0.8, given this task's standard deviation.
         seeds_needed: Seeds to show the mean difference seen with that power; None where a thousand are not enough, or
             the spread is not known.
     """
@@ -56,7 +57,7 @@ class Difference:
     summary: Summary
     p: float
     p_holm: float
-    detectable: float
+    minimum_detectable_effect: float
     seeds_needed: int | None
 
 
@@ -132,7 +133,7 @@ def compare(model: str, scores: Scores, baseline: str, baseline_scores: Scores, 
             summary=(summary := summarize(values.tolist())),
             p=p,
             p_holm=corrected,
-            detectable=minimum_detectable_effect(summary.sd, summary.n),
+            minimum_detectable_effect=minimum_detectable_effect(summary.sd, summary.n),
             seeds_needed=seeds_needed(summary.mean, summary.sd),
         )
         for (task, values), p, corrected in zip(differences.items(), p_values, holm(p_values), strict=True)

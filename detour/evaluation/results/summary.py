@@ -12,7 +12,8 @@ from detour.evaluation.metrics import title
 from detour.evaluation.results import tables
 from detour.evaluation.results.statistics import Comparison, clear_best, compare, seeds_needed, summarize
 from detour.evaluation.results.tables import markdown, points, probability
-from detour.evaluation.suite import collect, deciding, row_of, write_whole
+from detour.evaluation.suite import collect, deciding, row_of
+from detour.files import write_text
 from detour.registry import suggestion
 
 GAPS = (0.005, 0.01, 0.02)  # differences that readers ask about
@@ -57,21 +58,21 @@ def write_summary(out: Path, *, baseline: str | None = None) -> Path:
         )
         for name, task in described.items()
     ]
-    write_whole(out / "scores.md", tables.scores_markdown(rows, models))
-    write_whole(out / "scores.tex", tables.scores_latex(rows, models))
-    write_whole(out / "scores.csv", tables.scores_csv(rows))
+    write_text(out / "scores.md", tables.scores_markdown(rows, models))
+    write_text(out / "scores.tex", tables.scores_latex(rows, models))
+    write_text(out / "scores.csv", tables.scores_csv(rows))
     comparisons = _comparisons(scores, models, baseline)
     if comparisons:
-        write_whole(out / "differences.csv", tables.differences_csv(comparisons, metrics))
+        write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics))
     for comparison in comparisons:
         from detour.evaluation.results.figures import forest_plot  # loads matplotlib
 
         suffix = f"differences_{comparison.model}"
-        write_whole(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
-        write_whole(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
+        write_text(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
+        write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
         forest_plot(comparison, metrics, out)
     page = out / "summary.md"
-    write_whole(page, "\n".join(_page(records, rows, models, comparisons, metrics)))
+    write_text(page, "\n".join(_page(records, rows, models, comparisons, metrics)))
     return page
 
 

@@ -117,17 +117,27 @@ def differences_latex(comparison: Comparison, metrics: dict[str, str]) -> str:
 def differences_csv(comparisons: Iterable[Comparison], metrics: dict[str, str]) -> str:
     """A line a comparison and task; differences as they are, not in points."""
     header = ["model", "baseline", "task", "metric", "seeds", "difference", "sd", "low", "high"]
-    header += ["p", "p_holm", "detectable", "seeds_needed"]
+    header += ["p", "p_holm", "minimum_detectable_effect", "seeds_needed"]
     lines = [
         [c.model, c.baseline, d.task, metrics[d.task], s.n, s.mean, s.sd, s.low, s.high, *tests]
         for c in comparisons
         for d in c.tasks
-        for s, tests in [(d.summary, [d.p, d.p_holm, d.detectable, d.seeds_needed])]
+        for s, tests in [(d.summary, [d.p, d.p_holm, d.minimum_detectable_effect, d.seeds_needed])]
     ]
     return _csv(header, lines)
 
 
-_HEADER = ["task", "metric", "seeds", "difference", "95% interval", "p", "p (Holm)", "detectable", "seeds needed"]
+_HEADER = [
+    "task",
+    "metric",
+    "seeds",
+    "difference",
+    "95% interval",
+    "p",
+    "p (Holm)",
+    "minimum detectable effect",
+    "seeds needed",
+]
 
 
 def points(value: float, *, sign: bool = False) -> str:
@@ -162,7 +172,7 @@ def _difference_cells(comparison: Comparison, metrics: dict[str, str], form: For
         [
             *map(form.escape, (d.task, title(metrics[d.task]), str(s.n), points(s.mean, sign=True))),
             f"[{points(s.low, sign=True)}, {points(s.high, sign=True)}]" if s.n > 1 else form.escape(NONE),
-            *map(form.escape, (probability(d.p), probability(d.p_holm), points(d.detectable))),
+            *map(form.escape, (probability(d.p), probability(d.p_holm), points(d.minimum_detectable_effect))),
             form.escape(NONE if d.seeds_needed is None else str(d.seeds_needed)),
         ]
         for d in comparison.tasks

@@ -85,7 +85,7 @@ def test_missing_data_that_anyone_may_have_says_how_it_is_had(data_root):
 def test_a_cut_is_a_partition_that_keeps_groups_together(shares, make_task, data_root):
     records = grouped()
     splits = {"train": records} | ({} if len(shares) == 3 else {"test": [r | {"id": f"t{r['id']}"} for r in records]})
-    task = make_task("cut", "classification", splits, split={"shares": shares})
+    task = make_task("cut", "classification", splits, split={"fractions": shares})
     data = load_dataset(task, data_root)
     names = ["train", "dev", "test"][: len(shares)]
     parts = {name: {example.id for example in data.splits[name]} for name in names}
@@ -93,12 +93,12 @@ def test_a_cut_is_a_partition_that_keeps_groups_together(shares, make_task, data
     groups = [{example.group for example in data.splits[name]} for name in names]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 20
     assert [len(group) for group in groups] == [round(share * 20) for share in shares]
-    again = make_task("cut", "classification", splits, split={"shares": shares, "seed": 7})
+    again = make_task("cut", "classification", splits, split={"fractions": shares, "seed": 7})
     assert load_dataset(again, data_root).splits["dev"] != data.splits["dev"]
 
 
 def test_a_cut_does_not_touch_splits_that_are_there(made, make_task, data_root):
-    task = make_task("given", "classification", made.classification(), split={"shares": [0.9, 0.1]})
+    task = make_task("given", "classification", made.classification(), split={"fractions": [0.9, 0.1]})
     assert "would cut dev from train, but the source has dev" in refusal(task, data_root)
 
 

@@ -34,7 +34,7 @@ def test_each_word_is_labeled_once_where_it_is_read(tokenizer, words, max_length
     example = tagged(words)
     encoded = encode_words(tokenizer, [example], LABELS, max_length=max_length)
     assert all(len(feature["input_ids"]) <= max_length for feature in encoded.features)
-    places = encoded.places_W2[0]
+    places = encoded.positions_W2[0]
     assert len(places) == len(example.parts)
     labeled = [
         (f, t)
@@ -70,7 +70,7 @@ def test_windows_hold_every_token_in_order_and_the_special_ones_around(tokenizer
 
 def test_a_word_is_read_where_it_has_context_on_both_sides(tokenizer):
     encoded = encode_words(tokenizer, [tagged(["pain"] * 80)], LABELS, max_length=34)
-    places = encoded.places_W2[0]
+    places = encoded.positions_W2[0]
     last = len(encoded.features) - 1
     margins = [
         min(position - 1 if feature else 99, 32 - position if feature < last else 99) for feature, position in places
@@ -108,4 +108,4 @@ def test_a_word_that_leaves_no_token_is_counted(tokenizer, monkeypatch):
     monkeypatch.setattr(backend, "normalizer", normalizers.Replace("zz", ""))
     encoded = encode_words(tokenizer, [tagged(["zz", "pain", "zz"])], LABELS, max_length=20)
     assert encoded.unreadable == 2
-    assert np.flatnonzero(encoded.places_W2[0][:, 0] >= 0).tolist() == [1]
+    assert np.flatnonzero(encoded.positions_W2[0][:, 0] >= 0).tolist() == [1]

@@ -105,7 +105,7 @@ def test_conll(folder, tmp_path):
     assert len({example.id for examples in splits.values() for example in examples}) == 9
     with pytest.raises(DataError, match=r"train\.tsv:3: 3 columns, too few"):
         read(tmp_path, "conll", tag_column=5)
-    with pytest.raises(ConfigError, match="kind is 'multilabel', expected 'ner'"):
+    with pytest.raises(ConfigError, match="kind must be 'ner', got 'multilabel'"):
         read(tmp_path, "conll", "multilabel")
 
 
@@ -195,7 +195,7 @@ def test_bioc_expands_no_entities_and_names_what_is_wrong(folder, tmp_path):
     with pytest.raises(DataError, match="not well-formed"):
         read(tmp_path, "bioc", files=files)
     (folder / "train.json").write_text('{"documents": [{"id": "d"}]}')
-    with pytest.raises(DataError, match="not as BioC has it: KeyError 'passages'"):
+    with pytest.raises(DataError, match="not valid BioC: KeyError 'passages'"):
         read(tmp_path, "bioc", files={"train": "train.json"})
 
 

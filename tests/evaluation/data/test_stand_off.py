@@ -105,7 +105,7 @@ def test_brat_entities_that_cannot_be_placed_are_counted_and_above_a_fraction_re
 def test_brat_files_that_lack_their_other_half_are_said(folder, caplog):
     (folder / "train" / "readme.txt").write_text("no annotation")
     assert entities(read_brat(folder, TEXT.encode(), ANN.encode())) == KEPT
-    assert "1 .txt files left out without an .ann file" in caplog.text
+    assert "1 .txt files without an .ann file left out" in caplog.text
     (folder / "train" / "e.ann").write_text(ANN)
     with pytest.raises(DataError, match=r"e\.ann: no \.txt file beside it"):
         read(folder, "brat", folders={"train": "train"})

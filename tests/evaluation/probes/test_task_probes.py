@@ -71,9 +71,9 @@ def test_words_have_the_states_of_their_first_tokens(frozen, encoder):
     model = AutoModel.from_pretrained(encoder).eval()
     with torch.no_grad():
         windows = [model(torch.tensor([f["input_ids"]])).last_hidden_state[0].numpy() for f in encoded.features]
-    expected = [windows[window][position] for places in encoded.places_W2 for window, position in places]
+    expected = [windows[window][position] for places in encoded.positions_W2 for window, position in places]
     np.testing.assert_allclose(states, np.stack(expected), atol=1e-5)
-    encoded.places_W2[0][1] = -1
+    encoded.positions_W2[0][1] = -1
     assert not frozen.states_of_words(encoded)[1].any()
 
 

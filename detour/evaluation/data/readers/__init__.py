@@ -1,6 +1,6 @@
-"""Where labeled examples come from. One file a form; all share the signature of `base.Source.read`."""
+"""Readers of labeled examples, one module per file format. Every reader subclasses `base.Reader`."""
 
-from detour.evaluation.data.readers.base import Source, build, folder_of, registry
+from detour.evaluation.data.readers.base import Reader, build, folder_of, registry
 from detour.evaluation.data.readers.bioc import BioC
 from detour.evaluation.data.readers.brat import Brat
 from detour.evaluation.data.readers.conll import Conll
@@ -8,4 +8,4 @@ from detour.evaluation.data.readers.hub import Hub
 from detour.evaluation.data.readers.local import Local
 from detour.evaluation.data.readers.pubtator import PubTator
 
-__all__ = ["BioC", "Brat", "Conll", "Hub", "Local", "PubTator", "Source", "build", "folder_of", "registry"]
+__all__ = ["BioC", "Brat", "Conll", "Hub", "Local", "PubTator", "Reader", "build", "folder_of", "registry"]

@@ -1,4 +1,4 @@
-"""What a source is, and what the sources share: reading files whole, records as examples, documents as tagged words."""
+"""The base class of readers, and what they share: file reading, records to examples, annotated documents to tagged words."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ COLUMNS = {  # role -> the column that holds it, where a task does not say other
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(ABC):
-    """A form of labeled data. Subclass as a frozen dataclass; its fields are the YAML `options`."""
+class Reader(ABC):
+    """Reads labeled examples from one file format. Subclass as a frozen dataclass whose fields are the YAML `options`."""
 
     @abstractmethod
     def read(self, root: Path, kind: str) -> Splits:
-        """The examples of every split that is there, in the order of the source.
+        """The examples of every split found, in file order.
 
         Args:
-            root: The folder that relative paths begin in.
-            kind: The task's kind, which says what an example's target is.
+            root: Folder that relative paths are resolved against.
+            kind: The task's kind; it decides the type of an example's target.
 
         Raises:
-            DataError: Something is missing or damaged, or an example has not what its kind needs; naming the place.
+            DataError: A file is missing or damaged, or an example lacks a field its kind requires; names file and line.
         """
 
     def declared_labels(self, root: Path) -> list[str]:
-        """All labels, where the source says them apart from its examples; else empty."""
+        """All labels, if the data declares them separately from its examples; otherwise empty."""
         return []
 
 
-registry: Registry[type[Source]] = Registry("task_sources")
+registry: Registry[type[Reader]] = Registry("task_readers")
 
 
-def build(kind: str, options: Mapping[str, Any]) -> Source:
-    """The source registered as ``kind``. Raises ConfigError for an unknown kind, and options unknown or of a wrong type."""
+def build(kind: str, options: Mapping[str, Any]) -> Reader:
+    """Builds the reader registered as ``kind``. Raises ConfigError for an unknown kind, an unknown option or a wrong type."""
     return parse(registry.get(kind), options, source=f"'{kind}'")
 
 
 def check_keys(option: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ConfigError for a key that is none of the known ones."""
+    """Raises ConfigError for an unknown key."""
     known = tuple(known)
     for key in given:
         if key not in known:
@@ -71,19 +71,19 @@ def check_keys(option: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def folder_of(root: Path, path: str) -> Path:
-    """Where a source's path leads: relative ones begin in the root; ``~`` is the home folder."""
+    """Resolves a reader's path: relative paths against the root, ``~`` to the home folder."""
     return root.expanduser() / Path(path).expanduser()
 
 
 def existing_folder(folder: Path) -> Path:
-    """The folder. Raises DataError if there is none."""
+    """Returns the folder. Raises DataError if it does not exist."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     return folder
 
 
 def read_text(path: Path) -> str:
-    """A whole UTF-8 file as `read_bytes` gives it. Raises DataError."""
+    """Reads an entire UTF-8 file, decompressed if .gz or .zst, without a byte order mark. Raises DataError."""
     try:
         return decoded(read_bytes(path))
     except UnusableRecordError as problem:
@@ -91,21 +91,21 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A whole file, decompressed where it is .gz or .zst, without a byte order mark, line ends as they are. Raises DataError."""
+    """Reads an entire file, decompressed if .gz or .zst, without a byte order mark, line ends unchanged. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     return b"".join(read_chunks(path, ReadReport())).removeprefix(codecs.BOM_UTF8)
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a file, which end in LF, CR LF or, throughout, CR. No other character ends one: words may hold U+2028."""
+    """Splits at LF or CR LF, or at CR if the text has no LF. No other character ends a line: words may contain U+2028."""
     if "\n" not in text:
         return text.split("\r")
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def read_json(data: bytes, where: str) -> dict[str, Any]:
-    """A JSON object. Raises DataError naming the place."""
+    """Parses a JSON object. Raises DataError that names ``where``."""
     try:
         value = parsed(data)
     except UnusableRecordError as problem:
@@ -118,24 +118,24 @@ def read_json(data: bytes, where: str) -> dict[str, Any]:
 def examples_of(
     records: Iterable[tuple[str, Mapping[str, Any]]], kind: str, columns: Mapping[str, str]
 ) -> list[Example]:
-    """Examples from (place, record).
+    """Converts (location, record) pairs to examples.
 
     Args:
-        kind: "classification", "multilabel", "similarity" or "ner"; which columns are needed.
-        columns: Role -> column, where it is not the usual one (`COLUMNS`).
+        kind: "classification", "multilabel", "similarity" or "ner"; decides which columns are required.
+        columns: Role -> column name, overriding `COLUMNS`.
 
     Raises:
-        DataError: A record lacks a column or holds another kind of value there, naming its place.
+        DataError: A record lacks a required column or has a value of the wrong type; names its location.
     """
     names = {**COLUMNS, **({"text": "text_a", "pair": "text_b"} if kind == "similarity" else {}), **columns}
     return [_example(record, kind, names, where) for where, record in records]
 
 
 def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], where: str) -> Example:
-    def value(role: str, expected: type | tuple[type, ...], spelt: str) -> Any:
+    def value(role: str, expected: type | tuple[type, ...], spelled: str) -> Any:
         found = record.get(names[role])
         if not isinstance(found, expected) or (isinstance(found, float) and found != found):
-            raise DataError(f"{where}: '{names[role]}' is {str(found)[:60]!r}, expected {spelt}")
+            raise DataError(f"{where}: '{names[role]}' is {str(found)[:60]!r}, expected {spelled}")
         return found
 
     given, group = record.get(names["id"]), str(record.get(names["group"]) or "")
@@ -157,7 +157,7 @@ def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], whe
 
 
 def tagged(id: str, words: Sequence[str], tags: Sequence[str], group: str, where: str) -> Example:
-    """An example of NER. Raises DataError if words and tags are not equally many, none, or not strict IOB2."""
+    """Builds an NER example. Raises DataError if there are no words, word and tag counts differ, or tags are not strict IOB2."""
     if len(words) != len(tags) or not words:
         raise DataError(f"{where}: {len(words)} words and {len(tags)} tags, expected as many, and at least one")
     if fault := fault_of(tags):
@@ -166,13 +166,13 @@ def tagged(id: str, words: Sequence[str], tags: Sequence[str], group: str, where
 
 
 class Claim(NamedTuple):
-    """An entity as its source states it: not yet compared with the text.
+    """An entity as annotated, not yet checked against the text.
 
     Attributes:
-        fragments: Characters [start, end) of the text; several where it is discontinuous, none where it has no place.
-        type: Of the entity.
-        covered: The text that it covers by its source; None where the source does not say.
-        where: Its place in the source.
+        fragments: Characters [start, end) of the text; several if discontinuous, none if the annotation gives no offsets.
+        type: Entity type.
+        covered: Surface text given by the annotation; None if not given.
+        where: File and line, for messages.
     """
 
     fragments: list[tuple[int, int]]
@@ -181,7 +181,7 @@ class Claim(NamedTuple):
     where: str
 
     def fits(self, text: str) -> bool:
-        """Whether it lies in the text and covers what its source says, white space and Unicode's compositions apart."""
+        """Whether the offsets lie in the text and match the annotated surface text, ignoring white space and after NFC."""
         if not all(0 <= start < end <= len(text) for start, end in self.fragments):
             return False
         if self.covered is None:
@@ -191,12 +191,12 @@ class Claim(NamedTuple):
 
     @property
     def extent(self) -> tuple[int, int]:
-        """From its first to its last character."""
+        """[start, end) from the first to the last fragment."""
         return min(start for start, _ in self.fragments), max(end for _, end in self.fragments)
 
 
 class Annotated(NamedTuple):
-    """A text with stand-off entities."""
+    """A text with stand-off entity annotations."""
 
     id: str
     group: str
@@ -207,19 +207,19 @@ class Annotated(NamedTuple):
 def tag_documents(
     documents: Iterable[Annotated], types: Sequence[str], where: str, *, max_misplaced: float
 ) -> list[Example]:
-    """Examples of annotated documents, those without a word left out. What is left out is counted and logged.
+    """Converts annotated documents to tagged examples. Documents without words are dropped; drops are counted and logged.
 
-    Offsets may count the line ends that a file had before it was converted, or its byte order mark: of each document
-    the reading is taken in which most entities cover the text that they name. Of nested and overlapping entities the
-    longest stays, and a discontinuous one becomes one span from its first to its last character.
+    Offsets may have been computed with other line ends or with a byte order mark. Each document is read in the variant
+    in which most entities match their surface text. Among nested or overlapping entities the longest is kept. A
+    discontinuous entity becomes one span from its first to its last character.
 
     Args:
         types: Entity types to keep; empty keeps all.
-        where: What messages name.
-        max_misplaced: Fraction of the entities that may cover other text than they name; these are left out.
+        where: File or folder named in messages.
+        max_misplaced: Maximum fraction of entities that do not match their surface text. Those entities are dropped.
 
     Raises:
-        DataError: More are misplaced, naming the first.
+        DataError: The fraction of misplaced entities exceeds ``max_misplaced``; names the first one.
     """
     examples: list[Example] = []
     misplaced: list[str] = []
@@ -240,14 +240,14 @@ def tag_documents(
             f"{where}: {len(misplaced)} of {left['claims']} entities do not cover the text that they name, "
             f"expected at most {max_misplaced:.1%} (max_misplaced); the first: {misplaced[0]}"
         )
-    for key, whole, said in (
+    for key, total, message in (
         ("nested", "spans", "entities left out, nested in or overlapping longer ones"),
         ("unplaced", "", "annotations left out that name no place in the text"),
         ("wordless", "documents", "documents left out that hold no word"),
         ("reread", "documents", "documents read with the line ends or byte order mark that their offsets count"),
     ):
         if left[key]:
-            log.warning("%s: %d%s %s", where, left[key], f" of {left[whole]}" if whole else "", said)
+            log.warning("%s: %d%s %s", where, left[key], f" of {left[total]}" if total else "", message)
     if misplaced:
         log.warning(
             "%s: %d of %d entities left out that do not cover the text that they name; the first: %s",
@@ -257,7 +257,7 @@ def tag_documents(
 
 
 def _best_reading(text: str, claims: Sequence[Claim]) -> str:
-    """The text as it is, or as it was if line ends were converted or a byte order mark counts: the first most claims fit."""
+    """The variant of the text (line ends converted, byte order mark counted) that most claims fit; ties go to the first."""
     lf = text.replace("\r\n", "\n")
     best, most = text, -1
     for reading in (text, lf, lf.replace("\n", "\r\n"), f" {text}", f" {lf}"):
@@ -288,6 +288,6 @@ def check_fraction(option: str, value: float) -> None:
 
 
 def ner_only(form: str, kind: str) -> None:
-    """Raises ConfigError for another kind of task."""
+    """Raises ConfigError unless the task's kind is "ner"."""
     if kind != "ner":
-        raise ConfigError(f"source '{form}': holds entities, the task's kind is '{kind}', expected 'ner'")
+        raise ConfigError(f"source '{form}': contains entities, so the task's kind must be 'ner', got '{kind}'")

@@ -14,7 +14,7 @@ from detour.evaluation.data.readers.base import (
     SPLITS,
     Annotated,
     Claim,
-    Source,
+    Reader,
     check_fraction,
     check_keys,
     existing_folder,
@@ -26,26 +26,27 @@ from detour.evaluation.data.readers.base import (
     tag_documents,
 )
 
-WIDEST_GAP = 10_000  # characters between two sentences of a passage; a wrong offset must not fill the memory
+WIDEST_GAP = 10_000  # characters between two sentences of a passage; bounds the memory that a wrong offset can take
 FILES = {"train": "train.xml", "dev": "dev.xml", "test": "test.xml"}
 
 
 @registry.register("bioc")
 @dataclass(frozen=True, kw_only=True)
-class BioC(Source):
-    """BioC collections. A passage is one example; those of a document stay together in a split.
+class BioC(Reader):
+    """Reads BioC collections. Each passage is one example; passages of one document stay in the same split.
 
-    A passage that holds its text by sentences is put together from these. Annotations are compared with the text that
-    they cover where they give it. Nested, overlapping and discontinuous entities are treated as in brat folders.
+    If a passage stores its text as sentences, they are joined at their offsets. Annotations that give their surface text
+    are checked against the passage. Among nested or overlapping entities the longest is kept; a discontinuous entity
+    becomes one span from its first to its last character.
 
     Attributes:
-        path: The folder.
-        files: Names of the files of train, dev and test, .xml or .json; empty takes train.xml, dev.xml, test.xml. Name
-            train alone to have the task's `split` cut it.
-        type_key: The infon of an annotation that holds its type.
+        path: Folder of the files.
+        files: File names of train, dev and test, .xml or .json; empty means train.xml, dev.xml, test.xml. Give only train
+            to let the task's `split` cut it.
+        type_key: Infon key of the entity type.
         types: Entity types to keep; empty keeps all.
-        max_misplaced: Fraction of a file's entities that may cover other text than they name; they are left out. More is
-            an error.
+        max_misplaced: Maximum fraction of a file's entities that do not match their surface text. They are dropped; a
+            larger fraction is an error.
     """
 
     path: str
@@ -79,10 +80,10 @@ class BioC(Source):
                     claims = [claim for part in parts for claim in self._claims(part, int(passage["offset"]), where)]
                     yield Annotated(f"{id}-{number}", id, _text_of(passage, where), claims)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise DataError(f"{path}: not as BioC has it: {type(error).__name__} {error}") from error
+            raise DataError(f"{path}: not valid BioC: {type(error).__name__} {error}") from error
 
     def _claims(self, part: dict[str, Any], offset: int, where: str) -> Iterator[Claim]:
-        """The annotations of a passage or sentence; their offsets are those of the document, the claims' of the passage."""
+        """The annotations of a passage or sentence, with offsets converted from document to passage."""
         for annotation in part.get("annotations") or []:
             places = [(int(place["offset"]) - offset, int(place["length"])) for place in annotation["locations"]]
             kind = annotation["infons"][self.type_key]
@@ -93,7 +94,7 @@ class BioC(Source):
 
 
 def _text_of(passage: dict[str, Any], where: str) -> str:
-    """A passage's text, or that of its sentences, each at its offset. Raises DataError if they overlap or lie far apart."""
+    """A passage's text, or its sentences joined at their offsets. Raises DataError if they overlap or lie far apart."""
     if text := _given_text(passage, where):
         return text
     first = int(passage["offset"])
@@ -106,7 +107,7 @@ def _text_of(passage: dict[str, Any], where: str) -> str:
 
 
 def _given_text(part: dict[str, Any], where: str) -> str:
-    """The text of a passage, sentence or annotation; empty where it has none. Raises DataError for other things."""
+    """The text of a passage, sentence or annotation; empty if missing. Raises DataError if it is not a string."""
     text = part.get("text")
     if text is not None and not isinstance(text, str):
         raise DataError(f"{where}: the text is {str(text)[:60]}, expected a text")
@@ -114,7 +115,7 @@ def _given_text(part: dict[str, Any], where: str) -> str:
 
 
 def _from_xml(data: bytes, path: Path) -> dict[str, Any]:
-    """The collection in the shape of its JSON form. No entity is expanded and no address fetched."""
+    """Converts BioC XML to the structure of BioC JSON. XML entities are not expanded and no URL is fetched."""
     from lxml import etree  # type: ignore[attr-defined]
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)

@@ -1,4 +1,4 @@
-"""brat: texts with stand-off annotation files."""
+"""The brat format: text files with stand-off annotation files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detour.evaluation.data.readers.base import (
     SPLITS,
     Annotated,
     Claim,
-    Source,
+    Reader,
     check_fraction,
     check_keys,
     existing_folder,
@@ -31,20 +31,20 @@ FOLDERS = {split: split for split in SPLITS}
 
 @registry.register("brat")
 @dataclass(frozen=True, kw_only=True)
-class Brat(Source):
-    """Folders of ``.txt`` files, each with the ``.ann`` of its entities. A document is one example.
+class Brat(Reader):
+    """Reads folders of ``.txt`` files with ``.ann`` entity annotations. Each document is one example.
 
-    The third column of an entity is compared with the text that it covers. Of nested and overlapping entities the
-    longest stays, and a discontinuous one is one span from its first to its last character; the number left out is
-    logged, as are texts without an ``.ann``.
+    The surface text in the third column is checked against the document. Among nested or overlapping entities the
+    longest is kept; a discontinuous entity becomes one span from its first to its last character. The numbers of dropped
+    entities and of texts without ``.ann`` are logged.
 
     Attributes:
-        path: The folder.
-        folders: Folders of train, dev and test in it; empty takes these names. Name train alone to have the task's
-            `split` cut it.
+        path: Folder of the splits.
+        folders: Subfolders of train, dev and test; empty means those names. Give only train to let the task's `split`
+            cut it.
         types: Entity types to keep; empty keeps all.
-        max_misplaced: Fraction of a folder's entities that may cover other text than their third column; they are left
-            out. More is an error.
+        max_misplaced: Maximum fraction of a folder's entities that do not match their third column. They are dropped; a
+            larger fraction is an error.
     """
 
     path: str
@@ -70,15 +70,15 @@ class Brat(Source):
 
 
 def _annotated(folder: Path) -> list[Path]:
-    """The texts that have annotations, sorted; logs how many have none. Raises DataError for annotations without a text."""
+    """Sorted texts that have annotations; logs how many lack them. Raises DataError for annotations without a text."""
     texts = {path.with_suffix(""): path for path in folder.rglob("*.txt")}
     annotations = {path.with_suffix(""): path for path in folder.rglob("*.ann")}
     if alone := sorted(annotations.keys() - texts.keys()):
-        raise DataError(f"{annotations[alone[0]]}: no .txt file beside it ({len(alone)} such files)")
+        raise DataError(f"{annotations[alone[0]]}: no .txt file beside it ({len(alone)} files without one)")
     if not annotations:
         raise DataError(f"{folder}: no .txt file with an .ann file beside it")
     if bare := sorted(texts.keys() - annotations.keys()):
-        log.warning("%s: %d .txt files left out without an .ann file, the first %s", folder, len(bare), texts[bare[0]])
+        log.warning("%s: %d .txt files without an .ann file left out, the first %s", folder, len(bare), texts[bare[0]])
     return sorted(texts[stem] for stem in annotations)
 
 
@@ -90,7 +90,7 @@ def _document(path: Path, id: str) -> Annotated:
 
 
 def _is_entity(line: str, path: Path, number: int) -> bool:
-    """Whether a line is an entity's; those of relations, events, attributes and notes are not. Raises DataError."""
+    """Whether a line annotates an entity, not a relation, event, attribute or note. Raises DataError for an unknown line."""
     if line.strip() and line[0] not in KINDS:
         raise DataError(f"{path}:{number}: begins with {line[:20]!r}, expected one of {' '.join(KINDS)}")
     return line.startswith("T")

@@ -1,4 +1,4 @@
-"""CoNLL files: a word and its tag on a line."""
+"""The CoNLL format: one word and its tag per line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detour.errors import ConfigError, DataError
 from detour.evaluation.data.examples import SCHEMES, Example, Splits, to_iob2
 from detour.evaluation.data.readers.base import (
     SPLITS,
-    Source,
+    Reader,
     check_keys,
     existing_folder,
     folder_of,
@@ -22,24 +22,24 @@ from detour.evaluation.data.readers.base import (
     tagged,
 )
 
-BLANKS = " \t"  # others, such as the no-break space, are part of a word
+BLANKS = " \t"  # any other white space, like the no-break space, is part of a word
 COLUMNS = re.compile(f"[{BLANKS}]+")
 FILES = {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}
 
 
 @registry.register("conll")
 @dataclass(frozen=True, kw_only=True)
-class Conll(Source):
-    """Files with a word and its tag on a line, a blank line after each sentence, perhaps -DOCSTART- lines.
+class Conll(Reader):
+    """Reads files with one word and tag per line, a blank line after each sentence and optional -DOCSTART- lines.
 
     Attributes:
-        path: The folder.
-        files: Names of the files of train, dev and test; empty takes train.tsv, devel.tsv, test.tsv. Name train alone to
-            have the task's `split` cut it.
-        word_column: Which column is the word, from 0.
-        tag_column: Which one is the tag; -1 is the last.
-        scheme: "iob2", "iob1" or "bioes"; the latter two are brought to IOB2.
-        separator: Between columns; null is any number of spaces and tabs.
+        path: Folder of the files.
+        files: File names of train, dev and test; empty means train.tsv, devel.tsv, test.tsv. Give only train to let the
+            task's `split` cut it.
+        word_column: Index of the word column, from 0.
+        tag_column: Index of the tag column; -1 is the last.
+        scheme: "iob2", "iob1" or "bioes"; the last two are converted to IOB2.
+        separator: Column separator; null means any run of spaces and tabs.
     """
 
     path: str
@@ -87,14 +87,14 @@ class Conll(Source):
                 words, tags = [], []
 
     def _cells(self, line: str, where: str) -> tuple[str, str]:
-        """Word and tag of a line. Raises DataError."""
+        """Word and tag of a line. Raises DataError if a column is missing or the word is empty."""
         cells = line.split(self.separator) if self.separator else COLUMNS.split(line.strip(BLANKS))
-        places = [
+        columns = [
             number % len(cells) for number in (self.word_column, self.tag_column) if -len(cells) <= number < len(cells)
         ]
-        if len(set(places)) < 2:
+        if len(set(columns)) < 2:
             raise DataError(f"{where}: {len(cells)} columns, too few")
-        word, tag = (cells[place].strip(BLANKS) for place in places)
+        word, tag = (cells[column].strip(BLANKS) for column in columns)
         if not word:
             raise DataError(f"{where}: the word is empty")
         return word, tag

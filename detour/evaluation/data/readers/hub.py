@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub, or saved on the disk."""
+"""Datasets from the Hugging Face Hub, or local folders that `datasets` can load."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 from detour.errors import DataError
 from detour.evaluation.data.examples import Splits
-from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Source, check_keys, examples_of, folder_of, registry
+from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Reader, check_keys, examples_of, folder_of, registry
 
 
 @registry.register("hub")
 @dataclass(frozen=True, kw_only=True)
-class Hub(Source):
-    """A dataset of the hub, or a folder under the root that `datasets` reads. No code of a repository is run.
+class Hub(Reader):
+    """Reads a dataset from the Hub, or a folder under the root that `datasets` can load. No repository code is executed.
 
-    Columns of class numbers are read by the names of their classes.
+    Class indices (`ClassLabel` columns) are replaced by class names.
 
     Attributes:
-        name: On the hub, or of the folder.
-        subset: Its configuration, where it has several.
-        revision: Commit or branch; ``refs/convert/parquet`` is the hub's own copy of many datasets that are scripts.
-        splits: Its names of train, dev and test, where they differ.
-        columns: As for a local folder.
+        name: Dataset name on the Hub, or folder.
+        subset: Dataset configuration, if there are several.
+        revision: Commit or branch; ``refs/convert/parquet`` is the Hub's Parquet copy of script-based datasets.
+        splits: Dataset's names of train, dev and test, where they differ.
+        columns: Role -> column name, as ``{label: my_column}``; roles are the keys of `COLUMNS`.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Hub(Source):
         check_keys("columns", self.columns, COLUMNS)
 
     def read(self, root: Path, kind: str) -> Splits:
-        import datasets  # takes a second, which other sources need not pay
+        import datasets  # a slow import that other readers do not need
 
         folder = folder_of(root, self.name)
         try:
             found: Any = datasets.load_dataset(
                 folder.as_posix() if folder.is_dir() else self.name, self.subset, revision=self.revision
             )
-        except Exception as error:  # the library and the hub's client raise many kinds, all of which mean the same here
+        except Exception as error:  # the library and the hub's client raise many exception types
             first_line = next(iter(str(error).splitlines()), type(error).__name__)
             raise DataError(f"dataset '{self.name}': cannot be loaded: {first_line}") from error
         splits = {}
@@ -63,7 +63,7 @@ class Hub(Source):
 
 
 def _names_of_classes(features: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function that puts names in place of class numbers in a row, in lists too."""
+    """Returns a function that replaces class indices in a row, including those in lists, by class names."""
     single = {key: f.names for key, f in features.items() if hasattr(f, "names")}
     lists = {key: f.feature.names for key, f in features.items() if hasattr(getattr(f, "feature", None), "names")}
 

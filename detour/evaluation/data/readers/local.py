@@ -1,4 +1,4 @@
-"""The library's own form: a folder with one JSON object a line."""
+"""Detour's own format: a folder of JSON Lines files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detour.evaluation.data.examples import Splits
 from detour.evaluation.data.readers.base import (
     COLUMNS,
     SPLITS,
-    Source,
+    Reader,
     check_keys,
     examples_of,
     existing_folder,
@@ -26,17 +26,17 @@ from detour.evaluation.data.readers.base import (
 
 @registry.register("local")
 @dataclass(frozen=True, kw_only=True)
-class Local(Source):
-    """A folder with ``train``, ``dev`` and ``test`` as ``.jsonl`` (also .gz, .zst), and perhaps ``task.json``.
+class Local(Reader):
+    """Reads a folder with ``train``, ``dev`` and ``test`` as ``.jsonl`` (also .gz, .zst) and an optional ``task.json``.
 
     A line is ``{"id", "text", "label"}``, ``{"id", "text", "labels": [..]}``, ``{"id", "text_a", "text_b", "score"}`` or
-    ``{"id", "tokens": [..], "ner_tags": [..]}``, by the task's kind; ``doc_id``, where present, keeps items together in
-    a split. task.json may declare ``labels`` or ``entity_types``.
+    ``{"id", "tokens": [..], "ner_tags": [..]}``, depending on the task's kind. Lines with the same ``doc_id`` stay in
+    the same split. task.json may declare ``labels`` or ``entity_types``.
 
     Attributes:
-        path: The folder.
-        columns: Other names of columns, as ``{label: my_column}``; roles are those of `COLUMNS`.
-        files: Other names of files, without their suffixes, as ``{train: silver}``.
+        path: Folder of the files.
+        columns: Role -> column name, as ``{label: my_column}``; roles are the keys of `COLUMNS`.
+        files: Split -> file name without suffix, as ``{train: silver}``.
     """
 
     path: str
@@ -64,8 +64,8 @@ class Local(Source):
         path = folder_of(root, self.path) / "task.json"
         if not path.is_file():
             return []
-        said = read_json(read_bytes(path), str(path))
-        labels = said.get("labels") or said.get("entity_types") or []
+        declared = read_json(read_bytes(path), str(path))
+        labels = declared.get("labels") or declared.get("entity_types") or []
         if not isinstance(labels, list):
             raise DataError(f"{path}: labels is {labels!r}, expected a list")
         return [str(label) for label in labels]

@@ -1,4 +1,4 @@
-"""PubTator: abstracts with stand-off annotation, in one text file."""
+"""The PubTator format: abstracts with stand-off annotations in one text file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detour.evaluation.data.readers.base import (
     SPLITS,
     Annotated,
     Claim,
-    Source,
+    Reader,
     check_fraction,
     check_keys,
     existing_folder,
@@ -32,20 +32,19 @@ TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
 
 @registry.register("pubtator")
 @dataclass(frozen=True, kw_only=True)
-class PubTator(Source):
-    """Files of ``PMID|t|title``, ``PMID|a|abstract``, and a line ``PMID<tab>start<tab>end<tab>text<tab>type`` an entity.
+class PubTator(Reader):
+    """Reads ``PMID|t|title``, ``PMID|a|abstract`` and one ``PMID<tab>start<tab>end<tab>text<tab>type`` line per entity.
 
-    Title and abstract, one character apart as the offsets count them, are one example. Lines of relations hold no
-    offsets and are passed over. The text of an entity is compared with the one that it covers. Nested and overlapping
-    entities are treated as in brat folders.
+    Title and abstract, joined by one character as the offsets assume, form one example. Relation lines are skipped. An
+    entity's surface text is checked against the document. Among nested or overlapping entities the longest is kept.
 
     Attributes:
-        path: The folder.
-        files: Names of the files of train, dev and test; empty takes train.txt, dev.txt, test.txt. Name train alone to
-            have the task's `split` cut it.
+        path: Folder of the files.
+        files: File names of train, dev and test; empty means train.txt, dev.txt, test.txt. Give only train to let the
+            task's `split` cut it.
         types: Entity types to keep; empty keeps all.
-        max_misplaced: Fraction of a file's entities that may cover other text than they name; they are left out. More is
-            an error.
+        max_misplaced: Maximum fraction of a file's entities that do not match their surface text. They are dropped; a
+            larger fraction is an error.
     """
 
     path: str
@@ -79,14 +78,14 @@ def _documents(path: Path) -> Iterator[Annotated]:
 
 
 def _document(block: list[tuple[str, str]]) -> Annotated:
-    """A document of its (place, line). Raises DataError."""
+    """Parses one document from (location, line) pairs. Raises DataError for a malformed line."""
     id, parts, claims = "", {}, []
     for where, line in block:
         if text := TEXT.fullmatch(line):
-            found, part, said = text.groups()
+            found, part, content = text.groups()
             if part in parts:
                 raise DataError(f"{where}: a second '|{part}|' line, expected a blank line between documents")
-            parts[part] = said
+            parts[part] = content
         else:
             found, *cells = line.split("\t")
             claims += _claims(cells, where)
@@ -98,7 +97,7 @@ def _document(block: list[tuple[str, str]]) -> Annotated:
 
 
 def _claims(cells: list[str], where: str) -> list[Claim]:
-    """The entity of a line's cells after the first, or none for those of a relation. Raises DataError."""
+    """The entity in a line's cells after the PMID; empty for a relation line. Raises DataError for a malformed line."""
     if len(cells) >= 3 and not NUMBER.fullmatch(cells[0]):
         return []
     try:
