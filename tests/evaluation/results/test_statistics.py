@@ -230,7 +230,7 @@ def test_a_comparison_is_what_scipy_and_statsmodels_say_of_each_task():
     for found, (a, b) in zip(result.tasks, pairs.values(), strict=True):
         sd = np.std(np.subtract(a, b), ddof=1)
         solved = TTestPower().solve_power(nobs=6, power=0.8, alpha=0.05) * sd
-        assert found.detectable == pytest.approx(solved, rel=1e-4)
+        assert found.minimum_detectable_effect == pytest.approx(solved, rel=1e-4)
 
 
 def test_of_two_models_the_clear_best_are_the_significant_wins_and_losses():
