@@ -74,6 +74,6 @@ def test_a_model_is_evaluated_without_composer_and_streaming(encoder, write_task
     assert {"detour.evaluation.suite", "detour.evaluation.finetune.heads", "detour.corpus.readers.brat"} <= set(
         imported
     )
-    record = json.loads((out / "cells" / "detour" / "signs" / "seed0.json").read_text())
+    record = json.loads((out / "cells" / "detour" / "signs" / "seed42.json").read_text())
     assert record["environment"]["mosaicml"] is None
     assert "accuracy" in record["outcome"]["test"]
