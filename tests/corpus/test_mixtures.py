@@ -42,7 +42,7 @@ def group_of(recipe: str, source: str) -> str:
 def test_a_stream_of_the_mixture_has_the_papers_proportions(recipe, write_rows_of):
     """Over an epoch and over its first quarter, whatever the sizes of the sources."""
     sources = load(FOLDER / f"{recipe}.yaml").sources
-    sizes = [37 * (i + 1) ** 2 for i in range(len(readers))]
+    sizes = [37 * (i + 1) ** 2 for i in range(len(sources))]
     streams, groups = [], []
     for source, rows in zip(sources, sizes, strict=True):
         streams.append(StreamSpec(path=str(write_rows_of(source.name, rows)), proportion=source.proportion))
