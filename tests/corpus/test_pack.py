@@ -170,7 +170,7 @@ def test_the_command_reports_what_it_did(command, corpus, tokenizer, tmp_path):
     out = tmp_path / "rows"
     result = command(corpus, "--tokenizer", tokenizer, "--out", out, "--seq-len", T)
     assert result.exit_code == 0, result.output
-    for expected in ("documents", "60", "packing_efficiency", "not valid JSON", "corpus.jsonl:62"):
+    for expected in ("documents", "60", "packing efficiency", "not valid JSON", "corpus.jsonl:62"):
         assert expected in result.output.replace("\n", "")
     assert verify_rows(out, hashes=True).seq_len == T
 

@@ -396,8 +396,8 @@ def test_an_upsampling_that_fits_nothing_and_a_source_without_rows_are_told(writ
     steps = [{"kind": "upsample", "options": {"column": "kynd", "times": {"case": 3}}}]
     result = CliRunner().invoke(app, ["data", "prepare", str(write_config(sources=sources, steps=steps))])
     assert result.exit_code == 0, result.output
-    assert "upsample: no document's 'kynd' fits; nothing is repeated" in result.output
-    assert "b: nothing to train on, no part of the mixture" in result.output
+    assert "upsample: no document's 'kynd' matches; nothing is repeated" in result.output
+    assert "b: no training documents; left out of the mixture" in result.output
     mixed = [{**source, "proportion": 0.5} for source in sources]
     with pytest.raises(DataError, match=r"source 'b' has proportion 0\.5, and no document of it is left"):
         prepare(load(write_config(sources=mixed, out=str(tmp_path / "mixed"))))

@@ -229,7 +229,7 @@ def test_another_evaluation_set_in_the_same_folder_is_looked_at(tmp_path):
 
 
 def test_an_evaluation_set_that_is_absent_or_broken_is_an_error(evaluation, tmp_path):
-    with pytest.raises(DataError, match="no evaluation set there"):
+    with pytest.raises(DataError, match="no evaluation set found"):
         steps.build("decontaminate", {"paths": [str(tmp_path / "*.none")]}).inputs()
     evaluation.write_text("{broken")
     with pytest.raises(DataError, match=r"test\.jsonl:1: not valid JSON"):
@@ -295,7 +295,7 @@ def test_a_set_that_is_not_read_whole_is_an_error(tmp_path):
         ("a.jsonl", b'{"premise": "x", "id": 1}', "", "no text in text, tokens.*found premise, id"),
         ("b.txt", "été".encode("cp1252"), "", r"b\.txt: not valid UTF-8"),
         ("c.txt", "été".encode("utf-16"), "", r"c\.txt: not UTF-8 but UTF-16"),
-        ("d.csv", b"text\nx\n", "d.*", r"d\.csv: no evaluation set"),
+        ("d.csv", b"text\nx\n", "d.*", r"d\.csv: not an evaluation set"),
         ("e.json", b'[{"text": "a"}, 7]', "", "not an object"),
     ):
         with pytest.raises(DataError, match=match):
