@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from click import Context
 from typer.core import TyperGroup
 
 MOVED = {"scores": "eval scores", "tasks": "eval tasks", "tokenizer": "data tokenizer"}
@@ -14,7 +13,7 @@ MOVED = {"scores": "eval scores", "tasks": "eval tasks", "tokenizer": "data toke
 class Commands(TyperGroup):
     """The top-level commands."""
 
-    def resolve_command(self, ctx: Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in MOVED and args[0] not in self.commands:
             ctx.fail(f"'detour {args[0]}' is now 'detour {MOVED[args[0]]}'.")
         return super().resolve_command(ctx, args)
@@ -23,7 +22,7 @@ class Commands(TyperGroup):
 class EvalCommands(TyperGroup):
     """The commands of ``detour eval``, which itself was a command once."""
 
-    def resolve_command(self, ctx: Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             ctx.fail(f"No such command '{args[0]}'. To fine-tune models: 'detour eval run {args[0]} ...'.")
         return super().resolve_command(ctx, args)
