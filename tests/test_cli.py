@@ -169,3 +169,33 @@ def test_prepared_rows_are_verified_from_the_command_line(corpus, tmp_path, caps
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     assert call("data", "verify", str(copy)) == 1
+
+
+def test_the_version_is_shown(capsys):
+    from detour import __version__
+
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"detour {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["tokenizer", "text"], "detour data tokenizer"),
+        (["scores", "folder"], "detour eval scores"),
+        (["tasks"], "detour eval tasks"),
+        (["eval", "my-encoder", "--suite", "english"], "detour eval run my-encoder"),
+    ],
+)
+def test_a_command_of_an_earlier_draft_is_refused_by_its_new_name(old, new, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert call(*old) == 2
+    assert new in capsys.readouterr().err
+
+
+def test_only_arguments_that_begin_with_task_are_overrides_of_tasks():
+    from detour.cli.evaluation import split_overrides
+
+    models, changes = split_overrides(["training=a-folder", "task.training.epochs=1", "hub/name", "task.limit.test=20"])
+    assert models == ["training=a-folder", "hub/name"]
+    assert changes == ["training.epochs=1", "limit.test=20"]

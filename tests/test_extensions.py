@@ -130,7 +130,7 @@ def test_commands_on_a_run_folder_import_no_plugin_unless_it_is_named(with_objec
     train(run := load(with_objective))
     folder = str(RunFolder.of(run).path)
     other = shutil.copytree(folder, f"{folder}-copy")
-    del sys.modules["my_spans"]
+    del sys.modules["my_spans"], catalogue.REGISTRY["detour", "objectives", "first_half"]
     monkeypatch.setattr(sys, "path", [*sys.path, str(with_objective.parent)])
     for command in (
         ["report", folder],
