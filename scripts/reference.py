@@ -14,8 +14,9 @@ from pathlib import Path
 import config_reference
 from config_reference import first_line, table
 
-from detour.corpus import readers, steps
 from detour.corpus.config import ColumnsConfig, PrepareConfig, SourceConfig, StepConfig
+from detour.corpus.readers.base import kinds as reader_kinds
+from detour.corpus.steps.base import kinds as step_kinds
 from detour.evaluation.data import readers as task_readers  # noqa: F401, registers the forms of labeled data
 from detour.evaluation.data import task as tasks
 from detour.evaluation.data.readers.base import registry as task_sources
@@ -55,9 +56,9 @@ def data_preparation() -> str:
     lines += part("### `sources[i].columns`", ColumnsConfig)
     lines += part("## `steps[i]`", StepConfig)
     lines += ["## Kinds of source", "", "Names for `sources[i].kind`, and the `options` of each.", ""]
-    lines += kinds(readers.base.kinds.registry)
+    lines += kinds(reader_kinds.registry)
     lines += ["## Kinds of step", "", "Names for `steps[i].kind`, and the `options` of each.", ""]
-    lines += kinds(steps.base.kinds.registry)
+    lines += kinds(step_kinds.registry)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -65,7 +66,7 @@ def task_pages() -> str:
     """The page of tasks and suites."""
     lines = ["# Tasks and suites", "", NOTE, "", "A labeled task of `detour eval run --task FILE`.", "", YAML]
     sections = [
-        ("source", tasks.SourceConfig),
+        ("source", tasks.ReaderConfig),
         ("split", tasks.SplitConfig),
         ("limit", tasks.LimitConfig),
         ("training", tasks.TrainingConfig),

@@ -148,7 +148,7 @@ def _check(comparison: Comparison) -> list[str]:
         "(paired bootstrap over tasks and seeds).",
         f"{c.wins} wins, {c.ties} ties, {c.losses} losses by the mean difference; after Holm's correction "
         f"{c.significant_wins} and {c.significant_losses} are significant at 0.05 (paired t test over seeds).",
-        "*Detectable*: the least true difference that so many seeds would show in four of five repetitions (power 0.8, 0.05), "
+        "*Minimum detectable effect*: the least true difference that so many seeds would show in four of five repetitions (power 0.8, 0.05), "
         "by the spread seen; *seeds needed*: to show the difference seen. Both before correction over tasks.",
     ]
     if spreads := [d.summary.sd for d in c.tasks if d.summary.sd > 0]:
