@@ -46,7 +46,7 @@ figure: $(STAMP)  ## the picture of the README, from the run that make demo left
 docs: $(STAMP)  ## generated pages checked, then docs/ as a site in build/site; a broken link or reference is an error
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	PYTHONPATH=. $(BIN)/python scripts/reference.py --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(STAMP)  ## the wheel, installed and tried outside the repository in an environment of its own
 	BASE=$(abspath $(VENV)) scripts/try_wheel.sh run
