@@ -179,7 +179,7 @@ def trainer_and_checkpoints(
             saves.append(time.perf_counter() - start)
             size_in_bytes = sum(path.stat().st_size for path in saved.path.iterdir())
             start = time.perf_counter()
-            assert saved.problem() is None
+            assert saved.validate() is None
             for name in ("model", "optimizer"):
                 saved.tensors(name)
             loads.append(time.perf_counter() - start)

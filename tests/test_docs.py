@@ -308,6 +308,8 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "composer": "minutes to days; configuration and overrides are loaded",
     "sbatch": "a cluster; as composer",
     "scripts/torchrun.sh": "as composer",
+    "python scripts/mutation.py": "minutes; tests/test_docs.py checks that the script exists",
+    "python scripts/cpu_settings.py": "an hour",
     "python -m benchmarks": "minutes; options are checked",
     "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
     "detour": "parsed, with configuration and overrides where a recipe is named; tests/test_cli.py runs them on tiny data",

@@ -66,7 +66,7 @@ print(json.dumps(imported))
 def test_a_model_is_evaluated_without_composer_and_streaming(encoder, write_task, made, data_root, tmp_path):
     path = write_task("signs", "classification", made.classification(), training={"batch_size": 32, "epochs": 1})
     out = tmp_path / "out"
-    call = ["eval", f"detour={encoder}", "--task", str(path), "--data", str(data_root), "--seeds", "1"]
+    call = ["eval", "run", f"detour={encoder}", "--task", str(path), "--data", str(data_root), "--seeds", "1"]
     command = [sys.executable, "-c", PROGRAM, *call, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

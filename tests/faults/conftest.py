@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import json
 import os
 import signal
@@ -101,8 +102,8 @@ def start(zygote: Zygote, tmp_path: Path) -> Iterator[Callable[..., list[Child]]
         config = tmp_path / f"{run.name}.yaml"
         config.write_text(to_yaml(run))
         world = _world(processes)
-        scratch = tmp_path / f"scratch-{len(started)}"  # the same for all: the loaders' barriers lie there
-        scratch.mkdir()
+        # the same for all processes, whose locks lie there; short, since paths of sockets have 108 bytes at most
+        scratch = tempfile.mkdtemp(prefix="s-")
         children = []
         for rank in range(processes):
             number = len(started)

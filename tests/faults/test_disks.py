@@ -570,7 +570,7 @@ def test_a_run_folder_that_cannot_be_one_is_one_sentence(tiny_run, write, capsys
     assert "is 300 bytes long, expected at most 200" in error_of(capsys, "train", config, f"name={'x' * 300}")
     line = error_of(capsys, "train", config, f"folder={tmp_path}/{'/'.join(['y' * 200] * 30)}")
     assert os.strerror(errno.ENAMETOOLONG) in line
-    assert "cannot be the name of a folder" in error_of(capsys, "train", config, 'name="a\\tb"')
+    assert "holds the character U+0009" in error_of(capsys, "train", config, 'name="a\\tb"')
 
 
 @pytest.mark.faults(25, "too few file descriptors: an error that says so")

@@ -104,6 +104,6 @@ def test_a_resume_behind_an_empty_batch_is_bitwise_the_unbroken_run(tiny_run, ro
 def test_held_out_rows_without_a_supervised_token_are_one_clear_error(tiny_run, rows):
     run = tiny_run(data={"validation": [{"path": str(rows("held-out", 8, set(range(8))))}]})
     trainer = build_trainer(run)
-    with pytest.raises(DataError, match="held-out loss: none of the held-out tokens is supervised"):
+    with pytest.raises(DataError, match="held-out loss: no held-out token is supervised"):
         trainer.eval()
     close(trainer)

@@ -266,7 +266,7 @@ def test_fuzzed_tables_are_refused_clearly_or_read(folder, tmp_path, seed):
     before = elsewhere(tmp_path, folder)
 
     def use() -> None:
-        for unit in Csv().units([str(path)]):
+        for unit in Csv().input_files([str(path)]):
             for document in Csv().read(unit, Columns(), ReadReport()):
                 document.text.encode()
 

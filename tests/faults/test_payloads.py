@@ -189,7 +189,7 @@ def test_a_tokenizer_that_names_files_elsewhere_is_refused(corpus, tmp_path, nam
     config = json.loads(path.read_text())
     config[key] = [name] if key.endswith("s") else name
     path.write_text(json.dumps(config))
-    with pytest.raises(DataError, match="leads out of the folder"):
+    with pytest.raises(DataError, match="refers to a file outside the folder"):
         load_tokenizer(folder)
 
 

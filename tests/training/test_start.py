@@ -107,7 +107,7 @@ def test_a_drawn_head_is_in_the_record_of_every_checkpoint_and_on_the_card(trunk
     out = tmp_path / "out"
     export_run(RunFolder.of(run).path, out)
     card = (out / "README.md").read_text()
-    assert "The start model had no language-modeling head: one was drawn at random (seed 17)" in card
+    assert "The initial model had no language-modeling head: a new one was randomly initialized (seed 17)" in card
     for name in ("AutoModelForSequenceClassification", "feature-extraction"):
         assert f"`{name}`" in card
     assert json.loads((out / "config.json").read_text())["classifier_pooling"] == "mean"
@@ -168,7 +168,7 @@ def test_a_tokenizer_of_another_vocabulary_of_the_same_size_is_refused(trunk, ru
     assert sorted(a.values()) == sorted(b.values())
     differing = len(a.items() - b.items())
     run = run_from(trunk, tokenizer=str(other))
-    with pytest.raises(DataError, match=f"{differing} of {len(a)} ids mean another token") as caught:
+    with pytest.raises(DataError, match=f"{differing} of {len(a)} ids mean a different token") as caught:
         train(run)
     for part in (str(other), str(trunk), "model.allow_tokenizer_mismatch: true"):
         assert part in str(caught.value)
@@ -178,7 +178,7 @@ def test_a_tokenizer_of_another_vocabulary_of_the_same_size_is_refused(trunk, ru
 def test_it_passes_with_a_warning_where_it_is_meant(trunk, run_from, corpus, tmp_path, caplog):
     run = run_from(trunk, tokenizer=str(foreign(corpus, tmp_path / "foreign")), allow_tokenizer_mismatch=True)
     check_tokenizer(run, load_tokenizer(str(run.model.tokenizer)))
-    assert "ids mean another token" in caplog.text
+    assert "ids mean a different token" in caplog.text
 
 
 def test_an_extended_vocabulary_is_a_difference_too(trunk, run_from, corpus, tmp_path):

@@ -250,7 +250,7 @@ def stopped(run: RunConfig) -> RunConfig:
     ("change", "line"),
     [
         ({"seed": 4}, "evaluation.seed: was 17, now 4"),
-        ({"rows": 15}, "held-out rows: were 10 of 30 of english ("),
+        ({"rows": 15}, "validation rows: were 10 of 30 of english ("),
         ({"mask_draws": 2}, "evaluation.mask_draws: was 1, now 2"),
         ({"objectives": {"mlm": {"rate": 0.3}, "clm": {}}}, "evaluation.objectives.mlm: rate was 0.15, now 0.3"),
         ({"objectives": {"mlm": {"rate": 0.15, "mask_fraction": 1.0, "random_fraction": 0.0}, "clm": {}}},
@@ -276,7 +276,7 @@ def test_a_resume_that_measures_otherwise_is_refused_or_marked(run_of, change, l
 def test_another_validation_folder_is_refused(run_of, corpus):
     run = stopped(run_of("run"))
     other = replace(run.data, validation=[replace(run.data.validation[0], path=str(corpus.validation))])
-    with pytest.raises(CheckpointError, match=r"held-out rows: were .* now \d+ of \d+ of validation"):
+    with pytest.raises(CheckpointError, match=r"validation rows: were .* now \d+ of \d+ of validation"):
         train(replace(run, data=other))
 
 

@@ -148,8 +148,8 @@ def _check(comparison: Comparison) -> list[str]:
         "(paired bootstrap over tasks and seeds).",
         f"{c.wins} wins, {c.ties} ties, {c.losses} losses by the mean difference; after Holm's correction "
         f"{c.significant_wins} and {c.significant_losses} are significant at 0.05 (paired t test over seeds).",
-        "*Minimum detectable effect*: the least true difference that so many seeds would show in four of five repetitions (power 0.8, 0.05), "
-        "by the spread seen; *seeds needed*: to show the difference seen. Both before correction over tasks.",
+        "*Minimum detectable effect*: the smallest true difference that this number of seeds would show with a power of 0.8 at "
+        "0.05, given the observed spread; *seeds needed*: to show the observed difference. Both before correction over tasks.",
     ]
     if spreads := [d.summary.sd for d in c.tasks if d.summary.sd > 0]:
         needed = [[seeds_needed(gap, sd) or "over 1000" for sd in (min(spreads), max(spreads))] for gap in GAPS]

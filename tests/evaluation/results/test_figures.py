@@ -18,7 +18,9 @@ from detour.plotting import OBJECTIVE_COLORS, PAPER, STYLE
 
 def difference(task: str, low: float, mean: float, high: float, p_holm: float, n: int = 4) -> Difference:
     summary = Summary(n=n, mean=mean, sd=0.01, low=low, high=high)
-    return Difference(task=task, summary=summary, p=p_holm / 3, p_holm=p_holm, detectable=0.01, seeds_needed=9)
+    return Difference(
+        task=task, summary=summary, p=p_holm / 3, p_holm=p_holm, minimum_detectable_effect=0.01, seeds_needed=9
+    )
 
 
 def comparison(*tasks: Difference, **changes) -> Comparison:

@@ -105,17 +105,33 @@ def test_a_cell_is_the_mean_the_deviation_and_the_interval_in_points_and_the_cle
 
 
 def test_differences_are_in_points_with_their_signs():
-    known = Difference(task="a", summary=summary(0.0123), p=0.0321, p_holm=0.0642, detectable=0.0456, seeds_needed=17)
+    known = Difference(
+        task="a", summary=summary(0.0123), p=0.0321, p_holm=0.0642, minimum_detectable_effect=0.0456, seeds_needed=17
+    )
     alone = Summary(n=1, mean=-0.02, sd=math.nan, low=math.nan, high=math.nan)
-    unknown = Difference(task="b", summary=alone, p=math.nan, p_holm=math.nan, detectable=math.nan, seeds_needed=None)
-    tiny = Difference(task="c", summary=summary(0.1), p=1e-5, p_holm=9.99e-4, detectable=0.001, seeds_needed=2)
+    unknown = Difference(
+        task="b", summary=alone, p=math.nan, p_holm=math.nan, minimum_detectable_effect=math.nan, seeds_needed=None
+    )
+    tiny = Difference(
+        task="c", summary=summary(0.1), p=1e-5, p_holm=9.99e-4, minimum_detectable_effect=0.001, seeds_needed=2
+    )
     comparison = Comparison(
         model="detour", baseline="twin", tasks=[known, unknown, tiny], mean=0.0, low=0.0, high=0.0, p=1.0, wins=2, losses=1,
         significant_wins=1, significant_losses=0,
     )  # fmt: skip
     metrics = {"a": "accuracy", "b": "exact_match", "c": "pearson"}
     wanted = [
-        ["task", "metric", "seeds", "difference", "95% interval", "p", "p (Holm)", "detectable", "seeds needed"],
+        [
+            "task",
+            "metric",
+            "seeds",
+            "difference",
+            "95% interval",
+            "p",
+            "p (Holm)",
+            "minimum detectable effect",
+            "seeds needed",
+        ],
         ["a", "accuracy", "4", "+1.2", "[-0.8, +4.2]", "0.032", "0.064", "4.6", "17"],
         ["b", "exact match", "1", "-2.0", "–", "–", "–", "–", "–"],
         ["c", "pearson", "4", "+10.0", "[+8.0, +13.0]", "<0.001", "<0.001", "0.1", "2"],
@@ -128,10 +144,15 @@ def test_differences_are_in_points_with_their_signs():
         assert not any(bold for line in rows for _, bold in line)
     first, second, _ = csv.DictReader(io.StringIO(tables.differences_csv([comparison], metrics)))
     assert (first["model"], first["baseline"], first["task"], first["metric"]) == ("detour", "twin", "a", "accuracy")
-    values = [float(first[key]) for key in ("seeds", "difference", "sd", "low", "high", "p", "p_holm", "detectable")]
+    values = [
+        float(first[key])
+        for key in ("seeds", "difference", "sd", "low", "high", "p", "p_holm", "minimum_detectable_effect")
+    ]
     assert values == pytest.approx([4, 0.0123, 0.01, -0.0077, 0.0423, 0.0321, 0.0642, 0.0456])
     assert first["seeds_needed"] == "17"
-    assert [second[key] for key in ("sd", "low", "high", "p", "p_holm", "detectable", "seeds_needed")] == [""] * 7
+    assert [
+        second[key] for key in ("sd", "low", "high", "p", "p_holm", "minimum_detectable_effect", "seeds_needed")
+    ] == [""] * 7
 
 
 @pytest.mark.parametrize("name", HOSTILE)
