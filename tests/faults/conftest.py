@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
