@@ -156,7 +156,7 @@ def spoil_gradient(batch: int, value: str, rank: int) -> None:
                 return tuple(gradient if gradient is None else gradient * float(value) for gradient in inputs)
             return None
 
-        switch.encoder.head.dense.register_full_backward_hook(spoil)
+        switch.gate.encoder.head.dense.register_full_backward_hook(spoil)
 
     _wrap(PhaseSwitch, "__init__", init)
 
