@@ -78,7 +78,9 @@ def naming(path: Path | str, kind: type[DetourError] = DetourError) -> Iterator[
 
 def starved(error: BaseException | None) -> str | None:
     """The message for an error that was caused by too many open files, directly or through its causes; None otherwise."""
-    while error is not None:
+    seen: set[int] = set()  # chains of causes may be circular
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         for number in DESCRIPTORS:
             if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
                 return reason(OSError(number, os.strerror(number)))

@@ -100,6 +100,8 @@ class RowDataset(StreamingDataset):
             self._shard_states[shard_id] = REMOTE
             failure = error if isinstance(error, DataError) else DataError(f"{self._path_of(shard_id)}: {error}")
             self._failure = self._failure or failure  # later failures follow from the first
+            if failure is error:
+                raise  # not from itself: a chain of causes must end
             raise failure from error
 
     def _wait_for(self, shard_id: int) -> None:

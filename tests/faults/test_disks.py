@@ -582,6 +582,14 @@ def test_too_few_file_descriptors_are_one_sentence(tiny_run, start):
     assert "\nerror: " in f"\n{child.text()}"
 
 
+def test_a_circular_chain_of_causes_is_followed_once():
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert files.starved(one) is None
+    other.__cause__ = OSError(errno.EMFILE, "too many")
+    assert os.strerror(errno.EMFILE) in (files.starved(one) or "")
+
+
 @pytest.mark.faults(25, "a launcher's variables that do not fit together")
 @pytest.mark.parametrize(
     "environment",

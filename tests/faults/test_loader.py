@@ -50,8 +50,6 @@ def test_an_evaluation_that_falls_silent_ends_the_run_in_time(tiny_run, start, r
 @pytest.mark.parametrize("name", ["manifest.json", "index.json", "shard.00000.mds"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_remote_that_stalls_ends_the_run_in_time(tiny_run, start, corpus, tmp_path, name, workers):
-    if workers == 0 and name == "shard.00000.mds":
-        pytest.xfail("the error is logged, and the process does not end: a regression that is not understood yet")
     with stalling(corpus.train, name) as address:
         train = [{"path": str(tmp_path / "cache"), "remote": address}]
         (child,) = start(tiny_run(data={"workers": workers, "timeout_seconds": 2, "train": train}))

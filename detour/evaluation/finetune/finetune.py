@@ -7,9 +7,11 @@ Shapes: N examples, C labels, B batch, T positions.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,7 @@ def finetune(
     own_loss = isinstance(model, BiLstmCrf)  # it is over whole chains of tags
     best = KeepBest(f"eval_{task.metric}")
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, _one_process():
         trainer = Trainer(
             model=model,
             args=_arguments(task, seed=seed, scratch=scratch, bf16=bf16),
@@ -228,6 +230,20 @@ def _optimizer(model: nn.Module, task: Task) -> torch.optim.Optimizer:
         decay = task.training.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((own, decay), []).append(parameter)
     return torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()])
+
+
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """Hides ``LOCAL_RANK``, by which accelerate takes a process for one of several.
+
+    Composer leaves it in the environment of a process that has trained, and of those that it starts, without an address.
+    """
+    local_rank = os.environ.pop("LOCAL_RANK", None) if os.environ.get("WORLD_SIZE") == "1" else None
+    try:
+        yield
+    finally:
+        if local_rank is not None:
+            os.environ["LOCAL_RANK"] = local_rank
 
 
 def _arguments(task: Task, *, seed: int, scratch: str, bf16: bool) -> TrainingArguments:
