@@ -47,7 +47,7 @@ def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
     for y, difference, at, ends in zip(y_K, tasks, means_K, ends_K2, strict=True):
         color = OBJECTIVE_COLORS[0 if at >= 0 else 1]
         if np.isfinite(ends).all():
-            _interval(axes, y, ends, limit, color)
+            draw_interval(axes, y, ends, limit, color)
         sure = difference.p_holm < 0.05
         axes.plot([at], [y], "o", ms=6, color=color, mfc=color if sure else PAPER, mew=1.4, zorder=3)
     axes.fill([low, mean, high, mean], [0, 0.22, 0, -0.22], color=INK, lw=0, zorder=3)
@@ -62,7 +62,7 @@ def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
     return figure
 
 
-def _interval(axes: Axes, y: float, ends_2: np.ndarray, limit: float, color: str) -> None:
+def draw_interval(axes: Axes, y: float, ends_2: np.ndarray, limit: float, color: str) -> None:
     """A line from end to end, as far as the axis goes; beyond it an arrow and the value of the end."""
     axes.plot(ends_2.clip(-limit, limit), [y, y], color=color, lw=1.6, zorder=2)
     for end, marker, side in zip(ends_2, "<>", ("left", "right"), strict=True):

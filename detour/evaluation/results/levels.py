@@ -157,7 +157,8 @@ def compare_arms(
     each = [_over_seeds(name, units, d_UK[:, k]) for k, name in enumerate(grid.tasks)]
     raw = None if margin is None else margin / scale.factor
     about = _About(arm=arm, baseline=baseline, basis=basis, scale=scale, margin=margin, raw_margin=raw)
-    p, p_equivalence = zip(*(_tests(e, raw) for e in each), strict=True)
+    p_mean, p_margin = _tests(overall, raw)
+    p, p_equivalence = ([tests[i] for tests in (_tests(e, raw) for e in each)] for i in range(2))
     corrected = zip(each, p, holm(p), p_equivalence, holm(p_equivalence), strict=True)
     return ArmComparison(
         arm=arm,
@@ -168,7 +169,7 @@ def compare_arms(
         training_seeds=grid.training_seeds,
         finetuning_seeds=d_SKF.shape[2],
         tasks_are=tasks,
-        overall=_contrast(overall, about, *[value for value in _tests(overall, raw) for _ in range(2)]),
+        overall=_contrast(overall, about, p_mean, p_mean, p_margin, p_margin),
         tasks=[_contrast(e, about, *values) for e, *values in corrected],
         components=components(d_SKF, grid.tasks),
         dropped=grid.dropped,
@@ -207,7 +208,8 @@ def replicates(grid: ScoreGrid, x_SKF: np.ndarray) -> tuple[tuple[int | None, ..
     """
     if len(grid.training_seeds) > 1:
         return grid.training_seeds, x_SKF.mean(2), TRAINING
-    return grid.finetuning_seeds[grid.training_seeds[0]], x_SKF[0].T, FINETUNING
+    (seeds,) = grid.finetuning_seeds.values()
+    return seeds, x_SKF[0].T, FINETUNING
 
 
 def _over_seeds(name: str, units: tuple[int | None, ...], d_U: np.ndarray) -> _Estimate:
@@ -244,6 +246,12 @@ def _tests(e: _Estimate, margin: float | None) -> tuple[float, float]:
     return t_test_p(e.mean, e.error, e.df), math.nan if margin is None else equivalence_p(e.mean, e.error, e.df, margin)
 
 
+def _where(e: _Estimate) -> str:
+    if e.name != MEAN:
+        return f"on {e.name}"
+    return f"on the {MEAN}" if e.limited_by_seeds else f"on the {MEAN} of this kind"
+
+
 def _contrast(
     e: _Estimate, about: _About, p: float, p_holm: float, p_equivalence: float, p_equivalence_holm: float
 ) -> Contrast:
@@ -255,7 +263,7 @@ def _contrast(
     finding = Finding(
         arm=about.arm,
         baseline=about.baseline,
-        where=f"on {e.name}" if e.name != MEAN else "on the mean over tasks",
+        where=_where(e),
         verdict=verdict,
         mean=e.mean,
         low=low,

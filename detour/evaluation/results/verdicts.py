@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from detour.evaluation.results.tables import NONE
+
 Basis = Literal["training seeds", "fine-tuning seeds only"]
 TRAINING: Basis = "training seeds"
 FINETUNING: Basis = "fine-tuning seeds only"
@@ -38,15 +40,17 @@ class Scale:
         unit: Shown after a number.
         factor: From scores to that unit.
         higher_is_better: False for losses.
+        digits: Decimal places in tables and sentences.
     """
 
     unit: str
     factor: float
     higher_is_better: bool
+    digits: int
 
 
-POINTS = Scale(unit="points", factor=100, higher_is_better=True)  # scores in [0, 1]
-NATS = Scale(unit="nats", factor=1, higher_is_better=False)  # losses
+POINTS = Scale(unit="points", factor=100, higher_is_better=True, digits=2)  # scores in [0, 1]
+NATS = Scale(unit="nats", factor=1, higher_is_better=False, digits=4)  # losses
 
 
 def verdict_of(mean: float, p: float, p_equivalence: float, *, higher_is_better: bool = True) -> Verdict:
@@ -96,11 +100,12 @@ def sentence(finding: Finding, scale: Scale) -> str:
     return text
 
 
-def amount(value: float, scale: Scale) -> str:
-    """A difference in the scale's unit, with its sign: +1.24 points, -0.0031 nats."""
-    digits = 2 if scale.factor > 1 else 4
-    text = f"{scale.factor * value:+.{digits}f}"
-    return text.replace("-", "+") if float(text) == 0 else text
+def amount(value: float, scale: Scale, *, sign: bool = True) -> str:
+    """A value in the scale's unit: +1.24 for points, -0.0031 for nats; a dash for what is not known."""
+    if math.isnan(value):
+        return NONE
+    value = round(scale.factor * value, scale.digits) + 0.0  # no -0.00
+    return f"{value:{'+' if sign else ''}.{scale.digits}f}"
 
 
 def _takes(finding: Finding, unit: str) -> str:
