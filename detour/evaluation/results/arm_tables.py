@@ -135,7 +135,7 @@ def _header(comparison: ArmComparison) -> Sequence[str]:
         "95% interval",
         "p",
         "p (Holm)",
-        f"p (TOST, {margin})",
+        f"p (TOST, {margin}, Holm)",
         "minimum detectable effect",
         "seeds to decide",
         "verdict",

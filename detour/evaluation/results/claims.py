@@ -186,6 +186,7 @@ def _shown(name: str, value: Any) -> str:
     return short(value) if name == "tokens" else str(value)
 
 
+LABELS = {"training_seeds": "training seeds", "finetuning_seeds": "fine-tuning seeds"}
 HEADER = ["claim", "paper", "ours", "status", "what differs (ours / paper)"]
 
 
@@ -259,5 +260,5 @@ def _result(ours: Ours | None) -> str:
 def _differing(row: LedgerRow) -> str:
     if row.ours is None:
         return NONE
-    spelled = [f"{name.replace('_', ' ')}: {one} / {other}" for name, (one, other) in row.distance.items()]
+    spelled = [f"{LABELS.get(name, name)}: {one} / {other}" for name, (one, other) in row.distance.items()]
     return "; ".join(spelled) or "nothing"
