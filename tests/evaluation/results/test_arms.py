@@ -120,7 +120,7 @@ def test_missing_cells_are_named_unless_their_task_is_dropped(tmp_path):
     page = write_summary(tmp_path, baseline="twin", drop_tasks=["hoc"]).read_text()
     assert "Tasks left out of all arms: hoc." in page
     assert [row["task"] for row in read_csv(tmp_path / "arms_differences.csv")] == ["bc5cdr", "mean over tasks"]
-    with pytest.raises(DataError, match="task 'hocc': no scores.*tasks: bc5cdr, hoc"):
+    with pytest.raises(DataError, match=r"task 'hocc': no scores.*tasks: bc5cdr, hoc"):
         write_summary(tmp_path, baseline="twin", drop_tasks=["hocc"])
 
 
