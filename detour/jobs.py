@@ -109,6 +109,7 @@ class Progress:
         failed: Names of failed jobs.
         left: Names of the jobs that are still to be finished.
         seconds_left: Estimate, from the jobs of each kind that this call has finished; None before the first of them.
+        is_bound: Whether kinds without a finished job are not counted, so that it takes longer.
     """
 
     done: list[str]
@@ -116,6 +117,7 @@ class Progress:
     failed: list[str]
     left: list[str]
     seconds_left: float | None
+    is_bound: bool
 
 
 def run_jobs(
@@ -215,6 +217,8 @@ class _Work:
             elif code == BUSY:
                 self.starts[name] -= 1
                 time.sleep(self.executor.seconds)
+                if job.is_done():
+                    self.done.add(name)
             elif not (code == STOPPED and (self.stopping or self.starts[name] < ATTEMPTS)):
                 self.failed[name] = code
         return changed
@@ -228,6 +232,7 @@ class _Work:
                 failed=list(self.failed),
                 left=left,
                 seconds_left=self._estimate(left),
+                is_bound=any(self.jobs[name].kind not in self.speeds for name in left),
             )
         )
 
@@ -235,8 +240,7 @@ class _Work:
         if not self.speeds:
             return None
         rates = {kind: sum(s for _, s in pairs) / sum(w for w, _ in pairs) for kind, pairs in self.speeds.items()}
-        mean = sum(rates.values()) / len(rates)  # kinds without a finished job: a guess
-        seconds = sum(rates.get(self.jobs[name].kind, mean) * self.jobs[name].work for name in left)
+        seconds = sum(rates.get(self.jobs[name].kind, 0.0) * self.jobs[name].work for name in left)
         return seconds / min(self.parallel, max(1, len(left)))
 
     def _failures(self) -> str:
@@ -305,8 +309,8 @@ class SlurmExecutor:
         except ModuleNotFoundError as error:
             raise ConfigError("executor.cluster: slurm needs submitit: pip install 'causal-detour[cluster]'") from error
         self.config, self.folder = config, folder
-        self.executor = submitit.SlurmExecutor(folder=folder / "slurm")
         try:
+            self.executor = submitit.SlurmExecutor(folder=folder / "slurm")
             self.executor.update_parameters(
                 time=config.minutes,
                 nodes=1,
@@ -317,7 +321,7 @@ class SlurmExecutor:
                 setup=[f"export OMP_NUM_THREADS={config.threads}"],
                 **config.slurm,
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"executor.slurm: {error}") from error
         self.function = submitit.helpers.CommandFunction
 

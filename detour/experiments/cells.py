@@ -11,7 +11,7 @@ from typing import Any
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.errors import CheckpointError, ConfigError
-from detour.experiments.config import Experiment
+from detour.experiments.config import Experiment, model_name
 from detour.experiments.tree import Node, grow, settings_that_differ
 from detour.files import write_text
 from detour.jobs import Job
@@ -59,8 +59,8 @@ def plan_experiment(experiment: Experiment) -> Plan:
     jobs: list[Job] = []
     for node in nodes:
         jobs += _training(node, config.baseline, folder, has_base=experiment.base is not None)
-    for name in experiment.names.values():
-        jobs += _evaluation(experiment, folder, name)
+    for (arm, seed), name in experiment.names.items():
+        jobs += _evaluation(experiment, folder, name, model_name(arm, seed))
     jobs += _analysis(experiment, folder)
     return Plan(experiment=experiment, nodes=nodes, jobs=jobs)
 
@@ -111,8 +111,8 @@ def _training(node: Node, baseline: str, folder: Path, *, has_base: bool) -> Ite
         )
 
 
-def _evaluation(experiment: Experiment, folder: Path, name: str) -> Iterator[Job]:
-    config, model = experiment.config, f"{name}={folder / 'models' / name}"
+def _evaluation(experiment: Experiment, folder: Path, name: str, called: str) -> Iterator[Job]:
+    config, model = experiment.config, f"{called}={folder / 'models' / name}"
     needs = (f"export-{name}",)
     if config.probes.linear:
         out = folder / "probes" / f"{name}.csv"
@@ -134,8 +134,19 @@ def _evaluation(experiment: Experiment, folder: Path, name: str) -> Iterator[Job
         suffix = f"-{Path(group[0]).stem}" if len(names) > size else ""
         yield Job(
             name=f"finetune-{name}{suffix}",
-            arguments=("eval", "run", model, *overrides, *tasks, "--data", config.finetuning.data, *seeds, "--out", str(out)),
-            is_done=partial(_has_records, experiment, out, name, group),
+            arguments=(
+                "eval",
+                "run",
+                model,
+                *overrides,
+                *tasks,
+                "--data",
+                config.finetuning.data,
+                *seeds,
+                "--out",
+                str(out),
+            ),
+            is_done=partial(_has_records, experiment, out / "cells" / called, group),
             needs=needs,
             kind="finetune",
             work=len(group),
@@ -151,12 +162,11 @@ def task_names(experiment: Experiment) -> list[str]:
     return [*suite, *finetuning.tasks]
 
 
-def _has_records(experiment: Experiment, out: Path, name: str, tasks: Sequence[str]) -> bool:
+def _has_records(experiment: Experiment, cells: Path, tasks: Sequence[str]) -> bool:
     from detour.evaluation.data.task import load_task
 
     finetuning = experiment.config.finetuning
     seeds = range(finetuning.first_seed, finetuning.first_seed + finetuning.seeds)
-    cells = out / "cells" / name
     return all((cells / load_task(task).name / f"seed{seed}.json").is_file() for task in tasks for seed in seeds)
 
 
@@ -165,7 +175,14 @@ def _analysis(experiment: Experiment, folder: Path) -> Iterator[Job]:
     if not cka.texts:
         return
     texts = [part for text in cka.texts for part in ("--texts", text)]
-    options = ["--subset", str(cka.subset), "--draws", ",".join(map(str, cka.draws)), "--max-length", str(cka.max_length)]
+    options = [
+        "--subset",
+        str(cka.subset),
+        "--draws",
+        ",".join(map(str, cka.draws)),
+        "--max-length",
+        str(cka.max_length),
+    ]
     for one, other in cka.pairs:
         for index, seed in enumerate(experiment.config.seeds):
             a, b = names[one, seed], names[other, seed]

@@ -87,6 +87,19 @@ class CkaConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SettingConfig:
+    """What is trained on what, for readers.
+
+    Attributes:
+        model: "ModernBERT base".
+        data: "PubMed abstracts".
+    """
+
+    model: str
+    data: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """An experiment: arms x training seeds, trained, probed, fine-tuned and compared.
 
@@ -110,6 +123,9 @@ class ExperimentConfig:
         finetuning: See `FinetuningConfig`.
         probes: See `ProbesConfig`.
         cka: See `CkaConfig`.
+        claims: Id of a claim of the paper (`detour.evaluation.results.claims`) -> the pair of arms that tries it, the
+            second as the baseline, by the mean over the fine-tuning tasks.
+        setting: The model and the data, in a few words each, as the page and the ledger of claims name them.
         executor: See `detour.jobs.ExecutorConfig`.
     """
 
@@ -131,6 +147,8 @@ class ExperimentConfig:
     finetuning: FinetuningConfig = field(default_factory=FinetuningConfig)
     probes: ProbesConfig = field(default_factory=ProbesConfig)
     cka: CkaConfig = field(default_factory=CkaConfig)
+    claims: dict[str, tuple[str, str]] = field(default_factory=dict)
+    setting: SettingConfig
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
     @property
@@ -162,8 +180,13 @@ class Experiment:
 
     @cached_property
     def names(self) -> dict[tuple[str, int], str]:
-        """(arm, training seed) -> name of the run and of its encoder."""
+        """(arm, training seed) -> name of the run and of its encoder's folder."""
         return {(arm, seed): f"{arm}-seed{seed}" for arm, seed in self.runs}
+
+
+def model_name(arm: str, seed: int) -> str:
+    """What records call an encoder, so that its arm and training seed are known: ``detour@17``."""
+    return f"{arm}@{seed}"
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -204,7 +227,9 @@ def _run_of(config: ExperimentConfig, path: Path, arm: str, seed: int) -> RunCon
         inner[last] = seed
     if clash := sorted({"name", "folder", "branch", "match"} & chosen.changes.keys()):
         raise ConfigError(f"{path}: arms.{arm}.changes.{clash[0]}: set by the experiment itself")
-    run = load(path.parent / (chosen.run or config.run), changes=_merged(chosen.changes, fixed), source=f"{path}: arm {arm}")
+    run = load(
+        path.parent / (chosen.run or config.run), changes=_merged(chosen.changes, fixed), source=f"{path}: arm {arm}"
+    )
     if run.match.run is not None or run.branch.run is not None:
         raise ConfigError(f"{path}: arm {arm}: its YAML sets match or branch, which the experiment sets itself")
     return run
@@ -215,7 +240,9 @@ def _matched(config: ExperimentConfig, runs: dict[tuple[str, int], RunConfig], a
     run, other = runs[arm, seed], runs[config.baseline, seed]
     if config.match == "tokens" or arm == config.baseline:
         return run
-    match = MatchConfig(run=str(Path(other.folder) / other.name), by=config.match, document_tokens=config.document_tokens)
+    match = MatchConfig(
+        run=str(Path(other.folder) / other.name), by=config.match, document_tokens=config.document_tokens
+    )
     if config.match == "device_seconds":
         return replace(run, match=match)
     matched = match_budget(replace(run, match=match), planned=other)
@@ -244,11 +271,17 @@ def _problems(config: ExperimentConfig) -> list[str]:
     for key, names in [
         ("baseline", [config.baseline]),
         *((f"contrasts[{i}]", pair) for i, pair in enumerate(config.contrasts)),
+        *((f"claims.{name}", pair) for name, pair in config.claims.items()),
         *((f"cka.pairs[{i}]", pair) for i, pair in enumerate(config.cka.pairs)),
     ]:
         lines += [f"{key}: no arm '{n}'{suggestion(n, config.arms)}" for n in names if n not in config.arms]
         if len(names) == 2 and names[0] == names[1]:
             lines.append(f"{key}: '{names[0]}' twice, expected two arms")
+    lines += [
+        f"claims.{name}: {list(pair)} is not compared; name it under contrasts"
+        for name, pair in config.claims.items()
+        if pair not in config.pairs
+    ]
     if not 0 < config.margin < 100:
         lines.append(f"margin: {config.margin}, expected points above 0 and below 100")
     if config.finetuning.seeds < 1 or config.finetuning.tasks_per_job < 1:

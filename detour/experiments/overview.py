@@ -64,7 +64,9 @@ def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: fl
 
 def show_status(plan: Plan) -> None:
     """Prints each kind of job with its counts, then the runs in training and the failed jobs' logs."""
-    table = Table("jobs", Column("done", justify="right"), Column("left", justify="right"), title=plan.experiment.config.name)
+    table = Table(
+        "jobs", Column("done", justify="right"), Column("left", justify="right"), title=plan.experiment.config.name
+    )
     done = {job.name: job.is_done() for job in plan.jobs}
     for kind in dict.fromkeys(job.kind for job in plan.jobs):
         names = [job.name for job in plan.jobs if job.kind == kind]
@@ -105,4 +107,3 @@ def _disk(node: Node) -> float:
     """Bytes of the checkpoints that are kept and of the exported encoder."""
     kept = node.run.checkpoint.keep + len(node.run.phases)
     return BYTES_PER_PARAMETER * parameters(node.run.architecture) * kept
-

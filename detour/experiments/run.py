@@ -10,6 +10,7 @@ from detour.files import write_text
 from detour.jobs import Progress, run_jobs
 from detour.units import duration
 
+
 def run_experiment(plan: Plan) -> Path:
     """Does what is not done yet, and writes the page. Finished work is recognized by its results and not repeated.
 
@@ -34,7 +35,8 @@ class _Observer:
         self.total = total
 
     def __call__(self, progress: Progress) -> None:
-        left = f"about {duration(progress.seconds_left)} left" if progress.seconds_left else ""
+        about = "at least" if progress.is_bound else "about"
+        left = f"{about} {duration(progress.seconds_left)} left" if progress.seconds_left else ""
         failed = f"{len(progress.failed)} failed ({', '.join(progress.failed)})" if progress.failed else ""
         running = f"running {', '.join(progress.running)}" if progress.running else ""
         parts = [f"{len(progress.done)} of {self.total} jobs done", failed, running, left]

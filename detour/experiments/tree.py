@@ -114,7 +114,9 @@ def _until(run: RunConfig, cut: int) -> RunConfig:
         phases.append(replace(phase, tokens=min(phase.tokens, cut - start)))
         start += phase.tokens
     kept = run.schedule.decay_phase in [phase.name for phase in phases]
-    trunk = replace(run, phases=phases, schedule=replace(run.schedule, decay_phase=run.schedule.decay_phase if kept else None))
+    trunk = replace(
+        run, phases=phases, schedule=replace(run.schedule, decay_phase=run.schedule.decay_phase if kept else None)
+    )
     plain = {**_plain(trunk), "name": "", "folder": "", "branch": None}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     names = "-".join(phase.name for phase in phases)

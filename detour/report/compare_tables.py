@@ -44,7 +44,7 @@ def tables(found: RunComparison) -> Iterator[Table | str]:
         yield table
     yield "batches"
     for first, second, rows in found.rows:
-        yield f"  {first} and {second}: {_rows(rows)}"
+        yield f"  {first} and {second}: {rows_text(rows)}"
     yield _ledger(found.runs)
     yield _losses(found.runs)
     for run in found.runs:
@@ -61,7 +61,7 @@ def as_json(found: RunComparison) -> dict[str, Any]:
         "runs": [run.name for run in found.runs],
         "items": [{"key": i.key, "values": list(i.values), "status": i.status} for i in found.keys],
         "batches": [
-            {"runs": [first, second], "common": rows.common_batches if rows else None, "text": _rows(rows)}
+            {"runs": [first, second], "common": rows.common_batches if rows else None, "text": rows_text(rows)}
             for first, second, rows in found.rows
         ],
         "ledger": {
@@ -137,7 +137,7 @@ def _sections(items: list[ComparedKey]) -> dict[str, list[ComparedKey]]:
     return {title: listed for title, listed in found.items() if listed}
 
 
-def _rows(found: RowComparison | None) -> str:
+def rows_text(found: RowComparison | None) -> str:
     return found.text if found else "unknown: a run has no readable checkpoint"
 
 

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from detour.plotting import GRID, INK, MUTED, OBJECTIVE_COLORS, PAPER
@@ -38,16 +38,7 @@ def render(run: RunHistory, figures: dict[str, str]) -> str:
         run: The run.
         figures: Name to SVG text, as `detour.report.figures.save_figures` returns them.
     """
-    environment = Environment(
-        loader=PackageLoader("detour.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    environment.filters |= {
-        "count": "{:,}".format,
-        "duration": duration,
-        "is_finite": math.isfinite,
-        "scientific": scientific,
-        "short": short,
-    }
+    environment = page_environment("detour.report")
     keys = ("supervised", "steps", "flops", "device_seconds")
     return environment.get_template("report.html.j2").render(
         run=run,
@@ -58,9 +49,33 @@ def render(run: RunHistory, figures: dict[str, str]) -> str:
         figures=_figures(run, figures),
         notes=[*run.notes, *reading_notes(run)],
         color=lambda objective: f"var(--objective-{OBJECTIVE_COLORS.index(color_of(run, objective))})",
-        light=_variables(_LIGHT, OBJECTIVE_COLORS),
-        dark=_variables(_DARK, _DARK_OBJECTIVES),
     )
+
+
+def page_environment(package: str) -> Environment:
+    """A Jinja environment for pages of one file: autoescaped, with the shared style sheet, colors and filters.
+
+    Args:
+        package: Whose ``templates`` folder has the page.
+    """
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("detour.report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "count": "{:,}".format,
+        "duration": duration,
+        "is_finite": math.isfinite,
+        "scientific": scientific,
+        "short": short,
+    }
+    environment.globals |= {
+        "light": _variables(_LIGHT, OBJECTIVE_COLORS),
+        "dark": _variables(_DARK, _DARK_OBJECTIVES),
+    }
+    return environment
 
 
 def inline_svg(svg: str, *, name: str, label: str) -> Markup:
