@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, t
@@ -123,21 +124,18 @@ def tost_rate(x: np.ndarray, truth_N: np.ndarray, margin: float) -> float:
     return float(((mean - half > -margin) & (mean + half < margin)).mean())
 
 
-WORLDS = [
-    World(training_seeds=S, **levels)
-    for S in (3, 5)
-    for levels in (
-        {"shared": 0.0, "by_task": 0.0},
-        {"shared": 0.3, "by_task": 0.5},
-        {"shared": 1.0, "by_task": 0.0},
-        {"shared": 1.0, "by_task": 1.0},
-        {"shared": 3.0, "by_task": 0.5},
-        {"shared": 0.0, "by_task": 2.0, "tasks": 2.0},
-        {"shared": 0.3, "by_task": 0.3, "uneven": True},
-        {"shared": 1.0, "by_task": 0.5, "tails": 4.0},
-        {"shared": 0.3, "by_task": 0.3, "crossed": 1.0},
-    )
+LEVELS: list[dict[str, Any]] = [
+    {"shared": 0.0, "by_task": 0.0},
+    {"shared": 0.3, "by_task": 0.5},
+    {"shared": 1.0, "by_task": 0.0},
+    {"shared": 1.0, "by_task": 1.0},
+    {"shared": 3.0, "by_task": 0.5},
+    {"shared": 0.0, "by_task": 2.0, "tasks": 2.0},
+    {"shared": 0.3, "by_task": 0.3, "uneven": True},
+    {"shared": 1.0, "by_task": 0.5, "tails": 4.0},
+    {"shared": 0.3, "by_task": 0.3, "crossed": 1.0},
 ]
+WORLDS = [World(training_seeds=S, **levels) for S in (3, 5) for levels in LEVELS]
 
 
 def main() -> None:

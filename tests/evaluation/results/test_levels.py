@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -279,3 +281,17 @@ def test_the_interval_covers_the_truth_in_95_of_100_and_the_tost_errs_in_5(train
     low_90, high_90 = stats.t.interval(0.9, S - 1, loc=edge.mean(1), scale=stats.sem(edge, axis=1))
     equivalent = int(((-margin < low_90) & (high_90 < margin)).sum())
     assert equivalent <= stats.binom(DRAWS, 0.05).ppf(1 - CERTAIN)
+
+
+def test_the_script_simulates_the_intervals_of_the_library():
+    script = runpy.run_path(str(Path(__file__).parents[3] / "scripts" / "interval_coverage.py"))
+    _, x = script["World"](training_seeds=3, shared=0.5, by_task=0.5).draw(3, np.random.default_rng(0))
+    for name, tasks in (("over_training_seeds", "fixed"), ("random_tasks", "random")):
+        for d, mean, half in zip(x, *script[name](x), strict=True):
+            scores = [
+                Score(arm=arm, training_seed=s, task=f"t{k}", finetuning_seed=f, score=value if arm == "a" else 0.0)
+                for arm in ("a", "b")
+                for (s, k, f), value in np.ndenumerate(d)
+            ]
+            summary = compare_arms(scores, "a", "b", margin=None, tasks=tasks).overall.summary
+            assert (summary.low, summary.high) == pytest.approx((mean - half, mean + half))
