@@ -141,7 +141,7 @@ def compare_arms(
             scores are seen. None: nothing is tested for equivalence.
         tasks: ``fixed``: the mean is about these tasks. ``random``: it is about tasks of this kind, and the wider of the
             intervals over training seeds and over tasks is taken, with the smaller number of degrees of freedom. That is
-            conservative: it covers 94% to nearly 100% in simulations.
+            conservative: it covers 94% to nearly 100% in simulations (docs/decisions/0016).
         drop_tasks: Tasks to leave out of both arms.
 
     Raises:
