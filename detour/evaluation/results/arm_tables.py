@@ -101,6 +101,7 @@ def components_markdown(comparison: ArmComparison) -> str:
         "training seed, shared by all tasks": (c.training_seed, c.shares[0]),
         "training seed, by task": (c.training_seed_by_task, c.shares[1]),
         "fine-tuning seed": (c.finetuning_seed, c.shares[2]),
+        "of which shared by all training seeds": (c.finetuning_seed_shared, math.nan),
     }
     lines = [
         [name, amount(sd, scale, sign=False), NONE if math.isnan(share) else f"{share:.0%}"]

@@ -171,7 +171,7 @@ def compare_arms(
         tasks_are=tasks,
         overall=_contrast(overall, about, p_mean, p_mean, p_margin, p_margin),
         tasks=[_contrast(e, about, *values) for e, *values in corrected],
-        components=components(d_SKF, grid.tasks),
+        components=components(d_SKF, grid.tasks, same_seeds=len(set(grid.finetuning_seeds.values())) == 1),
         dropped=grid.dropped,
     )
 

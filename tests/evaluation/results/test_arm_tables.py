@@ -113,9 +113,10 @@ def test_components_are_shown_with_their_shares():
     comparison = compare_arms(scores, "detour", "twin", margin=0.5)
     header, *lines = cells(readers.markdown_rows(arm_tables.components_markdown(comparison)))
     assert header[1] == "standard deviation (points)"
-    assert len(lines) == 3 + 2 * 3
+    assert len(lines) == 4 + 2 * 3
     by_level = {line[0]: line[1:] for line in lines}
     assert by_level["fine-tuning seed"] == ["0.00", "0%"]
+    assert by_level["of which shared by all training seeds"] == ["0.00", "–"]
     assert by_level["up: training seed"][0] == "0.10"
 
 
