@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -10,28 +11,34 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from detour.evaluation.metrics import title
 from detour.evaluation.results.figures import draw_interval, reach
 from detour.evaluation.results.levels import ArmComparison
 from detour.evaluation.results.verdicts import Verdict
 from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
 
 
-def arms_plot(comparison: ArmComparison, folder: Path, name: str) -> list[Path]:
+def arms_plot(
+    comparison: ArmComparison, folder: Path, name: str, metrics: Mapping[str, str] | None = None
+) -> list[Path]:
     """Writes ``NAME.png`` and ``NAME.svg``; see `draw_arms`."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = draw_arms(comparison)
+        figure = draw_arms(comparison, metrics)
         paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
         figure.savefig(paths[0], dpi=150)
         figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
     return paths
 
 
-def draw_arms(comparison: ArmComparison) -> Figure:
+def draw_arms(comparison: ArmComparison, metrics: Mapping[str, str] | None = None) -> Figure:
     """For each task, and for the mean over tasks in the lowest row: the mean, its 95% interval, and one tick per seed.
 
     A filled point is better or worse by the verdict. The band is the margin of equivalence. Tasks are sorted by their
     difference. An interval that ends beyond the axis has an arrow there and the value of its end.
+
+    Args:
+        metrics: By task; given, they are named beside the tasks.
     """
     factor, digits = comparison.scale.factor, comparison.scale.digits
     rows = [comparison.overall, *sorted(comparison.tasks, key=lambda t: t.summary.mean)]
@@ -56,14 +63,14 @@ def draw_arms(comparison: ArmComparison) -> Figure:
         marker = "D" if y == 0 else "o"
         axes.plot([mean], [y], marker, ms=6, color=color, mfc=color if sure else PAPER, mew=1.4, zorder=3)
     axes.axhline(0.5, color=MUTED, lw=0.8)
-    axes.set_yticks(y_R, [truncate(row.name) for row in rows])
+    known = metrics or {}
+    names = {row.name: f" ({title(known[row.name])})" if row.name in known else "" for row in rows}
+    axes.set_yticks(y_R, [truncate(name) + metric for name, metric in names.items()])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(axis="y", visible=False)
     n = comparison.overall.summary.n
     band = "" if comparison.margin is None else "; band: margin of equivalence"
-    label = (
-        f"{comparison.scale.unit}; ticks: {n} {comparison.basis}; lines: 95% intervals; filled: better or worse{band}"
-    )
-    axes.set_xlabel(label)
+    marks = f"{comparison.scale.unit}; ticks: {n} {comparison.basis}; lines: 95% intervals over them"
+    axes.set_xlabel(f"{marks}\nfilled: better or worse{band}")
     axes.set_title(f"{truncate(comparison.arm)} minus {truncate(comparison.baseline)}")
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from detour.evaluation.metrics import title
 from detour.evaluation.results.levels import ArmComparison, Contrast
 from detour.evaluation.results.statistics import Summary
 from detour.evaluation.results.tables import (
@@ -19,46 +20,56 @@ from detour.evaluation.results.tables import (
 )
 from detour.evaluation.results.verdicts import ALPHA, FINETUNING, Basis, Scale, Verdict, amount
 
+Metrics = Mapping[str, str]  # task -> name of its metric; given, every table names the averaging
 Means = Mapping[str, Mapping[str, Summary]]  # arm -> task -> mean, as of `detour.evaluation.results.levels.arm_means`
 
 
-def means_markdown(basis: Basis, means: Means, scale: Scale) -> str:
+def means_markdown(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None) -> str:
     """One line per task, the mean over tasks last: for each arm mean ± standard deviation over seeds [95% interval]."""
-    return markdown_table(["task", "repeated", *means], _mean_cells(basis, means, scale, MARKDOWN))
+    return markdown_table([*_first(metrics), "repeated", *means], _mean_cells(basis, means, scale, metrics, MARKDOWN))
 
 
-def means_latex(basis: Basis, means: Means, scale: Scale) -> str:
+def means_latex(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None) -> str:
     """The same as a booktabs table."""
-    return latex_table(["task", "repeated", *means], _mean_cells(basis, means, scale, LATEX))
+    return latex_table([*_first(metrics), "repeated", *means], _mean_cells(basis, means, scale, metrics, LATEX))
 
 
-def means_csv(basis: Basis, means: Means, scale: Scale) -> str:
+def means_csv(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None) -> str:
     """One line per arm and task, in the scale's unit."""
-    header = ["arm", "task", "unit", "basis", "seeds", "mean", "sd", "low", "high"]
+    header = ["arm", "task", "metric", "unit", "basis", "seeds", "mean", "sd", "low", "high"]
     lines = [
-        [arm, task, scale.unit, basis, s.n, *(scale.factor * value for value in (s.mean, s.sd, s.low, s.high))]
+        [
+            arm,
+            task,
+            (metrics or {}).get(task),
+            scale.unit,
+            basis,
+            s.n,
+            *(scale.factor * value for value in (s.mean, s.sd, s.low, s.high)),
+        ]
         for arm, tasks in means.items()
         for task, s in tasks.items()
     ]
     return csv_table(header, lines)
 
 
-def contrasts_markdown(comparison: ArmComparison) -> str:
+def contrasts_markdown(comparison: ArmComparison, metrics: Metrics | None = None) -> str:
     """One line per task, the mean over tasks last: the difference, its interval, tests, and verdict."""
-    return markdown_table(_header(comparison), _contrast_cells(comparison, MARKDOWN))
+    return markdown_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, MARKDOWN))
 
 
-def contrasts_latex(comparison: ArmComparison) -> str:
+def contrasts_latex(comparison: ArmComparison, metrics: Metrics | None = None) -> str:
     """The same as a booktabs table."""
-    return latex_table(_header(comparison), _contrast_cells(comparison, LATEX))
+    return latex_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, LATEX))
 
 
-def contrasts_csv(comparisons: Iterable[ArmComparison]) -> str:
+def contrasts_csv(comparisons: Iterable[ArmComparison], metrics: Metrics | None = None) -> str:
     """One line per comparison and task, the mean over tasks last; differences in the scale's unit."""
     header = [
         "arm",
         "baseline",
         "task",
+        "metric",
         "unit",
         "basis",
         "seeds",
@@ -78,7 +89,8 @@ def contrasts_csv(comparisons: Iterable[ArmComparison]) -> str:
             values = [c.scale.factor * value for value in (s.mean, s.sd, s.low, s.high, t.low_90, t.high_90)]
             tests = [t.p, t.p_holm, c.margin, t.p_equivalence, t.p_equivalence_holm]
             tests += [c.scale.factor * t.minimum_detectable_effect, t.seeds_to_decide, t.verdict.value, t.sentence]
-            lines.append([c.arm, c.baseline, t.name, c.scale.unit, c.basis, s.n, *values, *tests])
+            metric = (metrics or {}).get(t.name)
+            lines.append([c.arm, c.baseline, t.name, metric, c.scale.unit, c.basis, s.n, *values, *tests])
     return csv_table(header, lines)
 
 
@@ -89,6 +101,7 @@ def components_markdown(comparison: ArmComparison) -> str:
         "training seed, shared by all tasks": (c.training_seed, c.shares[0]),
         "training seed, by task": (c.training_seed_by_task, c.shares[1]),
         "fine-tuning seed": (c.finetuning_seed, c.shares[2]),
+        "of which shared by all training seeds": (c.finetuning_seed_shared, math.nan),
     }
     lines = [
         [name, amount(sd, scale, sign=False), NONE if math.isnan(share) else f"{share:.0%}"]
@@ -112,7 +125,17 @@ def _repeated(n: int, basis: Basis) -> str:
     return f"{n} {kind.removesuffix('s') if n == 1 else kind}" + (" only" if basis == FINETUNING else "")
 
 
-def _mean_cells(basis: Basis, means: Means, scale: Scale, form: Form) -> list[list[str]]:
+def _first(metrics: Metrics | None) -> list[str]:
+    return ["task"] if metrics is None else ["task", "metric"]
+
+
+def _task_cells(task: str, metrics: Metrics | None, form: Form) -> list[str]:
+    if metrics is None:
+        return [form.escape(task)]
+    return [form.escape(task), form.escape(title(metrics[task]) if task in metrics else NONE)]
+
+
+def _mean_cells(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None, form: Form) -> list[list[str]]:
     lines = []
     for task in next(iter(means.values())):
         cells = []
@@ -121,15 +144,15 @@ def _mean_cells(basis: Basis, means: Means, scale: Scale, form: Form) -> list[li
             mean, sd, low, high = (amount(value, scale, sign=False) for value in (s.mean, s.sd, s.low, s.high))
             cells.append(mean if s.n == 1 else f"{mean} {form.spread} {sd} [{low}, {high}]")
         n = next(iter(means.values()))[task].n
-        lines.append([form.escape(task), form.escape(_repeated(n, basis)), *cells])
+        lines.append([*_task_cells(task, metrics, form), form.escape(_repeated(n, basis)), *cells])
     return lines
 
 
-def _header(comparison: ArmComparison) -> Sequence[str]:
+def _header(comparison: ArmComparison, metrics: Metrics | None) -> Sequence[str]:
     unit = comparison.scale.unit
     margin = "no margin" if comparison.margin is None else f"margin {comparison.margin:g}"
     return [
-        "task",
+        *_first(metrics),
         "repeated",
         f"difference ({unit})",
         "95% interval",
@@ -142,7 +165,7 @@ def _header(comparison: ArmComparison) -> Sequence[str]:
     ]
 
 
-def _contrast_cells(comparison: ArmComparison, form: Form) -> list[list[str]]:
+def _contrast_cells(comparison: ArmComparison, metrics: Metrics | None, form: Form) -> list[list[str]]:
     lines = []
     for t in (*comparison.tasks, comparison.overall):
         s, scale = t.summary, comparison.scale
@@ -152,6 +175,6 @@ def _contrast_cells(comparison: ArmComparison, form: Form) -> list[list[str]]:
         )
         texts = [probability(p) for p in (t.p, t.p_holm, t.p_equivalence_holm)]
         texts += [amount(t.minimum_detectable_effect, scale, sign=False), seeds, verdict_cell(t)]
-        start = [form.escape(text) for text in (t.name, _repeated(s.n, comparison.basis), amount(s.mean, scale))]
-        lines.append([*start, interval, *map(form.escape, texts)])
+        start = [form.escape(text) for text in (_repeated(s.n, comparison.basis), amount(s.mean, scale))]
+        lines.append([*_task_cells(t.name, metrics, form), *start, interval, *map(form.escape, texts)])
     return lines

@@ -23,6 +23,8 @@ class Components:
         training_seed: Of g: the part of a training seed's effect that all tasks share.
         training_seed_by_task: Of h: the part that differs between tasks.
         finetuning_seed: Of e: between fine-tuning seeds of one training seed and task.
+        finetuning_seed_shared: Of the part of e that a fine-tuning seed has in all training seeds alike, on one task. Intervals
+            over training seeds take it to be 0. nan where fine-tuning seeds are not the same in all training seeds.
         by_task: For each task alone, its standard deviations between training seeds (g + h) and fine-tuning seeds (e).
         shares: Fractions of the variance of the mean over all scores that come from g, h, and e, in this order. They say
             which level needs more repetitions. nan for one training seed.
@@ -33,12 +35,19 @@ class Components:
     training_seed: float
     training_seed_by_task: float
     finetuning_seed: float
+    finetuning_seed_shared: float
     by_task: dict[str, tuple[float, float]]
     shares: tuple[float, float, float]
 
 
-def components(x_SKF: np.ndarray, tasks: tuple[str, ...]) -> Components:
-    """Estimates the components of complete scores, or of differences between two arms."""
+def components(x_SKF: np.ndarray, tasks: tuple[str, ...], *, same_seeds: bool) -> Components:
+    """Estimates the components of complete scores, or of differences between two arms.
+
+    Args:
+        x_SKF: The scores.
+        tasks: Their names.
+        same_seeds: Whether the fine-tuning seeds are the same in all training seeds, in the same order.
+    """
     S, K, F = x_SKF.shape
     x_SK = x_SKF.mean(2)
     e = _mean_square(x_SKF - x_SK[..., None], S * K * (F - 1))
@@ -58,9 +67,19 @@ def components(x_SKF: np.ndarray, tasks: tuple[str, ...]) -> Components:
         training_seed=math.sqrt(g),
         training_seed_by_task=math.sqrt(h),
         finetuning_seed=math.sqrt(e),
+        finetuning_seed_shared=math.sqrt(_shared(x_SKF)) if same_seeds else math.nan,
         by_task=by_task,
         shares=(parts[0] / total, parts[1] / total, parts[2] / total) if total > 0 else (math.nan, math.nan, math.nan),
     )
+
+
+def _shared(x_SKF: np.ndarray) -> float:
+    """Variance between fine-tuning seeds that training seeds share: of the two-way layout S x F, averaged over tasks."""
+    S, K, F = x_SKF.shape
+    x_KF, x_K = x_SKF.mean(0), x_SKF.mean((0, 2))
+    residual_SKF = x_SKF - x_SKF.mean(2, keepdims=True) - x_KF + x_K[:, None]
+    between = S * _mean_square(x_KF - x_K[:, None], K * (F - 1))
+    return _excess(between, _mean_square(residual_SKF, (S - 1) * K * (F - 1)), S)
 
 
 def _mean_square(residuals: np.ndarray, df: int) -> float:

@@ -46,24 +46,23 @@ def equivalence_power(difference: float, sd: float, n: int, margin: float) -> fl
         n: Number of differences, at least 2.
         margin: As of `equivalence_p`.
 
-    Cost: one numerical integral, about a millisecond.
+    Cost: one numerical integral, less than a millisecond.
     """
     from scipy.integrate import quad
-    from scipy.stats import chi2, norm, t
+    from scipy.special import gammaln, ndtr, stdtrit
 
     df, error = n - 1, sd / math.sqrt(n)
-    critical = float(t.ppf(LEVEL, df)) / math.sqrt(df)
+    critical = float(stdtrit(df, LEVEL)) / math.sqrt(df)
+    log_constant = (1 - df / 2) * math.log(2) - float(gammaln(df / 2))
 
-    def density(x: float) -> float:  # x: sum of squares / sd**2, chi-square with n - 1 degrees of freedom
-        half = margin - critical * math.sqrt(x) * error
-        inside = norm.cdf((half - difference) / error) - norm.cdf((-half - difference) / error)
-        return float(inside * chi2.pdf(x, df))
+    def integrand(y: float) -> float:  # y: root of (sum of squares / sd**2), of the chi distribution
+        half = margin - critical * y * error
+        inside = ndtr((half - difference) / error) - ndtr((-half - difference) / error)
+        return float(inside) * math.exp(log_constant + (df - 1) * math.log(y) - y * y / 2) if y > 0 else 0.0
 
-    widest = min(
-        (margin / (critical * error)) ** 2, float(chi2.isf(1e-12, df))
-    )  # beyond it no mean is declared equivalent
-    peaks = [x for x in chi2.ppf([1e-6, 0.5, 1 - 1e-6], df) if 0 < x < widest]
-    return float(quad(density, 0, widest, points=peaks or None, limit=200)[0])
+    middle, reach = math.sqrt(df), 8.0  # the standard deviation of the chi distribution is below 1
+    low, high = max(0.0, middle - reach), min(middle + reach, margin / (critical * error))
+    return float(quad(integrand, low, high, limit=200)[0]) if low < high else 0.0
 
 
 def seeds_for_equivalence(sd: float, margin: float, *, most: int = 1000) -> int | None:

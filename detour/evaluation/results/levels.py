@@ -141,7 +141,7 @@ def compare_arms(
             scores are seen. None: nothing is tested for equivalence.
         tasks: ``fixed``: the mean is about these tasks. ``random``: it is about tasks of this kind, and the wider of the
             intervals over training seeds and over tasks is taken, with the smaller number of degrees of freedom. That is
-            conservative: it covers 94% to nearly 100% in simulations.
+            conservative: it covers 94% to nearly 100% in simulations (docs/decisions/0016).
         drop_tasks: Tasks to leave out of both arms.
 
     Raises:
@@ -171,7 +171,7 @@ def compare_arms(
         tasks_are=tasks,
         overall=_contrast(overall, about, p_mean, p_mean, p_margin, p_margin),
         tasks=[_contrast(e, about, *values) for e, *values in corrected],
-        components=components(d_SKF, grid.tasks),
+        components=components(d_SKF, grid.tasks, same_seeds=len(set(grid.finetuning_seeds.values())) == 1),
         dropped=grid.dropped,
     )
 

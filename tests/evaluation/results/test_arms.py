@@ -101,6 +101,17 @@ def test_arms_are_compared_over_training_seeds(tmp_path):
     assert not (tmp_path / "differences.csv").exists()
 
 
+def test_every_table_and_figure_names_the_averaging(tmp_path):
+    write_records(tmp_path)
+    write_summary(tmp_path, baseline="twin", margin=0.5)
+    for name in ("arms.md", "arms.tex", "arms_detour.md", "arms_detour.tex", "arms_detour.svg"):
+        text = (tmp_path / name).read_text()
+        assert "micro F1, exact spans" in text
+        assert "samples F1" in text
+    for name in ("arms.csv", "arms_differences.csv"):
+        assert [row["metric"] for row in read_csv(tmp_path / name)][:3] == ["span_micro_f1", "samples_f1", ""]
+
+
 def test_models_are_compared_over_fine_tuning_seeds_and_the_page_says_so(tmp_path):
     write_records(tmp_path)
     page = write_summary(tmp_path, baseline="twin@17").read_text()
