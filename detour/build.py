@@ -6,6 +6,7 @@ import atexit
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from detour.training.callbacks.restore_rng import RestoreRng
 from detour.training.callbacks.step_guard import StepGuard
 from detour.training.checkpoints.contents import check_weights
 from detour.training.checkpoints.files import Checkpoint
-from detour.training.checkpoints.select import checkpoint_to_resume, measurement_changes
+from detour.training.checkpoints.select import branch_record, checkpoint_to_resume, measurement_changes
 from detour.training.checkpoints.state import restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.extensions import TrainerExtensions, build_extensions, check_extensions
@@ -119,6 +120,7 @@ def find_start(run: RunConfig) -> RunStart:
     resumed = checkpoint_to_resume(run, record)
     model = None if resumed else read_start(run)
     record["start"] = start_record(resumed, model)
+    record["branch"] = branch_record(run, resumed)
     if not resumed:
         check_tokenizer(run, tokenizer)
     return RunStart(
@@ -208,7 +210,8 @@ def _parts(
     sharded: bool,
 ) -> _Parts:
     folder, schedule, batches = RunFolder.of(run), run.phase_schedule, _batches_of(start.resumed)
-    metrics = JsonlLogger(folder.metrics, batches_trained=batches)
+    trunk = RunFolder(Path(run.branch.run)).metrics if run.branch.run else None
+    metrics = JsonlLogger(folder.metrics, batches_trained=batches, trunk=trunk)
     guard = StepGuard(
         max_skips=run.guard.max_skips,
         spike_factor=run.guard.spike_factor,

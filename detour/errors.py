@@ -31,6 +31,10 @@ class TrainingError(DetourError):
     """Training cannot continue: non-finite loss, out of memory, disk full. The weights are intact."""
 
 
+class JobError(DetourError):
+    """Some of several jobs failed. The message names them and their logs; the other results are kept."""
+
+
 class StoppedError(DetourError):
     """The run was stopped early and saved a checkpoint; the same command resumes it."""
 

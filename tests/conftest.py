@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +35,8 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Gives each test its own folder for file locks, and runs streaming's exit handlers when the test ends.
 
     Otherwise shared memory piles up until the process ends, and since each new dataset opens all of it to find a free
-    name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs use.
+    name, files run out. `clean_stale_shared_memory` is no remedy: it also unlinks what other live runs use. The marks that
+    show shared memory to be in use are released with it, also where something still refers to the dataset.
     """
     folder = tempfile.mkdtemp(
         prefix="d-"
@@ -42,6 +45,11 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tempfile, "tempdir", None)
     at_exit: list[Callable[[], None]] = []
     monkeypatch.setattr("streaming.base.shared.memory.atexit", SimpleNamespace(register=at_exit.append))
+
+    def finalize(*arguments: Any) -> None:
+        at_exit.append(weakref.finalize(*arguments))
+
+    monkeypatch.setattr("detour.data.shared_memory.weakref", SimpleNamespace(finalize=finalize))
     yield
     if at_exit:
         gc.collect()  # loaders first, with their workers

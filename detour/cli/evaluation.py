@@ -30,7 +30,8 @@ Models = Annotated[
 ModelsAndOverrides = Annotated[
     list[str],
     typer.Argument(
-        help="Hugging Face folders or hub names; name=FOLDER gives a folder a name. Then overrides of every task, "
+        help="Hugging Face folders or hub names; name=FOLDER gives a folder a name, and ARM@SEED=FOLDER marks it as the run "
+        "of an arm with a training seed. Then overrides of every task, "
         "which are recorded: task.training.epochs=1, task.limit.train=200.",
         metavar="MODEL|task.KEY=VALUE",
     ),
@@ -40,7 +41,16 @@ SuiteName = Annotated[
 ]
 TaskNames = Annotated[list[str] | None, typer.Option("--task", help="One task: its name or a YAML file; repeatable.")]
 DataRoot = Annotated[Path, typer.Option("--data", help="Folder that the tasks' local paths are relative to.")]
-Baseline = Annotated[str | None, typer.Option(help="The model that the others are compared with.")]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        help="The model that the others are compared with; or, of models named ARM@SEED, the arm that the other arms are "
+        "compared with, over training seeds."
+    ),
+]
+Margin = Annotated[
+    float | None, typer.Option(help="Arms are equivalent if they differ by fewer points than this; name it beforehand.")
+]
 
 
 @app.command()
@@ -53,18 +63,19 @@ def run(
     seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 5,
     first_seed: Annotated[int, typer.Option(help="The first seed; the others count up from it.", min=0)] = 42,
     baseline: Baseline = None,
+    margin: Margin = None,
 ) -> None:
     """Fine-tune encoders on labeled tasks, with several seeds each. Finished runs are skipped."""
     from detour.evaluation import models
     from detour.evaluation import suite as suites
+    from detour.evaluation.results.arms import check_comparison
 
     models.quiet_transformers()
     model, changes = split_overrides(models_and_overrides)
     tasks = chosen_tasks(suite, task, changes)
     log.info("reading %d models and %d tasks", len(model), len(tasks))
     resolved = models.resolve(model)
-    if baseline is not None:
-        _known(baseline, [m.name for m in resolved])
+    check_comparison([m.name for m in resolved], baseline, margin)
     cells = suites.plan(resolved, tasks, range(first_seed, first_seed + seeds), data_root=data)
     todo = suites.unfinished(cells, out)
     print(
@@ -72,7 +83,7 @@ def run(
     )
     with reported(len(todo)) as begin:
         suites.run(cells, out, begin=begin)
-    scores(out, baseline)
+    scores(out, baseline, margin)
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -94,11 +105,15 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def scores(
     out: Annotated[Path, typer.Argument(help="A folder that `detour eval run` wrote.", metavar="DIR")],
     baseline: Baseline = None,
+    margin: Margin = None,
+    drop_task: Annotated[
+        list[str] | None, typer.Option(help="Leave a task out of the comparison of arms; repeatable.")
+    ] = None,
 ) -> None:
     """Write tables (Markdown, CSV, LaTeX), comparisons and the forest plot from the records in a folder."""
     from detour.evaluation.results.summary import write_summary
 
-    print(write_summary(out, baseline=baseline))
+    print(write_summary(out, baseline=baseline, margin=margin, drop_tasks=drop_task or ()))
 
 
 @app.command()
@@ -157,14 +172,6 @@ def chosen_tasks(suite: str | None, names: list[str] | None, changes: list[str] 
     if twice := next((t.name for i, t in enumerate(found) if t.name in [other.name for other in found[:i]]), None):
         raise ConfigError(f"task '{twice}': named twice")
     return found
-
-
-def _known(name: str, names: list[str]) -> None:
-    from detour.errors import ConfigError
-    from detour.registry import suggestion
-
-    if name not in names:
-        raise ConfigError(f"baseline '{name}': no such model{suggestion(name, names)}; models: {', '.join(names)}")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import typer
 from detour import __version__
 from detour.cli.data import app as data_commands
 from detour.cli.evaluation import app as evaluation_commands
+from detour.cli.experiment import app as experiment_commands
 from detour.cli.groups import Commands
 from detour.cli.probe import app as probe_commands
 from detour.cli.runs import app as run_commands
@@ -37,6 +38,7 @@ app.registered_commands += run_commands.registered_commands
 app.add_typer(data_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(probe_commands)
+app.add_typer(experiment_commands)
 
 
 def _show_version(asked: bool) -> None:

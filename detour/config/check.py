@@ -133,7 +133,11 @@ def _phases(run: RunConfig) -> Iterator[str]:
 def _match(run: RunConfig) -> Iterator[str]:
     if run.match.phase is not None:
         yield from _one_of("match.phase", run.match.phase, [phase.name for phase in run.phases])
-    yield from _at_least(1, match__document_tokens=run.match.document_tokens)
+    yield from _at_least(1, match__document_tokens=run.match.document_tokens, branch__tokens=run.branch.tokens)
+    if run.branch.tokens is not None and run.branch.run is None:
+        yield f"branch.tokens: {run.branch.tokens}, but branch.run names no run"
+    if run.branch.run is not None and run.match.run is not None:
+        yield "branch.run: cannot be combined with match.run, which would change the phases that the runs share"
 
 
 def _schedule(run: RunConfig) -> Iterator[str]:
@@ -202,6 +206,7 @@ def _extensions(run: RunConfig) -> Iterator[str]:
 def _paths(run: RunConfig) -> Iterator[str]:
     paths = {"folder": run.folder, "model.init": run.model.init, "model.tokenizer": run.model.tokenizer}
     paths["match.run"] = run.match.run
+    paths["branch.run"] = run.branch.run
     for key, streams in {"data.train": run.data.train, "data.validation": run.data.validation}.items():
         for index, stream in enumerate(streams):
             paths |= {f"{key}[{index}].path": stream.path, f"{key}[{index}].remote": stream.remote}

@@ -25,18 +25,27 @@ from detour.redact import hide, redacted
 C = TypeVar("C")
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load(
+    path: str | Path, overrides: Sequence[str] = (), *, changes: Mapping[str, Any] | None = None, source: str = ""
+) -> RunConfig:
     """Reads a run's YAML.
 
     The file may name another with ``extends: other.yaml`` (a path relative to itself), which may extend a third, and so
     on: mappings are merged over it, lists replace it. ``overrides`` are ``key=value`` with dots, and numbers for list items:
-    ``phases.0.tokens=1000``.
+    ``phases.0.tokens=1000``. ``changes`` are merged over the file as a file that extends it would be.
+
+    Args:
+        path: The file.
+        overrides: Applied last.
+        changes: Values that come from elsewhere, such as the arm of an experiment.
+        source: What an error names in place of the path.
 
     Raises:
         ConfigError: Listing every unknown key, wrong type, missing value and contradiction, each with its full key and,
             where the file has it, its line; or files that extend one another in a circle.
     """
-    raw, lines, folders = _layers(path, overrides)
+    raw, lines, folders = _layers(path, overrides, changes)
+    path = source or path
     run = into(RunConfig, raw, source=str(path), lines=lines)
     try:
         import_plugins(run.plugins, folders)
@@ -103,9 +112,16 @@ def _environment_variable(name: str, *default: Any) -> Any:
 OmegaConf.register_resolver("oc.env", _environment_variable, replace=True)
 
 
-def _layers(path: str | Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[Path]]:
+def _layers(
+    path: str | Path, overrides: Sequence[str], changes: Mapping[str, Any] | None = None
+) -> tuple[DictConfig, dict[str, str], list[Path]]:
     """The file merged over those it extends, with the overrides applied; the line of each key; and the files' folders."""
     raw, lines, folders = _extended(Path(path))
+    if changes:
+        try:
+            raw = cast(DictConfig, OmegaConf.merge(raw, OmegaConf.create(dict(changes))))
+        except (OmegaConfBaseException, TypeError) as error:
+            raise ConfigError(f"{path}: changes: {_first_line(error)}") from error
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:

@@ -209,6 +209,22 @@ class MatchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BranchConfig:
+    """Starts this run from a checkpoint of another run, as if this run had trained up to there itself.
+
+    Weights, optimizer state, position in the data, random states and metrics are taken over. Refused if this run would have
+    trained those tokens otherwise: with another seed, start model, data, objective, learning rate, precision and so on.
+
+    Attributes:
+        run: Folder of the other run, the trunk; null branches from none.
+        tokens: Branch from its first checkpoint at or after this token count; null for its latest.
+    """
+
+    run: str | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One run.
 
@@ -232,6 +248,7 @@ class RunConfig:
     data: DataConfig
     phases: list[Phase] = field(default_factory=list)
     match: MatchConfig = field(default_factory=MatchConfig)
+    branch: BranchConfig = field(default_factory=BranchConfig)
     schedule: WSD
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     system: SystemConfig = field(default_factory=SystemConfig)

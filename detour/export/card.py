@@ -54,6 +54,8 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
         phases=list(zip(config["phases"], costs, strict=False)),
         objective=lambda phase: phase["objective"] + _options(phase["options"]),
         mfu=_mfu,
+        branch=record.get("branch"),
+        branch_flops=sum(cost["flops"] for cost in (record.get("branch") or {}).get("costs", [])),
         rejected=sum(cost.skipped for cost in costs),
         sources=sources,
         file_name=lambda source: Path(source["path"]).name,

@@ -27,7 +27,7 @@ from detour.training.run_folder import RECORD
 
 UNKNOWN, ABSENT = "(not recorded)", "(none)"
 # names, which are not compared: data, tokenizer and weights are compared by their hashes
-NAMES = ("name", "folder", "model.init", "model.tokenizer", "model.size", "logging", "match")
+NAMES = ("name", "folder", "model.init", "model.tokenizer", "model.size", "logging", "match", "branch")
 PATHS = ("path", "remote")  # of data.train[0] and the like
 FREE = (
     "phases",

@@ -43,12 +43,16 @@ class PriorCost:
     device_seconds: float | None
 
 
-def match_budget(run: RunConfig) -> RunConfig:
+def match_budget(run: RunConfig, *, planned: RunConfig | None = None) -> RunConfig:
     """Sets the length of `match.phase` so that the total cost of the run, measured by `match.by`, equals that of `match.run`.
 
     FLOPs per token of the encoder are taken from the other run's phases with the same attention; those of the head are
     computed from the number of supervised tokens. Device-seconds are FLOPs divided by the speed of the other run under the
     same attention: an estimate, exact only if both objectives are equally efficient.
+
+    Args:
+        run: The configuration.
+        planned: The other run, whose cost is then that of `detour plan`; None reads `match.run`.
 
     Returns:
         A configuration with the new length; the given one if `match.run` is null.
@@ -63,7 +67,7 @@ def match_budget(run: RunConfig) -> RunConfig:
         return run
     names = [phase.name for phase in run.phases]
     index = names.index(match.phase) if match.phase else 0
-    prior = _prior_costs(run, Path(match.run))
+    prior = _planned_costs(run, planned, match.run) if planned else _prior_costs(run, Path(match.run))
     budget = sum(_of(phase, match.by, match.run) for phase in prior)
     costs = [_cost_per_token(run, phase, prior) for phase in run.phases]
     others = sum(cost * p.tokens for i, (cost, p) in enumerate(zip(costs, run.phases, strict=True)) if i != index)
@@ -120,28 +124,33 @@ def _prior_costs(run: RunConfig, source: Path) -> list[PriorCost]:
         other = load(source)
         if other.match.run is not None:
             raise ConfigError(f"match.run: {source} itself matches another run; name that one")
-        _same_model(run, other, source)
-        lines = plan(other, document_tokens=run.match.document_tokens)
-        prices = [(line.tokens, line.supervised, line.flops, None) for line in lines]
-    else:
-        checkpoint, _ = newest_valid(source / "checkpoints")
-        if checkpoint is None:
-            raise ConfigError(f"match.run: {source} is neither a YAML nor the folder of a run with checkpoints")
-        state = checkpoint.state()
-        other = from_mapping(state["run"]["config"], source=str(checkpoint.path))
-        _same_model(run, other, source)
-        total = sum(phase.tokens for phase in other.phases)
-        if checkpoint.tokens < total:
-            raise ConfigError(
-                f"match.run: {source} has seen {checkpoint.tokens:,} of {total:,} tokens; finish it first"
-            )
-        prices = [(cost.tokens, cost.supervised, cost.flops, cost.device_seconds) for cost in read_costs(state)]
+        return _planned_costs(run, other, str(source))
+    checkpoint, _ = newest_valid(source / "checkpoints")
+    if checkpoint is None:
+        raise ConfigError(f"match.run: {source} is neither a YAML nor the folder of a run with checkpoints")
+    state = checkpoint.state()
+    other = from_mapping(state["run"]["config"], source=str(checkpoint.path))
+    _same_model(run, other, source)
+    total = sum(phase.tokens for phase in other.phases)
+    if checkpoint.tokens < total:
+        raise ConfigError(f"match.run: {source} has seen {checkpoint.tokens:,} of {total:,} tokens; finish it first")
+    prices = [(cost.tokens, cost.supervised, cost.flops, cost.device_seconds) for cost in read_costs(state)]
+    return _priced(other, prices)
+
+
+def _planned_costs(run: RunConfig, other: RunConfig, source: str) -> list[PriorCost]:
+    _same_model(run, other, source)
+    lines = plan(other, document_tokens=run.match.document_tokens)
+    return _priced(other, [(line.tokens, line.supervised, line.flops, None) for line in lines])
+
+
+def _priced(other: RunConfig, prices: Sequence[tuple[float, float, float, float | None]]) -> list[PriorCost]:
     return [
         PriorCost(phase, objectives.build(phase.objective, phase.options).attention, *price)
         for phase, price in zip(other.phases, prices, strict=True)
     ]
 
 
-def _same_model(run: RunConfig, other: RunConfig, source: Path) -> None:
+def _same_model(run: RunConfig, other: RunConfig, source: Path | str) -> None:
     if run.architecture != other.architecture:
         raise ConfigError(f"match.run: {source} has another architecture, so its costs do not apply to this run")

@@ -47,7 +47,7 @@ def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
     for y, difference, at, ends in zip(y_K, tasks, means_K, ends_K2, strict=True):
         color = OBJECTIVE_COLORS[0 if at >= 0 else 1]
         if np.isfinite(ends).all():
-            _interval(axes, y, ends, limit, color)
+            draw_interval(axes, y, ends, limit, color)
         sure = difference.p_holm < 0.05
         axes.plot([at], [y], "o", ms=6, color=color, mfc=color if sure else PAPER, mew=1.4, zorder=3)
     axes.fill([low, mean, high, mean], [0, 0.22, 0, -0.22], color=INK, lw=0, zorder=3)
@@ -62,21 +62,23 @@ def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
     return figure
 
 
-def _interval(axes: Axes, y: float, ends_2: np.ndarray, limit: float, color: str) -> None:
+def draw_interval(axes: Axes, y: float, ends_2: np.ndarray, limit: float, color: str, *, digits: int = 1) -> None:
     """A line from end to end, as far as the axis goes; beyond it an arrow and the value of the end."""
     axes.plot(ends_2.clip(-limit, limit), [y, y], color=color, lw=1.6, zorder=2)
     for end, marker, side in zip(ends_2, "<>", ("left", "right"), strict=True):
         if abs(end) > limit:
             at = np.sign(end) * 0.99 * limit
             axes.plot([at], [y], marker, ms=6, color=color, lw=0, zorder=2)
-            axes.annotate(f"{end:+.1f}", (at, y), (0, 5), textcoords="offset points", ha=side, fontsize=8, color=color)
+            axes.annotate(
+                f"{end:+.{digits}f}", (at, y), (0, 5), textcoords="offset points", ha=side, fontsize=8, color=color
+            )
 
 
-def reach(means_K: np.ndarray, ends_K2: np.ndarray, pooled_2: np.ndarray) -> float:
-    """How far the axis goes on either side: every point and the mean's interval are on it.
+def reach(means_K: np.ndarray, ends_K2: np.ndarray, pooled_2: np.ndarray, *, least: float = 1.0) -> float:
+    """How far the axis goes on either side, at least ``least``: every point and the mean's interval are on it.
 
     Few seeds can give intervals a hundred times the differences; such ones go on beyond the figure, with an arrow.
     """
-    shown = np.abs([*means_K, *pooled_2]).max(initial=1.0)
+    shown = np.abs([*means_K, *pooled_2]).max(initial=least)
     widest = np.abs(np.nan_to_num(ends_K2)).max(initial=shown)
     return float(1.05 * min(widest, max(5 * np.abs(means_K).max(), shown)))

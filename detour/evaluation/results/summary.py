@@ -10,29 +10,36 @@ from urllib.parse import quote
 from detour.errors import ConfigError, DataError
 from detour.evaluation.metrics import title
 from detour.evaluation.results import tables
+from detour.evaluation.results.arms import check_comparison, write_arms
 from detour.evaluation.results.statistics import Comparison, clear_best, compare, seeds_needed, summarize
 from detour.evaluation.results.tables import markdown, points, probability
+from detour.evaluation.results.verdicts import FINETUNING
 from detour.evaluation.suite import collect, deciding, row_of
 from detour.files import write_text
-from detour.registry import suggestion
 
 GAPS = (0.005, 0.01, 0.02)  # differences that readers ask about
 Scores = dict[str, dict[str, dict[int, float]]]  # model -> task -> seed -> score
 
 
-def write_summary(out: Path, *, baseline: str | None = None) -> Path:
+def write_summary(
+    out: Path, *, baseline: str | None = None, margin: float | None = None, drop_tasks: Sequence[str] = ()
+) -> Path:
     """Writes ``scores`` and ``differences`` (.md, .csv, .tex), ``forest_MODEL`` (.png, .svg) and ``summary.md``.
 
     Args:
         out: A folder of records.
-        baseline: Compare every other model with this one; None compares none.
+        baseline: Compare every other model with this model, over fine-tuning seeds; or every other arm with this arm, over
+            training seeds (models named ``ARM@SEED``; see `write_arms` for the files). None compares none.
+        margin: Of equivalence between arms, in points.
+        drop_tasks: Tasks to leave out of the comparison of arms.
 
     Returns:
         The page.
 
     Raises:
         DataError: No records, a damaged one, or records of one task that differ in configuration or data.
-        ConfigError: The baseline is none of the models, or shares no cell with one of the others.
+        ConfigError: The baseline is none of the models and arms, or shares no cell with one of the others; or a margin or
+            tasks to drop are given without an arm as the baseline.
     """
     records = collect(out)
     _check_alike(records)
@@ -41,10 +48,8 @@ def write_summary(out: Path, *, baseline: str | None = None) -> Path:
         row = row_of(record)
         scores.setdefault(row["model"], {}).setdefault(row["task"], {})[row["seed"]] = row["test"]
     models = sorted(scores, key=lambda name: (name != baseline, name))
-    if baseline is not None and baseline not in scores:
-        raise ConfigError(
-            f"baseline '{baseline}': no such model{suggestion(baseline, models)}; models: {', '.join(models)}"
-        )
+    check_comparison(models, baseline, margin, drop_tasks)
+    by_arm = baseline is not None and baseline not in models
     described = {record["task"]["name"]: record["task"] for record in records}
     metrics = {name: task["metric"] for name, task in described.items()}
     best = clear_best(scores)
@@ -61,7 +66,10 @@ def write_summary(out: Path, *, baseline: str | None = None) -> Path:
     write_text(out / "scores.md", tables.scores_markdown(rows, models))
     write_text(out / "scores.tex", tables.scores_latex(rows, models))
     write_text(out / "scores.csv", tables.scores_csv(rows))
-    comparisons = _comparisons(scores, models, baseline)
+    comparisons = [] if by_arm else _comparisons(scores, models, baseline)
+    compared: list[str] = []
+    if by_arm and baseline is not None:
+        compared = write_arms(records, out, baseline=baseline, margin=margin, drop_tasks=drop_tasks)
     if comparisons:
         write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics))
     for comparison in comparisons:
@@ -72,7 +80,7 @@ def write_summary(out: Path, *, baseline: str | None = None) -> Path:
         write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
         forest_plot(comparison, metrics, out)
     page = out / "summary.md"
-    write_text(page, "\n".join(_page(records, rows, models, comparisons, metrics)))
+    write_text(page, "\n".join(_page(records, rows, models, comparisons, metrics, compared)))
     return page
 
 
@@ -108,16 +116,18 @@ def _page(
     models: Sequence[str],
     comparisons: Sequence[Comparison],
     metrics: dict[str, str],
+    compared: Sequence[str],
 ) -> list[str]:
     hashes = {record["model"]["name"]: record["model"]["sha256"] for record in records}
     page = ["# Scores\n", "Test scores in points, of the epoch that scored best on validation."]
     page.append(
-        "Mean ± standard deviation over seeds [95% t interval of the mean]. In bold: clearly better than every other model "
-        "(paired t tests over seeds, Holm's correction over tasks, 0.05).\n"
+        "Mean ± standard deviation over fine-tuning seeds [95% t interval of the mean]. In bold: clearly better than every "
+        "other model (paired t tests over fine-tuning seeds, Holm's correction over tasks, 0.05).\n"
     )
     page.append(tables.scores_markdown(rows, models))
     for language in dict.fromkeys(row.language for row in rows):
         page += _language_mean([row for row in rows if row.language == language], models, language)
+    page += compared
     for comparison in comparisons:
         page += ["", *_check(comparison), "", tables.differences_markdown(comparison, metrics)]
         page.append(f"![forest plot]({quote(f'forest_{comparison.model}.png')})\n")
@@ -143,6 +153,8 @@ def _check(comparison: Comparison) -> list[str]:
     c = comparison
     lines = [
         f"## {markdown(c.model)} minus {markdown(c.baseline)}\n",
+        f"**Basis: {FINETUNING}.** Everything in this section is about these two trained models and says nothing about another "
+        "training run.\n",
         f"Mean over {len(c.tasks)} tasks: {points(c.mean, sign=True)} points, 95% interval "
         f"[{points(c.low, sign=True)}, {points(c.high, sign=True)}], p = {probability(c.p)} "
         "(paired bootstrap over tasks and seeds).",

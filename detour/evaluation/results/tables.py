@@ -85,12 +85,12 @@ LATEX = Form(escape=latex, bold="\\textbf{{{}}}".format, spread="$\\pm$")
 
 def scores_markdown(rows: Sequence[Row], models: Sequence[str]) -> str:
     """A line a task: mean ± standard deviation and the 95% interval of each model; in bold a clear best (`Row.best`)."""
-    return _markdown(["task", "metric", "seeds", *models], _score_cells(rows, models, MARKDOWN))
+    return markdown_table(["task", "metric", "seeds", *models], _score_cells(rows, models, MARKDOWN))
 
 
 def scores_latex(rows: Sequence[Row], models: Sequence[str]) -> str:
     """The same as a booktabs table."""
-    return _latex(["task", "metric", "seeds", *models], _score_cells(rows, models, LATEX))
+    return latex_table(["task", "metric", "seeds", *models], _score_cells(rows, models, LATEX))
 
 
 def scores_csv(rows: Sequence[Row]) -> str:
@@ -101,17 +101,17 @@ def scores_csv(rows: Sequence[Row]) -> str:
         for row in rows
         for model, s in row.summaries.items()
     ]
-    return _csv(header, lines)
+    return csv_table(header, lines)
 
 
 def differences_markdown(comparison: Comparison, metrics: dict[str, str]) -> str:
     """A line a task: difference in points, interval, p values, and what so many seeds can show."""
-    return _markdown(_HEADER, _difference_cells(comparison, metrics, MARKDOWN))
+    return markdown_table(_HEADER, _difference_cells(comparison, metrics, MARKDOWN))
 
 
 def differences_latex(comparison: Comparison, metrics: dict[str, str]) -> str:
     """The same as a booktabs table."""
-    return _latex(_HEADER, _difference_cells(comparison, metrics, LATEX))
+    return latex_table(_HEADER, _difference_cells(comparison, metrics, LATEX))
 
 
 def differences_csv(comparisons: Iterable[Comparison], metrics: dict[str, str]) -> str:
@@ -124,7 +124,7 @@ def differences_csv(comparisons: Iterable[Comparison], metrics: dict[str, str]) 
         for d in c.tasks
         for s, tests in [(d.summary, [d.p, d.p_holm, d.minimum_detectable_effect, d.seeds_needed])]
     ]
-    return _csv(header, lines)
+    return csv_table(header, lines)
 
 
 _HEADER = [
@@ -180,20 +180,21 @@ def _difference_cells(comparison: Comparison, metrics: dict[str, str], form: For
     ]
 
 
-def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Cells are Markdown already, the header is plain text."""
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table. Cells are Markdown already, the header is plain text."""
     whole = [[markdown(cell) for cell in header], ["---"] * len(header), *lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in whole)
 
 
-def _latex(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Cells are LaTeX already, the header is plain text."""
+def latex_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A booktabs table. Cells are LaTeX already, the header is plain text."""
     rows = [" & ".join(line) + " \\\\\n" for line in [[latex(cell) for cell in header], *lines]]
     columns = "ll" + "r" * (len(header) - 2)
     return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{rows[0]}\\midrule\n{''.join(rows[1:])}\\bottomrule\n\\end{{tabular}}\n"
 
 
-def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def csv_table(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """CSV; None and nan become empty cells, and no cell is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

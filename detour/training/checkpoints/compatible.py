@@ -25,6 +25,33 @@ _FIXED = (
 )
 
 
+# settings that may change at a resume, which is logged; a branch, however, must equal a run that trained alone
+_NUMERIC = (
+    "plugins",
+    "callbacks",
+    "algorithms",
+    "guard",
+    "data.micro_batch_size",
+    "model.attention_backend",
+    "model.gradient_checkpointing",
+    "model.compile",
+    "system.device",
+    "system.precision",
+    "system.parallelism",
+    "system.deterministic",
+)
+
+
+def branch_differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any], *, tokens: int) -> list[str]:
+    """Settings by which a run would not reach the other run's checkpoint bit for bit. Arguments as of `differences`."""
+    lines = []
+    for key in _NUMERIC:
+        before, after = _get(saved, f"config.{key}"), _get(now, f"config.{key}")
+        if before != after:
+            lines.append(f"{key}: was {before!r}, now {after!r}")
+    return [*differences(saved, run, now, tokens=tokens), *lines]
+
+
 def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any], *, tokens: int) -> list[str]:
     """Settings that would change the first ``tokens`` tokens of the run, one line each; empty if the run may resume.
 

@@ -1,4 +1,4 @@
-"""Selects the checkpoint from which a run resumes: the newest intact one, the same on every process."""
+"""Selects the checkpoint from which a run resumes: the newest intact one, or that from which it branches, on every process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from composer.utils import dist
 from detour.config.schema import RunConfig
 from detour.errors import CheckpointError
 from detour.training.checkpoints import files as checkpoints
-from detour.training.checkpoints.compatible import differences, measurement_differences
+from detour.training.checkpoints.compatible import branch_differences, differences, measurement_differences
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.run_folder import METRICS, RunFolder
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint | None:
-    """The newest intact checkpoint in the run folder, or None if there is none. Collective.
+    """The newest intact checkpoint in the run folder; without one, that of `branch`, if the run has one. Collective.
 
     Args:
         run: The configuration.
@@ -29,7 +29,8 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
 
     Raises:
         CheckpointError: All checkpoints are damaged; the configuration would change what was already trained; or there are
-            checkpoints and `checkpoint.resume` is false.
+            checkpoints and `checkpoint.resume` is false; or the run to branch from has no intact checkpoint there, or
+            was trained otherwise.
     """
     folder = RunFolder.of(run).checkpoints
     if not run.checkpoint.resume:
@@ -40,7 +41,7 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
         return None
     newest = _agree(partial(_newest, folder))
     if newest is None:
-        return None
+        return None if run.branch.run is None else _branch_point(run, record)
     with newest.translate_errors():
         state = newest.state()
         # only up to where the last batch began: another decay may branch off at the end of a phase
@@ -80,6 +81,59 @@ def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpo
     for line in changes if dist.get_global_rank() == 0 else []:
         log.warning("from token %s on, held-out losses are measured differently: %s", f"{resumed.tokens:,}", line)
     return changes
+
+
+def branch_record(run: RunConfig, resumed: Checkpoint | None) -> dict[str, Any] | None:
+    """The record of where a run branched: the other run, its tokens and the cost of each of its phases. None if it did not.
+
+    Args:
+        run: The configuration.
+        resumed: The checkpoint from which the run starts or resumes; its own ones hold the record.
+    """
+    if resumed is None:
+        return None
+    with resumed.translate_errors():
+        state = resumed.state()
+        if resumed.path.parent.resolve() == RunFolder.of(run).checkpoints.resolve():
+            return state["run"].get("branch")
+        costs = state["callbacks"]["Ledger"]["entries"]
+    return {"run": str(run.branch.run), "tokens": resumed.tokens, "costs": costs}
+
+
+def _branch_point(run: RunConfig, record: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of another run from which this one branches. Raises CheckpointError. Collective."""
+    assert run.branch.run is not None
+    folder, wanted = Path(run.branch.run) / "checkpoints", run.branch.tokens
+    point = _agree(partial(_at_or_after, folder, wanted))
+    assert point is not None
+    with point.translate_errors():
+        state = point.state()
+        changed = branch_differences(state["run"], run, record, tokens=state["last_batch_began"] + 1)
+        if (processes := len(state["rng"])) != dist.get_world_size():
+            changed.append(f"number of processes: was {processes}, now {dist.get_world_size()}")
+    if changed:
+        raise CheckpointError(
+            f"{point.path}: this run cannot branch from here, because it would have trained these tokens otherwise:\n  "
+            + "\n  ".join(changed)
+        )
+    log.warning("branching from %s", point.path)
+    return point
+
+
+def _at_or_after(folder: Path, tokens: int | None) -> Checkpoint:
+    if tokens is None:
+        newest = _newest(folder)
+        if newest is None:
+            raise CheckpointError(f"branch.run: {folder}: no checkpoints there")
+        return newest
+    found = checkpoints.listing(folder)
+    point = next((checkpoint for checkpoint in found if checkpoint.tokens >= tokens), None)
+    if point is None:
+        listed = ", ".join(f"{checkpoint.tokens:,}" for checkpoint in found) or "none"
+        raise CheckpointError(f"branch.tokens: no checkpoint at or after {tokens:,} in {folder}; there are: {listed}")
+    if problem := point.validate():
+        raise CheckpointError(f"{point.path}: {problem}")
+    return point
 
 
 def _newest(folder: Path) -> Checkpoint | None:

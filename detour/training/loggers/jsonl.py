@@ -30,13 +30,16 @@ class JsonlLogger(LoggerDestination):
     Args:
         path: The file; only process 0 writes it.
         batches_trained: Number of batches trained at the checkpoint from which the run resumes; 0 at the start.
+        trunk: The metrics of the run from which this one branches. Its lines are copied up to the checkpoint if ``path`` does
+            not exist yet, so that the file tells the whole history of the weights.
 
     Raises:
         TrainingError: A line cannot be written, for example because the disk is full.
     """
 
-    def __init__(self, path: Path, *, batches_trained: int) -> None:
+    def __init__(self, path: Path, *, batches_trained: int, trunk: Path | None = None) -> None:
         self.path = path
+        self._history = trunk if trunk is not None and not path.exists() else path
         self._line: dict[str, float] = {}
         self._omit_loss = False
         self._is_writer = dist.get_global_rank() == 0
@@ -45,8 +48,8 @@ class JsonlLogger(LoggerDestination):
 
     def _drop_after(self, batch: int) -> None:
         kept = []
-        if batch and self.path.exists():
-            with self.path.open(errors="replace") as file:
+        if batch and self._history.exists():
+            with self._history.open(errors="replace") as file:
                 for line in file:
                     try:
                         values = json.loads(line)

@@ -1,0 +1,123 @@
+"""A verdict on a difference between two arms, as a word and as a sentence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from detour.evaluation.results.tables import NONE
+
+Basis = Literal["training seeds", "fine-tuning seeds only"]
+TRAINING: Basis = "training seeds"
+FINETUNING: Basis = "fine-tuning seeds only"
+ALPHA = 0.05
+
+
+class Verdict(str, Enum):
+    """What a comparison shows.
+
+    The rules, in this order, for the two-sided t test at 0.05 and the TOST at 0.05 within the margin:
+
+    1. The difference is significant: BETTER or WORSE by its sign, also where the TOST is significant too. The sentence then
+       adds "but within the margin".
+    2. Only the TOST is significant: EQUIVALENT.
+    3. Neither is: UNDECIDED. Without a margin there is no TOST, and nothing is EQUIVALENT.
+    """
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How scores are read and shown.
+
+    Attributes:
+        unit: Shown after a number.
+        factor: From scores to that unit.
+        higher_is_better: False for losses.
+        digits: Decimal places in tables and sentences.
+    """
+
+    unit: str
+    factor: float
+    higher_is_better: bool
+    digits: int
+
+
+POINTS = Scale(unit="points", factor=100, higher_is_better=True, digits=2)  # scores in [0, 1]
+NATS = Scale(unit="nats", factor=1, higher_is_better=False, digits=4)  # losses
+
+
+def verdict_of(mean: float, p: float, p_equivalence: float, *, higher_is_better: bool = True) -> Verdict:
+    """Applies the rules of `Verdict`; an unknown p (nan) is not significant."""
+    if p < ALPHA and mean:
+        return Verdict.BETTER if (mean > 0) == higher_is_better else Verdict.WORSE
+    return Verdict.EQUIVALENT if p_equivalence < ALPHA else Verdict.UNDECIDED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a verdict's sentence is made of; differences in the unit of the scores, the margin in that of the scale."""
+
+    arm: str
+    baseline: str
+    where: str
+    verdict: Verdict
+    mean: float
+    low: float
+    high: float
+    within_margin: bool
+    margin: float | None
+    seeds: int
+    basis: Basis
+    seeds_to_decide: int | None
+
+
+def sentence(finding: Finding, scale: Scale) -> str:
+    """One or two sentences: the verdict with its interval, what it rests on, and what it would take to decide."""
+    f, unit = finding, scale.unit
+    count = f"{f.seeds} {f.basis.removesuffix(' only')}"
+    counted = count.removesuffix("s") if f.seeds == 1 else count
+    difference = f"{f.arm} minus {f.baseline} is {amount(f.mean, scale)} {unit}"
+    if math.isnan(f.low):
+        text = f"Undecided {f.where}: {difference}; with {counted} there is no interval."
+    else:
+        evidence = f"{difference}, 95% interval [{amount(f.low, scale)}, {amount(f.high, scale)}], {counted}"
+        if f.verdict is Verdict.EQUIVALENT:
+            text = f"{f.arm} and {f.baseline} are equivalent within {f.margin:g} {unit} {f.where}: {evidence}."
+        elif f.verdict is Verdict.UNDECIDED:
+            text = f"Undecided {f.where}: {evidence}. {_takes(f, unit)}"
+        else:
+            within = f", but within the margin of {f.margin:g} {unit}" if f.within_margin else ""
+            text = f"{f.arm} is {f.verdict.value} than {f.baseline} {f.where}{within}: {evidence}."
+    if f.basis == FINETUNING:
+        text += " This rests on fine-tuning seeds only and says nothing about another training run."
+    return text
+
+
+def amount(value: float, scale: Scale, *, sign: bool = True) -> str:
+    """A value in the scale's unit: +1.24 for points, -0.0031 for nats; a dash for what is not known."""
+    if math.isnan(value):
+        return NONE
+    value = round(scale.factor * value, scale.digits) + 0.0  # no -0.00
+    return f"{value:{'+' if sign else ''}.{scale.digits}f}"
+
+
+def _takes(finding: Finding, unit: str) -> str:
+    of, n = finding.basis.removesuffix(" only"), finding.seeds_to_decide
+    task = "show the difference seen"
+    if finding.margin is not None:
+        task = f"tell a difference of {finding.margin:g} {unit} from none"
+    if n is None:
+        return f"It is not known how many {of} it would take to {task}."
+    if n <= finding.seeds:
+        return (
+            f"{n} {of} are enough to {task} with 80% power, given the spread seen; the true difference may lie between."
+        )
+    count = "More than 1000" if n > 1000 else f"About {n}"
+    return f"{count} {of} would be needed to {task} with 80% power, given the spread seen."

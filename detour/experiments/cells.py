@@ -1,0 +1,197 @@
+"""The jobs of an experiment: training, export, probes, fine-tuning and analysis, each one `detour` command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detour.config.load import to_yaml
+from detour.config.schema import RunConfig
+from detour.errors import CheckpointError, ConfigError
+from detour.experiments.config import Experiment
+from detour.experiments.tree import Node, grow, settings_that_differ
+from detour.files import write_text
+from detour.jobs import Job
+from detour.training.checkpoints.files import Checkpoint, listing
+from detour.training.run_folder import RunFolder
+
+BASE = "base"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an experiment consists of.
+
+    Attributes:
+        experiment: The experiment.
+        nodes: Every run, parents first.
+        jobs: Every job.
+    """
+
+    experiment: Experiment
+    nodes: list[Node]
+    jobs: list[Job]
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder."""
+        return self.experiment.config.path
+
+    def model(self, name: str) -> Path:
+        """The Hugging Face folder of an arm's encoder, or of the base."""
+        return self.folder / "models" / name
+
+    def write_configurations(self) -> None:
+        """Writes each run's YAML into ``configs``, which its job trains."""
+        for node in self.nodes:
+            write_text(_yaml(self.folder, node.run), to_yaml(node.run))
+
+
+def plan_experiment(experiment: Experiment) -> Plan:
+    """The runs and jobs of an experiment. Raises ConfigError if two arms are the same run, or a task is unknown."""
+    config, folder = experiment.config, experiment.config.path
+    nodes = [Node(run=experiment.base, parent=None, shared=0, arms=tuple(config.arms))] if experiment.base else []
+    for seed in config.seeds:
+        nodes += grow({name: experiment.runs[key] for key, name in experiment.names.items() if key[1] == seed})
+    jobs: list[Job] = []
+    for node in nodes:
+        jobs += _training(node, config.baseline, folder, has_base=experiment.base is not None)
+    for name in experiment.names.values():
+        jobs += _evaluation(experiment, folder, name)
+    jobs += _analysis(experiment, folder)
+    return Plan(experiment=experiment, nodes=nodes, jobs=jobs)
+
+
+def trained(run: RunConfig) -> Checkpoint | None:
+    """The last checkpoint of a finished run, or None.
+
+    Raises:
+        ConfigError: The folder holds a run with other settings.
+    """
+    folder = RunFolder.of(run).checkpoints
+    found = listing(folder)
+    if not found:
+        return None
+    recorded = found[-1].state().get("run", {}).get("config", {})
+    if run.match.run is not None:  # the length is only known once the baseline has been measured
+        expected = sum(phase.get("tokens", 0) for phase in recorded.get("phases", []))
+        return found[-1] if found[-1].tokens >= expected else None
+    if differing := settings_that_differ(run, recorded):
+        raise ConfigError(
+            f"{folder.parent}: was trained with other settings than the experiment's file now gives: "
+            f"{', '.join(differing)}; restore them, rename the experiment, or remove that folder"
+        )
+    return found[-1] if found[-1].tokens >= run.phase_schedule.total_tokens else None
+
+
+def _training(node: Node, baseline: str, folder: Path, *, has_base: bool) -> Iterator[Job]:
+    name = node.run.name
+    needs = [f"train-{node.parent}"] if node.parent else [f"export-{BASE}"] if has_base and name != BASE else []
+    if node.run.match.run is not None:
+        needs.append(f"train-{Path(node.run.match.run).name}")
+    yield Job(
+        name=f"train-{name}",
+        arguments=("train", str(_yaml(folder, node.run))),
+        is_done=lambda: trained(node.run) is not None,
+        needs=tuple(needs),
+        kind="train",
+        work=node.tokens / 1e6,
+    )
+    if name in node.arms or name == BASE:
+        out = folder / "models" / name
+        yield Job(
+            name=f"export-{name}",
+            arguments=("export", str(RunFolder.of(node.run).path), "--out", str(out)),
+            is_done=lambda: (out / "config.json").is_file(),
+            needs=(f"train-{name}",),
+            kind="export",
+        )
+
+
+def _evaluation(experiment: Experiment, folder: Path, name: str) -> Iterator[Job]:
+    config, model = experiment.config, f"{name}={folder / 'models' / name}"
+    needs = (f"export-{name}",)
+    if config.probes.linear:
+        out = folder / "probes" / f"{name}.csv"
+        tasks = [part for task in config.probes.linear for part in ("--task", task)]
+        yield Job(
+            name=f"probe-{name}",
+            arguments=("probe", "linear", model, *tasks, "--data", config.finetuning.data, "--out", str(out)),
+            is_done=out.is_file,
+            needs=needs,
+            kind="probe",
+        )
+    names = task_names(experiment)
+    size = config.finetuning.tasks_per_job
+    for group in (names[start : start + size] for start in range(0, len(names), size)):
+        tasks = [part for task in group for part in ("--task", task)]
+        overrides = [f"task.{override}" for override in config.finetuning.overrides]
+        seeds = ["--seeds", str(config.finetuning.seeds), "--first-seed", str(config.finetuning.first_seed)]
+        out = folder / "evaluation" / name
+        suffix = f"-{Path(group[0]).stem}" if len(names) > size else ""
+        yield Job(
+            name=f"finetune-{name}{suffix}",
+            arguments=("eval", "run", model, *overrides, *tasks, "--data", config.finetuning.data, *seeds, "--out", str(out)),
+            is_done=partial(_has_records, experiment, out, name, group),
+            needs=needs,
+            kind="finetune",
+            work=len(group),
+        )
+
+
+def task_names(experiment: Experiment) -> list[str]:
+    """The names or files of all fine-tuning tasks. Raises ConfigError for an unknown suite."""
+    from detour.evaluation.data.task import load_suite
+
+    finetuning = experiment.config.finetuning
+    suite = [task.name for task in load_suite(finetuning.suite)] if finetuning.suite else []
+    return [*suite, *finetuning.tasks]
+
+
+def _has_records(experiment: Experiment, out: Path, name: str, tasks: Sequence[str]) -> bool:
+    from detour.evaluation.data.task import load_task
+
+    finetuning = experiment.config.finetuning
+    seeds = range(finetuning.first_seed, finetuning.first_seed + finetuning.seeds)
+    cells = out / "cells" / name
+    return all((cells / load_task(task).name / f"seed{seed}.json").is_file() for task in tasks for seed in seeds)
+
+
+def _analysis(experiment: Experiment, folder: Path) -> Iterator[Job]:
+    cka, names = experiment.config.cka, experiment.names
+    if not cka.texts:
+        return
+    texts = [part for text in cka.texts for part in ("--texts", text)]
+    options = ["--subset", str(cka.subset), "--draws", ",".join(map(str, cka.draws)), "--max-length", str(cka.max_length)]
+    for one, other in cka.pairs:
+        for index, seed in enumerate(experiment.config.seeds):
+            a, b = names[one, seed], names[other, seed]
+            models = [str(folder / "models" / name) for name in (a, b)]
+            needs = [a, b]
+            if len(experiment.config.seeds) > 1:
+                beside = names[other, experiment.config.seeds[(index + 1) % len(experiment.config.seeds)]]
+                models += ["--noise", str(folder / "models" / b), str(folder / "models" / beside)]
+                needs.append(beside)
+            out = folder / "analysis" / f"cka-{one}-{other}-seed{seed}"
+            yield Job(
+                name=f"cka-{one}-{other}-seed{seed}",
+                arguments=("analyze", "cka", *models, *texts, *options, "--out", str(out)),
+                is_done=(out / "cka.json").is_file,
+                needs=tuple(f"export-{name}" for name in needs),
+                kind="cka",
+            )
+
+
+def _yaml(folder: Path, run: RunConfig) -> Path:
+    return folder / "configs" / f"{run.name}.yaml"
+
+
+def state_of(run: RunConfig) -> dict[str, Any]:
+    """The plain values of the last checkpoint of a finished run. Raises CheckpointError if it is not finished."""
+    found = trained(run)
+    if found is None:
+        raise CheckpointError(f"{RunFolder.of(run).path}: not finished")
+    return found.state()
