@@ -101,10 +101,10 @@ def gpu(
 
 @app.command()
 def commands(
-    run: Annotated[
-        list[Path] | None, typer.Option(help="A run folder, for report; give two for compare, too.")
+    run: Annotated[list[Path] | None, typer.Option(help="A run folder, for report; give two for compare, too.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="A folder of `detour eval run` with two models, for scores.")
     ] = None,
-    scores: Annotated[Path | None, typer.Option(help="A folder of `detour eval run` with two models, for scores.")] = None,
     rounds: Annotated[int, typer.Option(help="Processes per command.", min=1)] = 5,
 ) -> None:
     """CPU seconds of each command that trains nothing and reads no weights."""

@@ -166,7 +166,7 @@ def main() -> int:
     chosen = {m: t for m, t in TARGETS.items() if not given.modules or any(name in m for name in given.modules)}
     for name, tests in chosen.items():
         with contextlib.redirect_stdout(io.StringIO()):
-            pytest.main(["--collect-only", "-qq", "-n0", "-p", "no:cacheprovider", *tests])  # imports all that they need
+            pytest.main(["--collect-only", "-qq", "-n0", "-p", "no:cacheprovider", *tests])  # imports everything needed
         module = importlib.import_module(name)
         if code := outcome(module, None, tests):
             print(f"{name}: its tests fail without a change (exit code {code})")

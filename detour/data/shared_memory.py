@@ -39,8 +39,10 @@ def check_free(*, rows: int, seq_len: int, batch_rows: int, batches: int) -> Non
     Raises:
         DataError: Less is free.
     """
-    order, waiting = 8 * rows, 8 * batches * batch_rows * (seq_len + 2)  # ids, and at least a length and an index per row
-    found, expected = (disk := os.statvfs(SHM)).f_bavail * disk.f_frsize, order + waiting + RESERVE
+    order = 8 * rows
+    waiting = 8 * batches * batch_rows * (seq_len + 2)  # ids, and at least a length and an index per row
+    disk = os.statvfs(SHM)
+    found, expected = disk.f_bavail * disk.f_frsize, order + waiting + RESERVE
     if found < expected:
         raise DataError(
             f"{SHM}: {short(found)}B free, expected at least {short(expected)}B of shared memory: {short(order)}B for the order "

@@ -326,5 +326,5 @@ def test_the_shared_memory_asked_for_holds_what_streaming_and_torch_put_there(wr
     free(needed + RESERVE)
     check_free(**asked, batches=12)
     free(needed - 12 * batch["doc_lengths"].nbytes + RESERVE)
-    with pytest.raises(DataError, match="for the order of 96 rows, .* for 12 batches"):
+    with pytest.raises(DataError, match=r"for the order of 96 rows, .* for 12 batches"):
         check_free(**asked, batches=12)

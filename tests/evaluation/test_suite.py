@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_continue(
             if presses == 2 and record.getMessage().startswith("interrupted"):
                 press()
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Composer, if another test imports it, has its own
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # importing Composer installs another one
     monkeypatch.setattr(training, "finetune", interrupted)
     task = write_task("one", "classification", made.classification())
     out, log = tmp_path / "out", logging.getLogger("detour.cli.evaluation")

@@ -42,8 +42,7 @@ def test_a_folder_is_refused_from_the_length_at_which_a_socket_cannot_be_made(fo
     try:
         Listener(tempfile.mktemp(prefix="listener-", dir=within), "AF_UNIX").close()
         made = True
-    except OSError as error:
-        assert "AF_UNIX path too long" in str(error)
+    except OSError:  # "AF_UNIX path too long"
         made = False
     within.rmdir()
     assert made == fits
