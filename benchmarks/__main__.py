@@ -3,6 +3,7 @@
 python -m benchmarks cpu                     all of it
 python -m benchmarks cpu --only step         what begins so
 python -m benchmarks cpu --rounds 2          sooner, and noisier
+python -m benchmarks commands                CPU seconds of commands that train nothing
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -95,6 +97,22 @@ def gpu(
         _keep(out, "gpu", record["what"], record)
     GPU_PAGE.write_text(gpu_page(_kept(out)))
     console.print(f"{GPU_PAGE.name}: written")
+
+
+@app.command()
+def commands(
+    run: Annotated[list[Path] | None, typer.Option(help="A run folder, for report; give two for compare, too.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="A folder of `detour eval run` with two models, for scores.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Processes per command.", min=1)] = 5,
+) -> None:
+    """CPU seconds of each command that trains nothing and reads no weights."""
+    from benchmarks import commands as of_commands
+
+    with tempfile.TemporaryDirectory() as out:
+        for line in of_commands.measure(of_commands.commands(run or [], scores, Path(out)), rounds=rounds):
+            console.print(f"{line.what}: {statistics.median(line.ours):.2f} {line.unit} ({_spread(line.ours)})")
 
 
 def _keep(out: Path, kind: str, name: str, record: dict[str, Any]) -> None:

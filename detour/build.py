@@ -38,7 +38,7 @@ from detour.training.checkpoints.state import restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.extensions import TrainerExtensions, build_extensions, check_extensions
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
-from detour.training.launch import check_launch, device_of, device_rows_of
+from detour.training.launch import check_launch, check_temporary_folder, device_of, device_rows_of
 from detour.training.loggers.jsonl import JsonlLogger
 from detour.training.loggers.wandb import wandb_loggers
 from detour.training.optim import build_optimizer
@@ -107,6 +107,7 @@ def find_start(run: RunConfig) -> RunStart:
         ConfigError, DataError, ModelError, CheckpointError: Something does not fit.
     """
     check_launch()
+    check_temporary_folder(run.data.workers)
     check_extensions(run)
     device = device_of(run)
     dist.initialize_dist(device, timeout=run.system.timeout_seconds)

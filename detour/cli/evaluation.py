@@ -81,8 +81,13 @@ def run(
     print(
         f"{len(cells)} cells ({len(resolved)} models, {len(tasks)} tasks, {seeds} seeds), {len(todo)} to do", flush=True
     )
-    with reported(len(todo)) as begin:
-        suites.run(cells, out, begin=begin)
+    try:
+        with reported(len(todo)) as begin:
+            suites.run(cells, out, begin=begin)
+    except KeyboardInterrupt:
+        finished = sum(cell.path(out).exists() for cell in cells)
+        log.warning("interrupted: %d of %d cells are finished; the same command continues", finished, len(cells))
+        raise
     scores(out, baseline, margin)
 
 

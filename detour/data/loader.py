@@ -21,7 +21,7 @@ from streaming import Stream, StreamingDataLoader
 from detour.batch import Batch
 from detour.data.manifest import ShardManifest
 from detour.data.remote import RemoteStream, fetch_metadata
-from detour.data.shared_memory import mark, sweep
+from detour.data.shared_memory import check_free, mark, sweep
 from detour.data.stream import RowDataset
 from detour.data.stream_spec import StreamSpec
 from detour.data.verify import verify_rows
@@ -112,6 +112,12 @@ def build_loader(
         ),
         [spec.path for spec in streams],
         [os.path.abspath(spec.path) for spec in streams if spec.remote],
+        lambda: check_free(
+            rows=sum(manifest.counts.rows for manifest in manifests),
+            seq_len=manifests[0].seq_len,
+            batch_rows=device_batch_size,
+            batches=int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * workers * prefetch_batches,
+        ),
     )
     if workers:
         _end_workers_at_exit()
@@ -158,7 +164,9 @@ def _verified(
     return manifests
 
 
-def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: list[str]) -> RowDataset:
+def _claim_memory(
+    make: Callable[[], RowDataset], folders: list[str], caches: list[str], check: Callable[[], None]
+) -> RowDataset:
     """Constructs the dataset; streaming assigns it the first free number in this machine's shared memory.
 
     Args:
@@ -166,15 +174,18 @@ def _claim_memory(make: Callable[[], RowDataset], folders: list[str], caches: li
         folders: Its folders, for error messages.
         caches: Folders that no other run on this machine may use. Each is locked for the lifetime of the dataset. When a
             lock is acquired, the claim of a killed run in shared memory is removed.
+        check: Called once per machine, after what dead runs left is removed. Raises DataError if too little is free.
 
     Raises:
-        DataError: Another run uses a cache, or other runs took the free number at every attempt.
+        DataError: Too little shared memory is free, another run uses a cache, or other runs took the free number at every
+            attempt.
     """
     for _ in range(ATTEMPTS):
         try:
             with _in_turn() as has_turn, ExitStack() as locks:
                 if has_turn:
                     sweep()
+                    check()
                 for cache in caches if os.environ.get("LOCAL_RANK", "0") == "0" else []:
                     _lock_cache(cache, locks)
                 dataset = make()

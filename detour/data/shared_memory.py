@@ -17,9 +17,38 @@ from pathlib import Path
 from streaming import StreamingDataset
 from streaming.base.constant import LOCALS, SHM_TO_CLEAN
 
+from detour.errors import DataError
 from detour.files import try_lock
+from detour.units import short
 
 SHM = Path("/dev/shm")
+RESERVE = 1 << 17  # bytes: streaming's small arrays and locks, and what Python and torch keep there
+
+
+def check_free(*, rows: int, seq_len: int, batch_rows: int, batches: int) -> None:
+    """Checks that ``/dev/shm`` has room for the order of an epoch's rows and for the batches of loader processes.
+
+    A process that writes to shared memory beyond its end is killed by SIGBUS, without a message. Containers often have 64 MB.
+
+    Args:
+        rows: Rows per epoch; their order takes eight bytes for each.
+        seq_len: Row length, T.
+        batch_rows: Rows per batch of a process, B.
+        batches: Batches that wait in shared memory at once, over all loader processes of the machine.
+
+    Raises:
+        DataError: Less is free.
+    """
+    order = 8 * rows
+    waiting = 8 * batches * batch_rows * (seq_len + 2)  # ids, and at least a length and an index per row
+    disk = os.statvfs(SHM)
+    found, expected = disk.f_bavail * disk.f_frsize, order + waiting + RESERVE
+    if found < expected:
+        raise DataError(
+            f"{SHM}: {short(found)}B free, expected at least {short(expected)}B of shared memory: {short(order)}B for the order "
+            f"of {rows:,} rows, {short(waiting)}B for {batches} batches of loader processes. Enlarge it (docker run --shm-size), "
+            "or lower data.workers"
+        )
 
 
 def mark(dataset: StreamingDataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import torch
 from composer.utils import dist
@@ -11,6 +12,8 @@ from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+SOCKET_BYTES = 107  # of the path of a Unix socket on Linux: 108 in sockaddr_un, the last of them zero
+SOCKET_NAME = "/pymp-xxxxxxxx/listener-xxxxxxxx"  # what multiprocessing appends to the folder for temporary files
 
 
 def check_launch() -> None:
@@ -32,6 +35,26 @@ def check_launch() -> None:
     if world > 1 and (missing := [key for key in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(key)]):
         raise ConfigError(
             f"environment: WORLD_SIZE={world}, and {' and '.join(missing)} missing, as a launcher sets them"
+        )
+
+
+def check_temporary_folder(workers: int) -> None:
+    """Checks that loader processes can create their sockets in the folder for temporary files.
+
+    They pass batches through Unix sockets. If the path is too long they die without a message, and the run would wait
+    for `data.timeout_seconds`.
+
+    Args:
+        workers: Loader processes; nothing is checked without any.
+
+    Raises:
+        ConfigError: The path of the folder is too long.
+    """
+    folder, most = tempfile.gettempdir(), SOCKET_BYTES - len(SOCKET_NAME)
+    if workers and (found := len(os.fsencode(folder))) > most:
+        raise ConfigError(
+            f"environment: TMPDIR: {folder} has {found} bytes, expected at most {most}, because loader processes create "
+            "sockets in it; set TMPDIR to a shorter path, or data.workers to 0"
         )
 
 

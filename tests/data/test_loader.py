@@ -7,6 +7,7 @@ import subprocess
 import sys
 from multiprocessing import shared_memory
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 
 from detour.batch import check_batch
 from detour.data.loader import StreamSpec, build_loader, collate
+from detour.data.shared_memory import RESERVE, check_free
 from detour.errors import DataError
 
 pytestmark = pytest.mark.timeout(300)
@@ -296,3 +298,33 @@ def test_shared_memory_that_cannot_be_had_is_one_clear_error(write_rows, monkeyp
     monkeypatch.setattr("streaming.base.dataset.get_shm_prefix", refuse)
     with pytest.raises(DataError, match=message):
         loader_of(write_rows())
+
+
+def test_the_shared_memory_asked_for_holds_what_streaming_and_torch_put_there(write_rows, monkeypatch):
+    """The order of rows as streaming creates it, and the batches that wait, counted in the bytes of their tensors."""
+    folder, sizes, asked = write_rows(rows=96), {}, {}
+    original = shared_memory.SharedMemory.__init__
+
+    def counted(self, name=None, create=False, size=0, **options):
+        if create:
+            sizes[str(name).rpartition("_")[2]] = size
+        original(self, name=name, create=create, size=size, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_memory.SharedMemory, "__init__", counted)
+        patch.setattr("detour.data.loader.check_free", lambda **values: asked.update(values))
+        batch = next(iter(loader_of(folder)))
+        assert asked.pop("batches") == 0  # read in this process
+        loader_of(folder, workers=2)
+        assert asked.pop("batches") == 2 * 2  # loader processes, and batches that each reads ahead
+
+    def free(count: int) -> None:
+        monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=count, f_frsize=1))
+
+    needed = sizes["data"] + 12 * sum(tensor.nbytes for tensor in batch.values())
+    assert sizes["data"] == 8 * 96
+    free(needed + RESERVE)
+    check_free(**asked, batches=12)
+    free(needed - 12 * batch["doc_lengths"].nbytes + RESERVE)
+    with pytest.raises(DataError, match=r"for the order of 96 rows, .* for 12 batches"):
+        check_free(**asked, batches=12)

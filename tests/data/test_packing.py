@@ -129,6 +129,13 @@ def test_a_row_that_wastes_one_token_in_512_waits_no_longer_and_one_that_wastes_
     assert sorted([len(piece) for piece in row] for row in rows) == [[5, 2], [1021, 3], [1022]]
 
 
+def test_a_row_that_wastes_exactly_one_token_in_512_is_closed_though_there_is_room_to_keep_it():
+    """Three rows in a window of two: one must be closed, the full one; that of 1022 is closed as full enough."""
+    lengths = [1024, 1022, 1021, 3, 2]
+    rows = pack_rows([range(n) for n in lengths], seq_len=1024, seed=0, window_tokens=3067)
+    assert sorted([len(piece) for piece in row] for row in rows) == [[2], [1021, 3], [1022], [1024]]
+
+
 def test_of_the_open_rows_the_emptiest_are_kept():
     """As many as a window has rows, here two; the fuller ones are closed."""
     lengths = [40, 41, 42, 5]  # the first three fill a window of 123 tokens, but one row

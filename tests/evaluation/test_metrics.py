@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from detour.evaluation.metrics import (
     MEASURES,
@@ -119,3 +120,16 @@ def test_every_score_is_spelt_with_its_averaging():
     assert title("span_micro_f1") == "micro F1, exact spans"
     assert title("weighted_f1") == "weighted F1"
     assert title("exact_match") == "exact match"
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_correlations_where_one_side_spans_exactly_one_are_those_of_scipy(swapped):
+    sides = np.array([0.0, 1.0, 1.0, 0.0, 0.5]), np.array([0.3, 2.0, 1.1, 0.2, -4.0])
+    targets_N, predictions_N = sides[::-1] if swapped else sides
+    scores = similarity_scores(targets_N, predictions_N)
+    assert scores["pearson"] == pytest.approx(stats.pearsonr(*sides)[0])
+    assert scores["spearman"] == pytest.approx(stats.spearmanr(*sides)[0])
+    constant_N = np.ones(5)
+    assert similarity_scores(*((predictions_N, constant_N) if swapped else (constant_N, predictions_N))) == {
+        "pearson": 0.0, "spearman": 0.0
+    }  # fmt: skip

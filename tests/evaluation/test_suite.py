@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import logging
 import os
 import shutil
 import signal
@@ -100,6 +101,47 @@ def test_an_interrupted_suite_goes_on_without_repeating_a_cell(cells, trained, t
     assert {path: path.stat().st_mtime_ns for path in before} == before
     suite.run(cells, out)
     assert len(trained) == 12
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_continue(
+    encoder, trained, made, write_task, data_root, tmp_path, monkeypatch, presses
+):
+    """SIGINT during the third cell; the second one arrives while the first is being reported."""
+    pretend, press = training.finetune, lambda: os.kill(os.getpid(), signal.SIGINT)
+
+    def interrupted(*arguments, **keywords):
+        if len(trained) == 2:
+            press()
+        return pretend(*arguments, **keywords)
+
+    said = []
+
+    class Impatient(logging.Handler):
+        def emit(self, record):
+            said.append(record.getMessage())
+            if presses == 2 and record.getMessage().startswith("interrupted"):
+                press()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # importing Composer installs another one
+    monkeypatch.setattr(training, "finetune", interrupted)
+    task = write_task("one", "classification", made.classification())
+    out, log = tmp_path / "out", logging.getLogger("detour.cli.evaluation")
+    impatient = Impatient()
+    log.addHandler(impatient)
+    call = ["eval", "run", str(encoder), "--task", str(task), "--data", str(data_root), "--out", str(out)]
+    with pytest.raises(SystemExit) as exit:
+        main([*call, "--seeds", "4"])
+    log.removeHandler(impatient)
+    signal.signal(signal.SIGINT, before)
+    assert exit.value.code == 130
+    assert [record["seed"] for record in suite.read_records(out)] == [42, 43]
+    assert said[-1] == "interrupted: 2 of 4 cells are finished; the same command continues"
+    monkeypatch.setattr(training, "finetune", pretend)
+    with pytest.raises(SystemExit) as exit:
+        main([*call, "--seeds", "4"])
+    assert exit.value.code == 0
+    assert [seed for _, _, seed in trained] == [42, 43, 44, 45]
 
 
 def test_a_record_is_there_whole_or_not_at_all(cells, trained, tmp_path, monkeypatch):

@@ -721,3 +721,25 @@ def wait_until(condition, seconds: float = 200) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+# --- 27: shared memory ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.faults(27, "a /dev/shm that is too small or full: refused at the start with what is free and needed")
+@pytest.mark.parametrize("size", ["64k", "1m"])
+def test_a_small_shared_memory_is_refused_before_it_kills_the_run(tiny_run, tmp_path, monkeypatch, size):
+    """Beyond its end the kernel sends SIGBUS. Here a real disk of that size is asked; a full one for the second size."""
+    disk = tmp_path / "shm"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        if size == "1m":
+            (disk / "of-another").write_bytes(bytes(1 << 20))
+        monkeypatch.setattr("detour.data.shared_memory.SHM", disk)
+        free = "65.5kB" if size == "64k" else "0B"
+        with pytest.raises(DataError, match=rf"shm: {free} free, expected at least .*--shm-size"):
+            train(tiny_run(**SHORT))
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -43,6 +43,7 @@ def test_secrets_of_the_configuration_are_in_nothing_that_is_left(
     assert child.code() == 0, child.text()
     folder = RunFolder.of(run).path
     assert main_code("export", str(folder), "--out", str(tmp_path / "encoder")) == 0
+    assert main_code("report", str(folder)) == 0
     without_secrets((child.text() + "".join(capsys.readouterr())).encode(), "the output")
     files = [path for top in (folder, tmp_path / "encoder") for path in top.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".json", ".jsonl", ".safetensors", ".wandb", ".md", ".yaml"}

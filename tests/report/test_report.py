@@ -302,3 +302,31 @@ def test_a_thinned_line_keeps_its_ends_and_extremes():
     assert {0, 1234, 4321, 4999} <= set(some.tolist())
     assert np.isnan(values_N[some]).any()
     assert thin(values_N[:200], 200).tolist() == list(range(200))
+
+
+def test_a_thinned_line_keeps_its_last_point_where_that_is_no_extreme():
+    values_N = np.arange(5000.0)
+    values_N[-1] = 4998.5
+    assert thin(values_N, 200)[-1] == 4999
+    values_N[-1] = 2500.0
+    values_N[-2] = 4997.5  # neither of the last two is an extreme of its interval
+    assert thin(values_N, 200)[-1] == 4999
+
+
+@pytest.mark.parametrize(("first", "before"), [(1, 0.0), (2, 2 * STEP)])
+def test_a_curve_begins_at_token_0_only_if_the_first_batch_is_recorded(tmp_path: Path, first: int, before: float):
+    metrics = read_metrics(make(tmp_path / "run", [line(first), line(first + 1)]) / "metrics.jsonl")
+    assert metrics.column("before").tolist() == [before, first * STEP]
+
+
+def test_no_tokens_are_seen_before_the_first_line(tmp_path: Path):
+    assert read_metrics(make(tmp_path / "run", []) / "metrics.jsonl").tokens_seen == 0
+
+
+@pytest.mark.parametrize(("damaged", "named"), [(5, "1, 2, 3, 4, 5)"), (6, "1, 2, 3, 4, 5, ...)")])
+def test_five_unreadable_lines_are_named_and_all_are_counted(tmp_path: Path, damaged: int, named: str):
+    path = make(tmp_path / "run", [line(1)]) / "metrics.jsonl"
+    path.write_text("{\n" * damaged + path.read_text())
+    assert read_metrics(path).notes == [
+        f"Unreadable lines of metrics.jsonl that were skipped: {damaged} (line {named}."
+    ]

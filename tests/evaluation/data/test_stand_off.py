@@ -90,6 +90,23 @@ def test_brat_offsets_that_count_a_mark_or_line_ends_that_are_gone(folder):
     assert entities(read_brat(folder, BOM + TEXT.encode(), by_one.encode())) == [KEPT[0], KEPT[1]]
 
 
+def test_brat_of_deft_with_every_kind_of_line_and_an_entity_over_a_line_break(folder):
+    """In the style of DEFT 2020: French labels, brat's fragments at a line end, events, relations and notes beside them."""
+    text = "Homme de 54 ans, fièvre à 39 °C.\nŒdème du bras droit et de la jambe.\n"
+    annotation = (  # offsets counted by hand
+        "T1\tsosy 17 31\tfièvre à 39 °C\nT2\tvaleur 9 11\t54\nT3\tsosy 33 52\tŒdème du bras droit\n"
+        "T4\tanatomie 42 52\tbras droit\nT5\tanatomie 62 67\tjambe\nE1\tsosy:T1 val:T4\nR1\tsiege Arg1:T3 Arg2:T4\n"
+        "A1\tassertion T1 present\nM1\tnegation T3\n#1\tAnnotatorNotes T1\tnote\n*\tEquiv T1 T3\nN1\tReference T1 X:1\tf\n"
+    )
+    assert entities(read_brat(folder, text.encode(), annotation.encode())) == [
+        "valeur 54", "sosy fièvre à 39 ° C", "sosy Œdème du bras droit", "anatomie jambe",
+    ]  # fmt: skip
+    broken = "T1\tsosy 29 32;33 38\t°C. Œdème\n"  # brat writes one fragment per line, joined by a space
+    assert entities(read_brat(folder, text.encode(), broken.encode())) == ["sosy ° C . Œdème"]
+    with pytest.raises(DataError, match=r"\.ann: not valid UTF-8"):
+        read_brat(folder, text.encode(), "T1\tsosy 17 23\tfièvre\n".encode("latin-1"))
+
+
 def test_brat_entities_that_cannot_be_placed_are_counted_and_above_a_fraction_refused(folder, caplog):
     wrong = ANN.replace("67 75", "66 74").replace("aspirine", "paracétamol")
     with pytest.raises(DataError) as error:

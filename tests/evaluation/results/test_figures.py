@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -132,3 +133,26 @@ def test_the_files_show_the_same_and_hold_no_name_as_markup(tmp_path):
     for expected in ("-150.0", "+150.0", "worse (accuracy, n = 4)", "a minus twin", "mean over tasks"):
         assert expected in shown
     assert any("$x^2$" in label for label in shown)
+
+
+def test_the_vertical_line_is_at_no_difference():
+    with matplotlib.rc_context(STYLE):
+        (axes,) = draw_forest(comparison(OPEN, BETTER), METRICS).axes
+    vertical = [line.get_xdata() for line in axes.get_lines() if list(line.get_ydata()) == [0, 1]]
+    assert [list(x) for x in vertical] == [[0, 0]]
+
+
+def test_tiny_differences_are_not_blown_up_beyond_a_point():
+    tiny = difference("open", -0.0002, 0.0001, 0.0004, p_holm=0.5)
+    with matplotlib.rc_context(STYLE):
+        (axes,) = draw_forest(comparison(tiny, mean=0.0001, low=-0.0002, high=0.0004), METRICS).axes
+    assert axes.get_xlim() == pytest.approx((-1.05, 1.05))  # in points, with a margin of 5%
+
+
+def test_names_of_many_tasks_do_not_overlap():
+    tasks = [difference(f"t{i}", -0.01, 0.001 * i, 0.04, p_holm=0.5) for i in range(20)]
+    with matplotlib.rc_context(STYLE):
+        figure = draw_forest(comparison(*tasks), {f"t{i}": "accuracy" for i in range(20)})
+        figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(above.y0 > below.y1 for below, above in pairwise(boxes))

@@ -14,6 +14,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
 from detour.evaluation.results.statistics import (
+    TIE,
     bootstrap,
     clear_best,
     compare,
@@ -254,3 +255,11 @@ def test_the_highest_mean_is_no_clear_best_where_another_is_not_told_from_it():
     assert clear_best({"a": scores_of(t=[0.9]), "b": scores_of(t=[0.1])}) == {}, "one seed says nothing"
     assert clear_best({"a": {"t": {1: 0.9, 2: 0.9}}, "b": {"t": {3: 0.1, 4: 0.1}}}) == {}, "no seed in common"
     assert clear_best({"a": scores_of(t=[0.70049] * 3), "b": scores_of(t=[0.7] * 3)}) == {}, "a tie in the tables"
+
+
+def test_a_difference_of_exactly_the_threshold_of_a_tie_is_one():
+    ours, theirs = {"t": {1: TIE, 2: TIE}}, {"t": {1: 0.0, 2: 0.0}}
+    for model, baseline in ((ours, theirs), (theirs, ours)):
+        comparison = compare("a", model, "b", baseline)
+        assert (comparison.wins, comparison.losses) == (0, 0)
+    assert clear_best({"a": ours, "b": theirs}) == {}

@@ -197,3 +197,25 @@ def test_a_spreadsheet_runs_no_name(name):
         assert cell.lstrip()[0] not in "=+-@"
         assert cell.removeprefix("'") == name
     assert float(line["mean"]) == 0.5
+
+
+@pytest.mark.parametrize(("p", "shown"), [(0.0009, "<0.001"), (0.001, "0.001"), (0.0014, "0.001"), (0.05, "0.050")])
+def test_a_p_value_is_shown_to_three_decimals_from_a_thousandth_on(p, shown):
+    assert tables.probability(p) == shown
+
+
+@pytest.mark.parametrize("numbers", [1, 3])
+def test_a_latex_table_declares_the_columns_that_it_has(numbers):
+    header = ["task", "metric", *(f"m{i}" for i in range(numbers))]
+    text = tables.latex_table(header, [["t", "f1", *["1.0"] * numbers]])
+    assert f"\\begin{{tabular}}{{ll{'r' * numbers}}}\n" in text
+
+
+def test_two_seeds_have_an_interval():
+    pair = Summary(n=2, mean=0.01, sd=0.001, low=-0.02, high=0.04)
+    task = Difference(task="a", summary=pair, p=0.5, p_holm=0.5, minimum_detectable_effect=0.1, seeds_needed=9)
+    comparison = Comparison(
+        model="detour", baseline="twin", tasks=[task], mean=0.0, low=0.0, high=0.0, p=1.0, wins=1, losses=0,
+        significant_wins=0, significant_losses=0,
+    )  # fmt: skip
+    assert "| 2 | +1.0 | [-2.0, +4.0] |" in tables.differences_markdown(comparison, {"a": "accuracy"}).replace("\\", "")
