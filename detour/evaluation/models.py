@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from detour.data.tokenizer import load_tokenizer
-from detour.errors import ConfigError, ModelError
+from detour.errors import ConfigError, ModelError, first_line
 from detour.files import sha256_of
 from detour.names import fault_of_name
 
@@ -102,8 +102,7 @@ def load_pretrained(auto: Any, folder: Path, **config: Any) -> tuple[PreTrainedM
             dtype="float32",
         )
     except Exception as error:  # transformers and safetensors raise many kinds, all of which mean the same here
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line}") from error
+        raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line(error)}") from error
     return model, sorted(info["missing_keys"])
 
 
@@ -118,8 +117,7 @@ def _fetch(place: str) -> Path:
     try:
         return Path(snapshot_download(place, allow_patterns=READ))
     except Exception as error:  # the hub's client raises many kinds, all of which mean the same here
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"model '{place}': no such folder, and the hub gave: {first_line}") from error
+        raise ModelError(f"model '{place}': no such folder, and the hub gave: {first_line(error)}") from error
 
 
 def _check(folder: Path) -> None:
