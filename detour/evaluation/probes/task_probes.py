@@ -13,7 +13,7 @@ from detour.evaluation.data.dataset import Dataset
 from detour.evaluation.data.examples import Example
 from detour.evaluation.data.features import encode_words
 from detour.evaluation.data.task import Task
-from detour.evaluation.finetune.finetune import score
+from detour.evaluation.finetune.scoring import score
 from detour.evaluation.probes.frozen import Frozen
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # C of the logistic regression
