@@ -1,6 +1,6 @@
-"""Fine-tuning of one encoder on one task with one seed: transformers' own classes and Trainer.
+"""Fine-tunes one encoder on one task with one seed, with transformers' classes and Trainer.
 
-The best epoch by validation is kept in memory; the test split is predicted once, with it.
+The weights of the epoch with the best dev score are kept in memory; the test split is predicted once, with them.
 Shapes: N examples, C labels, B batch, T positions.
 """
 
@@ -46,21 +46,21 @@ from detour.evaluation.models import load_pretrained, takes_types
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a fine-tuning.
+    """The result of a fine-tuning.
 
     Attributes:
-        test: Every score of the task's kind on the test split, with the best epoch's weights.
+        test: All metrics of the task's kind on the test split, with the weights of the best epoch.
         validation: The same on dev.
-        epoch: The epoch kept, from 1.
+        epoch: The best epoch, counted from 1.
         curve: The task's metric on dev after each epoch.
-        max_length: Tokens of an input: the task's, or what the model can take if that is less.
-        truncated: Examples of each split that were cut there.
-        windows: NER: inputs that the examples of each split became.
-        unreadable: NER: words of each split that no token stands for; they are predicted O.
-        steps: Optimizer steps.
-        seconds: Of training and prediction.
+        max_length: Maximum input length in tokens: the task's, or the model's if that is smaller.
+        truncated: Number of truncated examples per split.
+        windows: For NER, the number of input windows per split.
+        unreadable: For NER, the number of words per split that the tokenizer maps to no token; they are predicted O.
+        steps: Number of optimizer steps.
+        seconds: Wall-clock time of training and prediction.
         precision: "fp32" or "bf16".
-        predictions: Of the test split, in its order.
+        predictions: Predictions for the test split, in its order.
     """
 
     test: dict[str, float]
@@ -80,14 +80,21 @@ class Outcome:
 def finetune(
     folder: Path, task: Task, data: Dataset, *, seed: int, progress: Progress = lambda done, total: None
 ) -> Outcome:
-    """Trains a head and the encoder under it, and scores both splits.
+    """Fine-tunes an encoder with a new head and scores it on dev and test.
 
-    On a CPU the same seed gives the same scores bit for bit; it draws the head, the order of examples and dropout.
-    On a GPU training is in bf16 where the card has it, and kernels may differ in the last bits from run to run.
+    The seed determines the initialization of the head, the order of the examples, and dropout. On a CPU, equal seeds give
+    bitwise equal scores. On a GPU, training is in bf16 if supported, and results may differ in the last bits.
+
+    Args:
+        folder: Hugging Face folder of the encoder.
+        task: The task.
+        data: Its examples.
+        seed: Seed of the fine-tuning.
+        progress: Called with the steps done and the total.
 
     Raises:
-        ModelError: The folder is no encoder that transformers knows, or lacks weights.
-        ConfigError: max_length is too small for any text.
+        ModelError: The folder holds no encoder known to transformers, or weights are missing.
+        ConfigError: `max_length` leaves no room for text.
     """
     began = time.monotonic()
     transformers.set_seed(seed)
@@ -95,7 +102,7 @@ def finetune(
     model = load_model(folder, task, data)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
-    own_loss = isinstance(model, BiLstmCrf)  # it is over whole chains of tags
+    own_loss = isinstance(model, BiLstmCrf)  # over sequences of tags
     best = KeepBest(f"eval_{task.metric}")
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     with tempfile.TemporaryDirectory() as scratch, _one_process():
@@ -139,10 +146,10 @@ def finetune(
 
 
 def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiLstmCrf:
-    """The encoder with a fresh head. Only safetensors are read, and no code of the folder is run.
+    """Loads the encoder with a newly initialized head. Only safetensors are read, and no code of the folder is run.
 
     Raises:
-        ModelError: It cannot be loaded, or weights of the encoder itself are not in the folder.
+        ModelError: The encoder cannot be loaded, or some of its weights are missing from the folder.
     """
     auto = AutoModelForTokenClassification if task.kind == "ner" else AutoModelForSequenceClassification
     names = dict(enumerate(data.labels or ["score"]))
@@ -150,7 +157,7 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiL
     model, missing = load_pretrained(auto, folder, num_labels=len(names), id2label=names, label2id=ids)
     base = f"{model.base_model_prefix}."
     if lost := [key for key in missing if key.startswith(base) and ".pooler." not in key]:
-        raise ModelError(f"{folder}: {len(lost)} weights of the encoder are not there, such as {lost[0]}")
+        raise ModelError(f"{folder}: {len(lost)} weights of the encoder are missing, the first is {lost[0]}")
     if task.training.head == "linear":
         return model
     longest = longest_entity(data.splits["train"]) if task.training.head == "bilstm_crf_biaffine" else 0
@@ -158,11 +165,11 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiL
 
 
 def longest_input(model: PreTrainedModel | BiLstmCrf, tokenizer: PreTrainedTokenizerFast) -> int:
-    """Tokens that the model has positions for, special ones included."""
+    """Maximum input length of the model in tokens, including special tokens."""
     positions = getattr(model.config, "max_position_embeddings", None) or 10**9
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions -= int(module.padding_idx) + 1  # type: ignore[arg-type]  # RoBERTa and its kin count from there
+            positions -= int(module.padding_idx) + 1  # type: ignore[arg-type]  # RoBERTa counts positions from there
             break
     return min(positions, tokenizer.model_max_length)
 
@@ -170,7 +177,7 @@ def longest_input(model: PreTrainedModel | BiLstmCrf, tokenizer: PreTrainedToken
 def encode(
     tokenizer: PreTrainedTokenizerFast, model: nn.Module, task: Task, data: Dataset, split: str, max_length: int
 ) -> Encoded:
-    """The inputs of a split."""
+    """Converts the examples of a split to model inputs."""
     examples = data.splits[split]
     if task.kind == "ner":
         ids = {label: i for i, label in enumerate(data.labels)}
@@ -180,7 +187,7 @@ def encode(
 
 
 def _target(task: Task, data: Dataset, example: Example) -> Any:
-    """A class number, floats [C], or a score."""
+    """Training target of an example: a class index, floats [C], or a score."""
     if task.kind == "classification":
         return data.labels.index(str(example.target))
     if task.kind == "multilabel":
@@ -189,10 +196,13 @@ def _target(task: Task, data: Dataset, example: Example) -> Any:
 
 
 def loss_of(task: Task, weights_C: Tensor | None = None) -> Callable[..., Tensor]:
-    """The Trainer's loss: a mean over what is labeled in the whole batch, so that micro-batches do not change it.
+    """Loss function for the Trainer: a mean over all labels of the batch, which does not depend on micro-batches.
 
-    Cross-entropy for one label and for tags, binary cross-entropy for several (positives times ``weights_C``), squared
-    error for scores.
+    Classification and NER: cross-entropy. Multilabel: binary cross-entropy. Similarity: squared error.
+
+    Args:
+        task: The task.
+        weights_C: float [C], weight of the positive examples of each label (multilabel only).
     """
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -211,7 +221,7 @@ def loss_of(task: Task, weights_C: Tensor | None = None) -> Callable[..., Tensor
 
 
 def _positive_weights(task: Task, features: Sequence[dict[str, Any]]) -> Tensor | None:
-    """float [C]: examples without over examples with a label; 1 for a label that train does not hold."""
+    """float [C]: negative over positive examples per label; 1 for labels absent from train. None if not configured."""
     if not task.training.class_weights:
         return None
     with_C = torch.tensor([feature["labels"] for feature in features]).sum(0)
@@ -219,7 +229,7 @@ def _positive_weights(task: Task, features: Sequence[dict[str, Any]]) -> Tensor 
 
 
 def _optimizer(model: nn.Module, task: Task) -> torch.optim.Optimizer:
-    """AdamW; no decay of biases and norms, as the Trainer itself does; the head's own rate where one is asked for."""
+    """AdamW without weight decay on biases and norms, like the Trainer's; the head may have its own learning rate."""
     rate, base = task.training.learning_rate, f"{model.base_model_prefix}."  # type: ignore[operator]
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -232,9 +242,9 @@ def _optimizer(model: nn.Module, task: Task) -> torch.optim.Optimizer:
 
 @contextmanager
 def _one_process() -> Iterator[None]:
-    """Hides ``LOCAL_RANK``, by which accelerate takes a process for one of several.
+    """Context manager that hides ``LOCAL_RANK``, from which accelerate infers distributed training.
 
-    Composer leaves it in the environment of a process that has trained, and of those that it starts, without an address.
+    Composer leaves it in the environment of a process that has trained, without the address that accelerate needs.
     """
     local_rank = os.environ.pop("LOCAL_RANK", None) if os.environ.get("WORLD_SIZE") == "1" else None
     try:
@@ -276,6 +286,6 @@ def _collator(task: Task, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def _reduced(logits: Any, labels: Tensor) -> Tensor:
-    """Tags in place of their logits, [B, T, C] -> [B, T]: a long test split would fill the memory."""
+    """Replaces logits of tags by the tags, [B, T, C] -> [B, T], to save memory on long test splits."""
     logits = logits[0] if isinstance(logits, tuple) else logits
     return logits.argmax(-1) if logits.ndim == 3 else logits

@@ -16,10 +16,13 @@ from detour.evaluation.data.task import Task
 
 
 def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) -> list[Any]:
-    """What the model says of each example: its label, labels, score, or tags.
+    """Predicted label, labels, score, or tags of each example.
 
     Args:
-        outputs: Logits [N, C], or tag numbers [windows, T] for NER.
+        task: The task.
+        data: Its labels are used.
+        encoded: The inputs of the split.
+        outputs: Logits [N, C], or for NER tag indices [windows, T].
     """
     if task.kind == "similarity":
         return outputs.reshape(-1).astype(float).tolist()
@@ -32,12 +35,12 @@ def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) ->
         ["O" if window < 0 else data.labels[outputs[window, position]] for window, position in positions_W2]
         for positions_W2 in encoded.positions_W2
     ]
-    # a chain is strict but for its beginning: where the window before did not open an entity, it begins there
-    return tags if task.training.head == "linear" else [to_iob2(said, "iob1") for said in tags]
+    # a CRF's sequence may begin with I-X, in case the previous window ends in an entity; otherwise that is a B-X
+    return tags if task.training.head == "linear" else [to_iob2(sequence, "iob1") for sequence in tags]
 
 
 def score(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> dict[str, float]:
-    """Every score of the task's kind."""
+    """All metrics of the task's kind."""
     targets: list[Any] = [example.target for example in data.splits[split]]
     if task.kind == "ner":
         return metrics.span_scores(targets, predictions)
@@ -46,8 +49,9 @@ def score(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> 
             targets, predictions, labels=data.labels, negative_label=task.negative_label
         )
     if task.kind == "multilabel":
-        sets = [
-            np.array([[label in given for label in data.labels] for given in side]) for side in (targets, predictions)
-        ]
-        return metrics.multilabel_scores(*sets)
+        targets_NC, predictions_NC = (
+            np.array([[label in assigned for label in data.labels] for assigned in examples])
+            for examples in (targets, predictions)
+        )
+        return metrics.multilabel_scores(targets_NC, predictions_NC)
     return metrics.similarity_scores(np.array(targets), np.array(predictions))

@@ -52,7 +52,7 @@ class Frozen:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model, missing = load_pretrained(AutoModelForMaskedLM if masked_lm else AutoModel, folder)
         if lost := [key for key in missing if "pooler." not in key]:
-            raise ModelError(f"{folder}: {len(lost)} weights are not there, such as {lost[0]}")
+            raise ModelError(f"{folder}: {len(lost)} weights are missing, the first is {lost[0]}")
         self.model = model.eval().to(self.device)  # type: ignore[arg-type]
         self.longest = longest_input(self.model, self.tokenizer)
 

@@ -225,7 +225,7 @@ def test_a_folder_without_its_head_does_not_speak(encoder, tmp_path):
     AutoModel.from_pretrained(encoder).save_pretrained(tmp_path / "bare")
     Frozen(encoder).tokenizer.save_pretrained(tmp_path / "bare")
     Frozen(tmp_path / "bare")
-    with pytest.raises(ModelError, match="weights are not there"):
+    with pytest.raises(ModelError, match="weights are missing"):
         Frozen(tmp_path / "bare", masked_lm=True)
 
 
