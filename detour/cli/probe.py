@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from detour.evaluation.data.dataset import Dataset
     from detour.evaluation.data.task import Task
     from detour.evaluation.probes.frozen import Frozen
-    from detour.evaluation.probes.task_probes import Probed
+    from detour.evaluation.probes.task_probes import ProbeResult
 
 log = logging.getLogger(__name__)
 app = group("probe", "Probe frozen encoders, without fine-tuning.")
@@ -112,7 +112,7 @@ def held_out(
 
 def _probe_tasks(
     name: str,
-    probe: Callable[[Frozen, Task, Dataset], Probed],
+    probe: Callable[[Frozen, Task, Dataset], ProbeResult],
     models: list[str],
     suite: str | None,
     names: list[str] | None,
