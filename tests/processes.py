@@ -53,7 +53,8 @@ class Zygote:
 
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        # what a run of this process may have left: its ranks, and the socket of its service of Weights & Biases
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "WANDB_SERVICE"):
             environment.pop(name, None)
         self.process = subprocess.Popen(
             [sys.executable, ZYGOTE],

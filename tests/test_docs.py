@@ -143,7 +143,7 @@ def test_commands_that_are_named_exist(page):
         known |= {f"{group.typer_instance.info.name} {name}" for name in names(group.typer_instance)}
     groups = "|".join(group.typer_instance.info.name for group in app.registered_groups)
     named = (
-        re.findall(rf"(?:`|^)detour ((?:(?:{groups}) )?[\w-]+)", page.read_text(), re.MULTILINE)
+        re.findall(rf"(?:`|^)detour ((?:(?:{groups}) )?\w[\w-]*)", page.read_text(), re.MULTILINE)
         if page.name != "CHANGELOG.md"
         else []
     )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +103,17 @@ def finetune(
     model = load_model(folder, task, data)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
-    own_loss = isinstance(model, BiLstmCrf)  # over sequences of tags
+    predict = partial(_predictions, task, data, encoded)
     best = KeepBest(f"eval_{task.metric}")
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     with tempfile.TemporaryDirectory() as scratch, _one_process():
         trainer = Trainer(
             model=model,
-            args=_arguments(task, seed=seed, scratch=scratch, bf16=bf16),
+            args=_arguments(task, seed=seed, scratch=scratch),
             train_dataset=encoded["train"].features,  # type: ignore[arg-type]  # it takes any sequence
             eval_dataset=encoded["dev"].features,  # type: ignore[arg-type]
             data_collator=_collator(task, tokenizer),
-            compute_metrics=lambda p: score(
-                task, data, "dev", predictions_of(task, data, encoded["dev"], p.predictions)
-            ),
-            compute_loss_func=None if own_loss else loss_of(task, _positive_weights(task, encoded["train"].features)),
+            compute_metrics=lambda p: score(task, data, "dev", predict("dev", p.predictions)),
+            compute_loss_func=_loss(model, task, encoded["train"].features),
             preprocess_logits_for_metrics=_reduced,
             optimizers=(_optimizer(model, task), None),  # type: ignore[arg-type]
             callbacks=[best, Report(progress)],
@@ -124,25 +122,26 @@ def finetune(
         trainer.train()
         model.load_state_dict(best.weights)
         trainer.compute_metrics = None
-        predictions = {
-            split: predictions_of(task, data, encoded[split], trainer.predict(encoded[split].features).predictions)  # type: ignore[arg-type]
-            for split in ("dev", "test")
-        }
-    scores = {split: score(task, data, split, predictions[split]) for split in predictions}
+        dev, test = (predict(split, trainer.predict(encoded[split].features).predictions) for split in ("dev", "test"))  # type: ignore[arg-type]
+    ner = encoded if task.kind == "ner" else {}
     return Outcome(
-        test=scores["test"],
-        validation=scores["dev"],
+        test=score(task, data, "test", test),
+        validation=score(task, data, "dev", dev),
         epoch=best.epoch,
         curve=best.curve,
         max_length=max_length,
         truncated={split: encoded[split].truncated for split in encoded},
-        windows={split: len(encoded[split].features) for split in encoded} if task.kind == "ner" else {},
-        unreadable={split: encoded[split].unreadable for split in encoded} if task.kind == "ner" else {},
+        windows={split: len(ner[split].features) for split in ner},
+        unreadable={split: ner[split].unreadable for split in ner},
         steps=trainer.state.global_step,
         seconds=round(time.monotonic() - began, 2),
-        precision="bf16" if bf16 else "fp32",
-        predictions=predictions["test"],
+        precision="bf16" if trainer.args.bf16 else "fp32",
+        predictions=test,
     )
+
+
+def _predictions(task: Task, data: Dataset, encoded: dict[str, Encoded], split: str, outputs: Any) -> list[Any]:
+    return predictions_of(task, data, encoded[split], outputs)
 
 
 def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiLstmCrf:
@@ -220,6 +219,11 @@ def loss_of(task: Task, weights_C: Tensor | None = None) -> Callable[..., Tensor
     return loss
 
 
+def _loss(model: nn.Module, task: Task, features: Sequence[dict[str, Any]]) -> Callable[..., Tensor] | None:
+    """The loss for the Trainer; None if the model has its own, over sequences of tags."""
+    return None if isinstance(model, BiLstmCrf) else loss_of(task, _positive_weights(task, features))
+
+
 def _positive_weights(task: Task, features: Sequence[dict[str, Any]]) -> Tensor | None:
     """float [C]: negative over positive examples per label; 1 for labels absent from train. None if not configured."""
     if not task.training.class_weights:
@@ -254,7 +258,7 @@ def _one_process() -> Iterator[None]:
             os.environ["LOCAL_RANK"] = local_rank
 
 
-def _arguments(task: Task, *, seed: int, scratch: str, bf16: bool) -> TrainingArguments:
+def _arguments(task: Task, *, seed: int, scratch: str) -> TrainingArguments:
     training = task.training
     micro = training.micro_batch_size or training.batch_size
     return TrainingArguments(
@@ -272,7 +276,7 @@ def _arguments(task: Task, *, seed: int, scratch: str, bf16: bool) -> TrainingAr
         eval_strategy="epoch",
         save_strategy="no",  # the best weights stay in memory
         logging_strategy="no",
-        bf16=bf16,
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
