@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# tests run in one process per core, at most eight; `make test PARALLEL=` runs them in one
+PARALLEL ?= -n auto --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-fast test-faults check lint types format bench figure docs wheel clean
@@ -16,10 +18,10 @@ demo: $(STAMP)  ## text -> tokenizer -> rows -> MLM, CLM, MLM decay -> encoder -
 	PYTHONPATH=. $(BIN)/python scripts/demo.py $(foreach file,$(CORPUS),--corpus $(file)) $(ARGS)
 
 test: $(STAMP)  ## every test that runs on this machine
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(STAMP)  ## without those marked slow
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
 
 test-faults: $(STAMP)  ## the long form of the fault tests (kills, soak, fuzz), with a table of the results
 	DETOUR_FAULTS=long $(BIN)/python -m pytest -m faults tests/faults tests/training tests/data tests/export tests/test_cli.py

@@ -19,8 +19,6 @@ from composer.utils.parallelism import FSDP2Config
 from detour.batch import micro_batches
 from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
-from detour.data.remote import fetch_metadata
-from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
 from detour.errors import ConfigError, DataError
 from detour.models.attention import select
 from detour.models.modernbert.encoder import TIED, Encoder
@@ -33,47 +31,23 @@ from detour.training.callbacks.restore_rng import RestoreRng
 from detour.training.callbacks.step_guard import StepGuard
 from detour.training.checkpoints.contents import check_weights
 from detour.training.checkpoints.files import Checkpoint
-from detour.training.checkpoints.select import branch_record, checkpoint_to_resume, measurement_changes
 from detour.training.checkpoints.state import restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
-from detour.training.extensions import TrainerExtensions, build_extensions, check_extensions
+from detour.training.extensions import TrainerExtensions, build_extensions
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
-from detour.training.launch import check_launch, check_temporary_folder, device_of, device_rows_of
+from detour.training.launch import device_rows_of
 from detour.training.loggers.jsonl import JsonlLogger
 from detour.training.loggers.wandb import wandb_loggers
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch
-from detour.training.run_folder import RunFolder, run_record
-from detour.training.start import Start, check_tokenizer, read_start, start_record
+from detour.training.run_folder import RunFolder
+from detour.training.run_start import RunStart, find_start
+from detour.training.start import Start, read_start
 from detour.training.start_weights import start_weights_record
 from detour.training.stop import StopRequest
 from detour.training.validation import ValidationData
-from detour.vocab import Vocab
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStart:
-    """Where a run begins, found before any part of the trainer is built.
-
-    Attributes:
-        device: "cpu" or "gpu".
-        vocab: The tokenizer's special and ordinary ids.
-        tokenizer: The tokenizer's fingerprint.
-        record: What identifies the run (`detour.training.run_folder.run_record`).
-        resumed: The checkpoint to resume from; None starts the run.
-        model: The weights of `model.init`; None on a resume, or for random weights.
-        measurement_changes: How held-out losses are measured otherwise than before the resume.
-    """
-
-    device: str
-    vocab: Vocab
-    tokenizer: str
-    record: dict[str, Any]
-    resumed: Checkpoint | None
-    model: Start | None
-    measurement_changes: list[str]
 
 
 def build_trainer(
@@ -96,42 +70,6 @@ def build_trainer(
     """
     extensions = build_extensions(run, callbacks=callbacks, algorithms=algorithms, loggers=loggers)
     return assemble(run, find_start(run), StopRequest(), extensions)
-
-
-def find_start(run: RunConfig) -> RunStart:
-    """Checks the launch, tokenizer, data and checkpoints, and finds where the run begins.
-
-    A collective operation: every process calls it. Writes nothing but the index and manifest of remote rows.
-
-    Raises:
-        ConfigError, DataError, ModelError, CheckpointError: Something does not fit.
-    """
-    check_launch()
-    check_temporary_folder(run.data.workers)
-    check_extensions(run)
-    device = device_of(run)
-    dist.initialize_dist(device, timeout=run.system.timeout_seconds)
-    tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
-    identity = tokenizer_sha256(tokenizer)
-    for stream in [*run.data.train, *run.data.validation]:
-        if stream.remote:  # the record needs the manifests
-            fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
-    record = run_record(run, tokenizer=identity)
-    resumed = checkpoint_to_resume(run, record)
-    model = None if resumed else read_start(run)
-    record["start"] = start_record(resumed, model)
-    record["branch"] = branch_record(run, resumed)
-    if not resumed:
-        check_tokenizer(run, tokenizer)
-    return RunStart(
-        device=device,
-        vocab=vocab_of(tokenizer, size=run.architecture.vocab_size),
-        tokenizer=identity,
-        record=record,
-        resumed=resumed,
-        model=model,
-        measurement_changes=measurement_changes(run, record, resumed),
-    )
 
 
 def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: TrainerExtensions) -> Trainer:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from detour.errors import DetourError
+from detour.errors import DetourError, first_line
 
 log = logging.getLogger(__name__)
 LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -73,7 +73,7 @@ def naming(path: Path | str, kind: type[DetourError] = DetourError) -> Iterator[
     except Exception as error:
         if "(os error " not in str(error):
             raise
-        raise kind(f"{path}: {str(error).splitlines()[0]}") from error
+        raise kind(f"{path}: {first_line(error)}") from error
 
 
 def starved(error: BaseException | None) -> str | None:

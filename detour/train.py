@@ -14,7 +14,7 @@ from composer.core import Algorithm, Callback
 from composer.loggers import LoggerDestination
 from composer.utils import dist
 
-from detour.build import assemble, close, find_start
+from detour.build import assemble, close
 from detour.config.schema import RunConfig
 from detour.errors import StoppedError, TrainingError
 from detour.training.callbacks.checkpointer import Checkpointer
@@ -23,6 +23,7 @@ from detour.training.extensions import build_extensions
 from detour.training.launch import check_launch
 from detour.training.match import match_budget
 from detour.training.run_folder import RunFolder, write_run_files
+from detour.training.run_start import find_start
 from detour.training.stop import StopRequest
 
 log = logging.getLogger(__name__)

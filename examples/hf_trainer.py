@@ -6,17 +6,14 @@ import sys
 import tempfile
 
 import torch
+from run_parts import build_parts
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from detour.batch import count_tokens
 from detour.config.load import load
 from detour.config.schema import RunConfig
-from detour.data.loader import build_loader
-from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
-from detour.models.modernbert.encoder import Encoder
 from detour.phase_clock import PhaseClock
 from detour.training.gradient_gate import GradientGate
-from detour.training.optim import build_optimizer
 
 
 class PhaseTrainer(Trainer):
@@ -72,26 +69,14 @@ def train(run: RunConfig) -> list[float]:
             use_cpu=not torch.cuda.is_available(),
             remove_unused_columns=False,
         )
-        tokenizer = load_tokenizer(run.model.tokenizer or "")
-        torch.manual_seed(run.seed)
-        encoder = Encoder(run.architecture)
-        rows = build_loader(
-            streams=run.data.train,
-            device_batch_size=run.data.global_batch_size,
-            shuffle=run.data.shuffle,
-            shuffle_seed=run.data.shuffle_seed,
-            workers=0,
-            seq_len=run.data.seq_len,
-            tokenizer_sha256=tokenizer_sha256(tokenizer),
-        )
-        vocab = vocab_of(tokenizer, size=run.architecture.vocab_size)
-        callback = Gate(GradientGate(encoder, clip_norm=run.optimizer.clip_norm))
+        parts = build_parts(run)
+        callback = Gate(parts.gate)
         trainer = PhaseTrainer(
-            clock=PhaseClock(phases=run.phase_schedule, wsd=run.schedule, vocab=vocab, seed=run.seed),
-            rows=rows,
-            model=encoder,
+            clock=parts.clock,
+            rows=parts.rows,
+            model=parts.encoder,
             args=arguments,
-            optimizers=(build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr), None),
+            optimizers=(parts.optimizer, None),
             callbacks=[callback],
         )
         callback.trainer = trainer

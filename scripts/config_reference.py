@@ -39,7 +39,11 @@ TYPE_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or 
 
 
 def attributes(cls: type) -> dict[str, str]:
-    """Name to description, from the ``Attributes:`` section of a Google-style docstring."""
+    """Name to description, from the ``Attributes:`` sections of a class and its bases (Google style)."""
+    return {name: text for base in reversed(cls.__mro__) for name, text in _own_attributes(base).items()}
+
+
+def _own_attributes(cls: type) -> dict[str, str]:
     _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
     found: dict[str, str] = {}
     key = ""

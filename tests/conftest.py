@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,8 @@ from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
 from detour.corpus.pack import pack_corpus
 from detour.data.tokenizer import train_bpe
+
+pytest_plugins = ["tests.fault_table", "tests.processes"]
 
 # how long an example takes says something about the machine, not about the code
 settings.register_profile("detour", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,7 +61,21 @@ def _streaming_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the time limit, too
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Under pytest-xdist, a test marked `alone` waits for those of the other processes to end, and they for it."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    folder, alone = Path(item.config.option.basetemp).parent, item.get_closest_marker("alone")
+    with (folder / "queue.lock").open("w") as queue, (folder / "running.lock").open("w") as running:
+        fcntl.flock(queue, fcntl.LOCK_EX)  # new tests wait behind the one that waits to be alone
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: looks at what all processes share, as /dev/shm; no test runs beside it")
     config.addinivalue_line("markers", "trains: asserts what a training reached; see scripts/cpu_settings.py")
 
 

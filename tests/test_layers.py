@@ -123,6 +123,23 @@ def test_the_command_line_loads_no_torch():
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
 
 
-def test_no_file_is_longer_than_350_lines():
-    lengths = {module: len(MODULES[module].read_text().splitlines()) for module in OURS}
-    assert not {module: length for module, length in lengths.items() if length > 350}
+LONGER = {  # files of more than 300 lines and functions of more than 60: lines allowed, and why it is not divided
+    "detour.testing": (320, "one contract, read from top to bottom by the author of an objective"),
+    "detour.data.loader.build_loader": (85, "fifteen arguments and their descriptions are 44 of the lines"),
+}
+
+
+@pytest.mark.parametrize("module", OURS)
+def test_files_have_at_most_300_lines_and_functions_60(module):
+    source = MODULES[module].read_text()
+    lengths = {module: len(source.splitlines())}
+    limits = {module: 300}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            name, length = f"{module}.{node.name}", int(node.end_lineno or 0) - node.lineno + 1
+            lengths[name] = max(length, lengths.get(name, 0))  # methods of several classes share a name
+            limits[name] = 60
+    too_long = {name: length for name, length in lengths.items() if length > limits[name]}
+    allowed = {name: LONGER[name][0] for name in limits if name in LONGER}
+    assert too_long.keys() == allowed.keys(), "divide it, or drop it from LONGER"
+    assert all(too_long[name] <= allowed[name] for name in allowed)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from detour.evaluation.data.dataset import Dataset
     from detour.evaluation.data.task import Task
     from detour.evaluation.probes.frozen import Frozen
-    from detour.evaluation.probes.task_probes import Probed
+    from detour.evaluation.probes.task_probes import ProbeResult
 
 log = logging.getLogger(__name__)
 app = group("probe", "Probe frozen encoders, without fine-tuning.")
@@ -70,20 +70,20 @@ def needle(
         return [
             Row(
                 language,
-                f"accuracy_{place}",
+                f"accuracy_{position}",
                 value,
                 found.examples,
                 {"tokens": found.tokens, "distractors": distractors},
             )
             for found in needle_probe(encoder, language, tokens or [512, 2048, 8192], distractors=distractors)
-            for place, value in found.accuracy.items()
+            for position, value in found.accuracy.items()
         ]
 
     _probe("needle", models, out, rows)
 
 
 @app.command()
-def heldout(
+def held_out(
     models: Models,
     text: Annotated[list[Path], typer.Option(help="JSON or text files, or folders of them; repeatable.")],
     window: Annotated[int, typer.Option(help="Tokens per window.", min=16)] = 512,
@@ -99,7 +99,7 @@ def heldout(
 
     def rows(encoder: Frozen) -> list[Row]:
         documents = (document.text for document in read_documents(files))
-        found = held_out_probe(encoder, documents, window=window, single=single, most_tokens=tokens)
+        found = held_out_probe(encoder, documents, window=window, single=single, max_tokens=tokens)
         named, settings = ", ".join(path.name for path in files), {"window": window, "tokens": found.tokens}
         return [
             Row(named, "masked_accuracy", found.accuracy, found.masked, settings),
@@ -107,12 +107,12 @@ def heldout(
             Row(named, "pseudo_perplexity", found.pseudo_perplexity, found.single, settings),
         ]
 
-    _probe("heldout", models, out, rows, masked_lm=True)
+    _probe("held-out", models, out, rows, masked_lm=True)
 
 
 def _probe_tasks(
     name: str,
-    probe: Callable[[Frozen, Task, Dataset], Probed],
+    probe: Callable[[Frozen, Task, Dataset], ProbeResult],
     models: list[str],
     suite: str | None,
     names: list[str] | None,
@@ -122,9 +122,8 @@ def _probe_tasks(
     from detour.evaluation.data.dataset import load_dataset
 
     tasks = chosen_tasks(suite, names, None)
-    loaded = {
-        task.name: load_dataset(task, data) for task in tasks
-    }  # missing data is found before the first model is loaded
+    # missing data is found before the first model is loaded
+    loaded = {task.name: load_dataset(task, data) for task in tasks}
 
     def rows(encoder: Frozen) -> Iterator[Row]:
         for task in tasks:
@@ -150,7 +149,7 @@ def _probe(
     from detour.evaluation.probes.frozen import Frozen
     from detour.evaluation.results.tables import spreadsheet
 
-    table = Table("model", "data", "score", "value", "of", title=f"{name} probe")
+    table = Table("model", "data", "score", "value", "examples", title=f"{name} probe")
     lines = []
     for model in resolve(models):
         log.info("%s: loading", model.name)

@@ -18,7 +18,7 @@ from detour.config.check import check
 from detour.config.lines import lines_of
 from detour.config.plugins import import_plugins
 from detour.config.schema import RunConfig
-from detour.errors import ConfigError
+from detour.errors import ConfigError, first_line
 from detour.options import listing, parse
 from detour.redact import hide, redacted
 
@@ -99,7 +99,7 @@ def from_environment(text: str) -> str:
     try:
         return OmegaConf.create({"text": text}).text
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{text}: {_first_line(error)}") from error
+        raise ConfigError(f"{text}: {first_line(error)}") from error
 
 
 def _environment_variable(name: str, *default: Any) -> Any:
@@ -130,7 +130,7 @@ def _layers(
             parsed = OmegaConf.from_dotlist([f"value={value}"])  # reads 1e-4 as a number, as files are read
             OmegaConf.update(raw, key, OmegaConf.to_container(parsed)["value"], force_add=True)  # type: ignore[call-overload]
         except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError, TypeError) as error:
-            raise ConfigError(f"override '{override}': {_first_line(error)}") from error
+            raise ConfigError(f"override '{override}': {first_line(error)}") from error
         lines[re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key)] = "overridden"
     return raw, lines, folders
 
@@ -143,7 +143,7 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str], list[Path]]:
         try:
             base_name = raw.pop("extends", None)
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{chain[-1]}: extends: {_first_line(error)}") from error
+            raise ConfigError(f"{chain[-1]}: extends: {first_line(error)}") from error
         if base_name is None:
             return raw, lines, [file.parent for file in chain]
         base_path = chain[-1].parent / os.path.expanduser(str(base_name))
@@ -154,7 +154,7 @@ def _extended(path: Path) -> tuple[DictConfig, dict[str, str], list[Path]]:
         try:
             raw = cast(DictConfig, OmegaConf.merge(base, raw))
         except (OmegaConfBaseException, TypeError) as error:  # a list over a mapping is a TypeError
-            raise ConfigError(f"{chain[-1]}: extends {base_path}: {_first_line(error)}") from error
+            raise ConfigError(f"{chain[-1]}: extends {base_path}: {first_line(error)}") from error
         lines = {**{key: f"{line} of {base_path}" for key, line in base_lines.items()}, **lines}
         chain.append(base_path)
 
@@ -164,7 +164,7 @@ def _resolved(raw: DictConfig | dict[str, Any], source: str) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(raw if isinstance(raw, DictConfig) else OmegaConf.create(raw), resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{source}: {_first_line(error)}") from error
+        raise ConfigError(f"{source}: {first_line(error)}") from error
     return _at_home(values)  # type: ignore[return-value]
 
 
@@ -197,7 +197,3 @@ def _read(path: Path) -> tuple[DictConfig, dict[str, str]]:
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return loaded, lines
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

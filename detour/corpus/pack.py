@@ -109,14 +109,10 @@ def pack_corpus(
     report = ReadReport(strict=strict)
     files, document_encoder = find_files(inputs, report), DocumentEncoder(tokenizer, special_tokens_in_text)
     pieces = _Pieces(document_encoder, seq_len)
-
-    def documents() -> Iterator[Document]:
-        for document in read_documents(files, text_column=text_column, encoding=encoding, report=report):
-            on_read(report.bytes_read)
-            yield document
-
+    documents = read_documents(files, text_column=text_column, encoding=encoding, report=report)
+    documents = _reporting(documents, lambda: on_read(report.bytes_read))
     with RowWriter(out, seq_len=seq_len, tokenizer=document_encoder.info, seed=seed, overwrite=overwrite) as writer:
-        for row in pack_rows(pieces.of(documents()), seq_len=seq_len, seed=seed):
+        for row in pack_rows(pieces.of(documents), seq_len=seq_len, seed=seed):
             writer.write(row)
         if not pieces.lengths:
             raise DataError("\n  ".join([f"{out}: no document with text", *_faults(report, pieces)]))
@@ -130,6 +126,12 @@ def pack_corpus(
         )
     on_read(report.bytes_read)
     return manifest, report
+
+
+def _reporting(documents: Iterable[Document], progressed: Callable[[], None]) -> Iterator[Document]:
+    for document in documents:
+        progressed()
+        yield document
 
 
 def _check_options(seq_len: int, encoding: str) -> None:

@@ -1,4 +1,4 @@
-"""Scores of predictions, by scikit-learn, scipy and seqeval. The averaging is part of each score's name."""
+"""Task metrics, computed by scikit-learn, SciPy, and seqeval. The averaging is part of each metric's name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-ZERO: dict[str, Any] = {"zero_division": 0}  # the score of a label that is neither there nor predicted
+ZERO: dict[str, Any] = {"zero_division": 0}  # score of a label that is neither annotated nor predicted
 AVERAGES = ("micro", "macro", "weighted")
-MEASURES = {  # kind of task -> its scores; any of them may be a task's metric
+MEASURES = {  # kind of task -> its metrics; a task names the one that is reported
     "classification": ("accuracy", "micro_f1", "macro_f1", "weighted_f1"),
     "multilabel": ("micro_f1", "macro_f1", "weighted_f1", "samples_f1", "exact_match", "samples_jaccard"),
     "similarity": ("pearson", "spearman"),
@@ -21,16 +21,22 @@ MEASURES = {  # kind of task -> its scores; any of them may be a task's metric
 def classification_scores(
     targets: Sequence[str], predictions: Sequence[str], *, labels: Sequence[str], negative_label: str | None = None
 ) -> dict[str, float]:
-    """Accuracy, and F1 over all labels but the negative one, in [0, 1]. A class with nothing to count scores 0.
+    """Accuracy, and F1 over all labels except the negative one, in [0, 1].
 
-    The macro F1 is over the labels that occur among targets or predictions.
+    Macro F1 averages over the labels that occur in targets or predictions. F1 is 0 if no label but the negative one occurs.
+
+    Args:
+        targets: Annotated label of each example.
+        predictions: Predicted label of each example.
+        labels: All labels of the task.
+        negative_label: Label excluded from F1, such as "no relation".
     """
     from sklearn.metrics import accuracy_score, f1_score
 
     occur = {*targets, *predictions}
     counted = [label for label in labels if label in occur and label != negative_label]
     accuracy = float(accuracy_score(targets, predictions))
-    if not counted:  # nothing but the negative class, on both sides
+    if not counted:  # targets and predictions contain the negative label only
         return {"accuracy": accuracy, "micro_f1": 0.0, "macro_f1": 0.0, "weighted_f1": 0.0}
     return {
         "accuracy": accuracy,
@@ -42,10 +48,14 @@ def classification_scores(
 
 
 def multilabel_scores(targets_NC: np.ndarray, predictions_NC: np.ndarray) -> dict[str, float]:
-    """F1 by averaging, exact match, and the mean Jaccard index of an example, in [0, 1]; bool [N, C] each.
+    """F1 with each averaging, exact match, and mean Jaccard index per example, in [0, 1].
 
-    ``samples_jaccard`` is what FrenchMedMCQA calls the Hamming score. An example whose two sets are both empty scores 1
-    in the averages over examples, as it does in exact match.
+    ``samples_jaccard`` is the Hamming score of FrenchMedMCQA. In averages over examples, as in exact match, an example
+    without labels in both targets and predictions scores 1.
+
+    Args:
+        targets_NC: bool [N, C], annotated labels.
+        predictions_NC: bool [N, C], predicted labels.
     """
     from sklearn.metrics import f1_score
 
@@ -63,7 +73,7 @@ def multilabel_scores(targets_NC: np.ndarray, predictions_NC: np.ndarray) -> dic
 
 
 def similarity_scores(targets_N: np.ndarray, predictions_N: np.ndarray) -> dict[str, float]:
-    """Correlations in [-1, 1]; 0 where either side is constant, since no order is then shown."""
+    """Pearson and Spearman correlation, in [-1, 1]; 0 if targets or predictions are constant."""
     from scipy.stats import pearsonr, spearmanr
 
     if np.ptp(targets_N) == 0 or np.ptp(predictions_N) == 0:
@@ -76,16 +86,16 @@ def similarity_scores(targets_N: np.ndarray, predictions_N: np.ndarray) -> dict[
 
 
 def span_scores(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Exact-span scores of IOB2 tags, in [0, 1], by seqeval in strict mode: an I- that no B- opens is no entity.
+    """Exact-span scores of IOB2 tags, in [0, 1], by seqeval in strict mode: an entity must begin with a B- tag.
 
-    The macro F1 is over the types that occur among targets or predictions.
+    Macro F1 averages over the types that occur in targets or predictions.
     """
     from seqeval.metrics import f1_score, precision_score, recall_score
     from seqeval.scheme import IOB2
 
     true, guess = [list(tags) for tags in targets], [list(tags) for tags in predictions]
     if not any(tag.startswith("B-") for tags in (*true, *guess) for tag in tags):
-        return dict.fromkeys(MEASURES["ner"], 0.0)  # seqeval would divide by no type at all
+        return dict.fromkeys(MEASURES["ner"], 0.0)  # seqeval would divide by zero types
     strict: dict[str, Any] = {"mode": "strict", "scheme": IOB2, **ZERO}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*", category=UserWarning)
@@ -98,6 +108,6 @@ def span_scores(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence
 
 
 def title(metric: str) -> str:
-    """How tables spell a score: "span_micro_f1" -> "micro F1, exact spans"."""
+    """The name of a metric in tables: "span_micro_f1" -> "micro F1, exact spans"."""
     words = metric.removeprefix("span_").replace("_f1", " F1").replace("_", " ")
     return f"{words}, exact spans" if metric.startswith("span_") else words

@@ -1,4 +1,4 @@
-"""The models that are compared: Hugging Face folders, told apart by a hash of their files."""
+"""The models under evaluation: Hugging Face folders, identified by a hash of their files."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from detour.data.tokenizer import load_tokenizer
-from detour.errors import ConfigError, ModelError
+from detour.errors import ConfigError, ModelError, first_line
 from detour.files import sha256_of
 from detour.names import fault_of_name
 
 READ = ["*.json", "*.safetensors", "*.txt", "*.model"]  # configuration, weights, tokenizer; nothing that is unpickled
-CARDS = ("README.md", "trainer_state.json")  # of no effect on a score
+CARDS = ("README.md", "trainer_state.json")  # do not affect scores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One of the models.
+    """A model under evaluation.
 
     Attributes:
-        name: What tables call it.
-        folder: Where its files lie.
-        sha256: Of the files that matter.
+        name: Name in tables and records.
+        folder: Folder of its files.
+        sha256: Hash of its configuration, weights, and tokenizer (`folder_hash`).
     """
 
     name: str
@@ -39,40 +39,41 @@ class Model:
 
 
 def resolve(given: Sequence[str]) -> list[Model]:
-    """Models from ``folder``, ``hub/name``, or ``name=`` before either; hub models are downloaded.
+    """Resolves model arguments: ``FOLDER``, ``hub/name``, or either with a name, ``NAME=FOLDER``. Downloads hub models.
 
-    Without a name, a model goes by its folder's, or by the last part of its hub name.
+    The default name is that of the folder, or the last part of the hub name.
 
     Raises:
-        ConfigError: Two models of one name.
-        ModelError: No such folder or hub model, or its configuration, safetensors or tokenizer is missing or damaged.
+        ConfigError: Two models have the same name, or a name cannot be part of a path.
+        ModelError: A folder or hub model does not exist, or its configuration, safetensors, or tokenizer is missing or
+            damaged.
     """
     models: dict[str, Model] = {}
     for text in given:
-        name, equals, place = text.partition("=")
-        place = place if equals else text
+        name, equals, location = text.partition("=")
+        location = location if equals else text
         if not equals:
-            local = Path(place).expanduser()
-            name = local.resolve().name if local.is_dir() else place.rsplit("/", 1)[-1]
+            local = Path(location).expanduser()
+            name = local.resolve().name if local.is_dir() else location.rsplit("/", 1)[-1]
         if fault := fault_of_name(name):
-            raise ConfigError(f"model '{text}': the name {name[:80]!r} {fault}; give another as name={place}")
+            raise ConfigError(f"model '{text}': the name {name[:80]!r} {fault}; give another as name={location}")
         if name in models:
-            raise ConfigError(f"model '{text}': '{name}' is another one's name too; tell them apart as name={place}")
-        folder = _fetch(place)
+            raise ConfigError(f"model '{text}': '{name}' is another one's name too; tell them apart as name={location}")
+        folder = _fetch(location)
         _check(folder)
         models[name] = Model(name=name, folder=folder, sha256=folder_hash(folder))
     return list(models.values())
 
 
 def quiet_transformers() -> None:
-    """Silences transformers' warning about fresh heads, which every fine-tuning has."""
+    """Silences transformers' warning about newly initialized heads, which every fine-tuning has."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
 
 
 def folder_hash(folder: Path) -> str:
-    """sha256 over names and contents of the files that a model is loaded from; its card does not count."""
+    """SHA-256 over names and contents of the files that a model is loaded from, excluding its model card."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in READ for path in folder.glob(pattern) if path.name not in CARDS):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())
@@ -80,19 +81,22 @@ def folder_hash(folder: Path) -> str:
 
 
 def load_pretrained(auto: Any, folder: Path, **config: Any) -> tuple[PreTrainedModel, list[str]]:
-    """A model in fp32 and the names of its weights that the folder lacks. Only safetensors are read, no code is run.
+    """Loads a model in fp32. Returns it with the names of the weights that are missing from the folder.
+
+    Only safetensors are read, and no code of the folder is run.
 
     Args:
         auto: One of transformers' AutoModel classes.
+        folder: Hugging Face folder.
         config: Values that replace those of config.json.
 
     Raises:
-        ModelError: It cannot be loaded.
+        ModelError: The model cannot be loaded.
     """
     try:
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=False, **config)
         if hasattr(settings, "reference_compile"):
-            settings.reference_compile = False  # ModernBERT compiles parts of itself for minutes, for runs of minutes
+            settings.reference_compile = False  # compiling takes minutes, as long as a fine-tuning
         model, info = auto.from_pretrained(
             folder,
             config=settings,
@@ -101,25 +105,23 @@ def load_pretrained(auto: Any, folder: Path, **config: Any) -> tuple[PreTrainedM
             trust_remote_code=False,
             dtype="float32",
         )
-    except Exception as error:  # transformers and safetensors raise many kinds, all of which mean the same here
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line}") from error
+    except Exception as error:  # of many types in transformers and safetensors
+        raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line(error)}") from error
     return model, sorted(info["missing_keys"])
 
 
 def takes_types(model: nn.Module) -> bool:
-    """Whether the model tells the texts of a pair apart by ``token_type_ids``."""
+    """Whether the model has an input ``token_type_ids``, which distinguishes the two texts of a pair."""
     return "token_type_ids" in inspect.signature(model.forward).parameters
 
 
-def _fetch(place: str) -> Path:
-    if (folder := Path(place).expanduser()).is_dir():  # shells leave the ~ of name=~/folder as it is
+def _fetch(location: str) -> Path:
+    if (folder := Path(location).expanduser()).is_dir():  # shells do not expand the ~ in name=~/folder
         return folder
     try:
-        return Path(snapshot_download(place, allow_patterns=READ))
-    except Exception as error:  # the hub's client raises many kinds, all of which mean the same here
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"model '{place}': no such folder, and the hub gave: {first_line}") from error
+        return Path(snapshot_download(location, allow_patterns=READ))
+    except Exception as error:  # of many types in the hub's client
+        raise ModelError(f"model '{location}': no such folder, and the hub gave: {first_line(error)}") from error
 
 
 def _check(folder: Path) -> None:

@@ -8,34 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from detour import objectives
-from detour.data.fingerprint import Fingerprint, RowComparison, compare_fingerprints
-from detour.errors import ConfigError, DataError, DetourError
-from detour.models.modernbert.architecture import architecture
+from detour.data.fingerprint import RowComparison, compare_fingerprints
+from detour.errors import ConfigError
 from detour.registry import suggestion
-from detour.report.run_history import RunHistory, intact_state, read_run
-from detour.training.checkpoints.files import listing
-from detour.training.run_folder import RECORD
+from detour.report.compared_run import ABSENT, FREE, UNKNOWN, ComparedRun, read_compared
 
-UNKNOWN, ABSENT = "(not recorded)", "(none)"
 # names, which are not compared: data, tokenizer and weights are compared by their hashes
 NAMES = ("name", "folder", "model.init", "model.tokenizer", "model.size", "logging", "match", "branch")
 PATHS = ("path", "remote")  # of data.train[0] and the like
-FREE = (
-    "phases",
-    "data.train",
-    "data.validation",
-    "evaluation.objectives",
-    "model.architecture",
-)  # mappings and lists of any length
 Status = Literal["same", "differs", "declared", "unknown", "not compared"]
 
 
@@ -53,23 +39,6 @@ class ComparedKey:
     key: str
     values: tuple[Any, ...]
     status: Status
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedRun:
-    """One run of a comparison.
-
-    Attributes:
-        name: Name of the run, or its folder if two runs share a name.
-        history: Content of its folder.
-        values: Key -> value, everything that is compared.
-        fingerprint: Fingerprint of the rows consumed up to its newest checkpoint; None if unknown.
-    """
-
-    name: str
-    history: RunHistory
-    values: dict[str, Any]
-    fingerprint: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,144 +82,13 @@ def compare_runs(folders: Sequence[Path], *, differ: Sequence[str] = ()) -> RunC
         raise ConfigError(f"compare: {len(folders)} run, expected two or more folders")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("compare: a folder is given twice")
-    runs = _with_unique_names([read(folder) for folder in folders], folders)
+    runs = _with_unique_names([read_compared(folder) for folder in folders], folders)
     rows = [(a.name, b.name, _rows(a, b)) for a, b in combinations(runs, 2)]
     keys = dict.fromkeys(key for run in runs for key in run.values)
     _check_declared(differ, keys)
     compared = [_compared_key(key, [_value(run, key) for run in runs], differ) for key in keys]
     unused = [d for d in differ if not any(item.status == "declared" and _covers(d, item.key) for item in compared)]
     return RunComparison(runs=runs, keys=compared, rows=rows, unused=unused)
-
-
-def read(folder: Path) -> ComparedRun:
-    """Reads the compared values of a run. Raises DataError if the folder holds no run or its record is damaged."""
-    run = read_run(folder)
-    state: dict[str, Any] = {}
-    for checkpoint in reversed(listing(folder / "checkpoints")):
-        try:
-            state = intact_state(checkpoint)
-            break
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, DetourError):
-            continue  # noted by `read_run`
-    record, fingerprint = _record(folder, state), _fingerprint(state)
-    try:
-        values = _values(run, record, fingerprint)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder}: the record of the run is damaged ({type(error).__name__}: {error})") from error
-    return ComparedRun(name=run.name, history=run, values=values, fingerprint=fingerprint)
-
-
-def _values(run: RunHistory, record: Mapping[str, Any], fingerprint: Mapping[str, Any] | None) -> dict[str, Any]:
-    config = record.get("config") or yaml.safe_load(run.config_text)
-    environment = record.get("environment") or run.environment or {"detour": UNKNOWN}
-    return {
-        "start_weights": record.get("start_weights") or UNKNOWN,
-        "tokenizer": record.get("tokenizer") or UNKNOWN,
-        "rows": "{batches:,} batches, {rows:,} rows, {digest}".format(**fingerprint) if fingerprint else UNKNOWN,
-        "progress": "complete" if run.seen >= run.planned else f"at token {run.seen:,} of {run.planned:,}",
-        **_data(record, config),
-        **settings(config, record.get("resolved")),
-        **{f"environment.{key}": value for key, value in environment.items()},
-    }
-
-
-def settings(config: Mapping[str, Any], resolved: Any = None) -> dict[str, Any]:
-    """Every setting by its full key, with implicit defaults filled in.
-
-    Filled in are the architecture of `model.size`, the options of each objective, and the device and attention backend
-    chosen for "auto".
-
-    Args:
-        config: A run's configuration.
-        resolved: What the run recorded in place of "auto"; without it the setting is UNKNOWN.
-    """
-    config = dict(config)
-    model = config.get("model")
-    if isinstance(model, dict):
-        config["model"] = {**model, "architecture": _architecture(model)}
-    if isinstance(config.get("phases"), list):
-        config["phases"] = [_phase(phase) for phase in config["phases"]]
-    evaluation = config.get("evaluation")
-    if isinstance(evaluation, dict) and isinstance(evaluation.get("objectives"), dict):
-        filled = {name: _options(name, options) for name, options in evaluation["objectives"].items()}
-        config["evaluation"] = {**evaluation, "objectives": filled}
-    flat = dict(_flat(config))
-    chosen = resolved if isinstance(resolved, dict) else {}
-    for key in ("system.device", "model.attention_backend"):
-        if flat.get(key) == "auto":
-            flat[key] = chosen.get(key, UNKNOWN)
-    return flat
-
-
-def _record(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a run: run.json, or in runs of older versions the newest checkpoint."""
-    path = folder / RECORD
-    if path.exists():
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{path}: cannot be read ({error})") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path}: expected a mapping")
-        return record
-    record = state.get("run")
-    return record if isinstance(record, dict) else {}
-
-
-def _fingerprint(state: Mapping[str, Any]) -> dict[str, Any] | None:
-    try:
-        return Fingerprint.from_state(state["callbacks"]["Ledger"]["fingerprint"]).state_dict()
-    except (KeyError, TypeError, DataError, AttributeError, ZeroDivisionError):
-        return None
-
-
-def _data(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Hashes of the rows in each data folder."""
-    values: dict[str, Any] = {}
-    for key, hashes in [
-        ("train", [pair[0] for pair in record.get("data") or []]),
-        ("validation", record.get("validation") or []),
-    ]:
-        data = config.get("data")
-        count = len((data.get(key) if isinstance(data, dict) else None) or [])
-        for index in range(max(count, len(hashes))):
-            values[f"data.{key}[{index}].rows"] = hashes[index] if index < len(hashes) else UNKNOWN
-    return values
-
-
-def _architecture(model: Mapping[str, Any]) -> Any:
-    given = model.get("architecture")
-    try:
-        return asdict(architecture(model["size"], dict(given or {})))
-    except (ConfigError, KeyError, TypeError, ValueError):
-        return given
-
-
-def _phase(phase: Any) -> Any:
-    if not isinstance(phase, dict):
-        return phase
-    return {**phase, "options": _options(phase.get("objective"), phase.get("options"))}
-
-
-def _options(name: Any, options: Any) -> Any:
-    """Options of an objective with its defaults; as configured if the objective is not installed."""
-    try:
-        return asdict(objectives.build(name, options))
-    except (ConfigError, TypeError, ValueError):
-        return options
-
-
-def _flat(value: Any, key: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        if not value and key not in FREE and not key.endswith(".options"):
-            yield key, {}
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for index, inner in enumerate(value):
-            yield from _flat(inner, f"{key}[{index}]")
-    elif not (value in ([], None) and key in FREE):
-        yield key, list(value) if isinstance(value, tuple) else value
 
 
 def _with_unique_names(runs: list[ComparedRun], folders: Sequence[Path]) -> list[ComparedRun]:

@@ -18,8 +18,9 @@ from rich.text import Text
 from detour.data.fingerprint import RowComparison
 from detour.errors import DataError
 from detour.files import naming, write_text
-from detour.report.compare import ABSENT, ComparedKey, ComparedRun, RunComparison
-from detour.report.run_history import PhaseSummary
+from detour.report.compare import ComparedKey, RunComparison
+from detour.report.compared_run import ABSENT, ComparedRun
+from detour.report.phase_summary import PhaseSummary
 
 LAST_BATCHES = 32  # the final training loss is the mean over these
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")

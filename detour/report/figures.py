@@ -19,7 +19,8 @@ from matplotlib.lines import Line2D
 from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
 from detour.report.axes import color_of, finish, marker_of, nothing_yet, plain, prepare, ticks
 from detour.report.metrics_log import Points, smooth, thin
-from detour.report.run_history import PhaseSummary, RunHistory
+from detour.report.phase_summary import PhaseSummary
+from detour.report.run_history import RunHistory
 from detour.units import scientific, short
 
 CHANGED = (0, (1, 1.5))  # dash pattern of the line where the evaluation settings changed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from detour.report.metrics_log import Metrics
 
 if TYPE_CHECKING:
-    from detour.report.run_history import PhaseSummary
+    from detour.report.phase_summary import PhaseSummary
 
 EVALUATION = "evaluation.json"
 

@@ -29,11 +29,15 @@ def example(name: str):
     return module
 
 
+@pytest.fixture(autouse=True)
+def _examples_import_each_other(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)  # as `python examples/NAME.py` does
+
+
 @pytest.mark.parametrize("name", ["plain_loop", "hf_trainer"])
 def test_a_loop_without_composer_reaches_the_losses_of_the_composer_run(tiny_run, name, monkeypatch):
-    monkeypatch.setenv(
-        "OMP_NUM_THREADS", "1"
-    )  # accelerate warns where it is unset in a process that streaming has touched
+    # accelerate warns where it is unset in a process that streaming has touched
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run = tiny_run(phases=PHASES, optimizer={"clip_norm": 0.5})
     losses = example(name).train(run)
     train(run)

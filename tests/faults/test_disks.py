@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -659,6 +660,20 @@ def in_use(claim: Path) -> bool:
     return bool(subprocess.run(["flock", "--nonblock", mark, "true"]).returncode)
 
 
+def holders(claims: list[Path]) -> list[str]:
+    """The processes that have the mark of a claim open, with their parents."""
+    marks = {str(claim.with_name(f"detour-{os.getuid()}-{claim.name.split('_')[0]}.claim")) for claim in claims}
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.readlink(link) in marks:
+                process = link.parents[1]
+                parent = re.search(r"^PPid:\t(.*)$", (process / "status").read_text(), re.MULTILINE)
+                found.append(f"{process.name}: {(process / 'cmdline').read_text()!r}, parent {parent and parent[1]}")
+    return found
+
+
+@pytest.mark.alone  # the start of any other run would remove it
 @pytest.mark.faults(
     26, "shared memory of runs on local rows that were killed: removed at the next start, none in use touched"
 )
@@ -676,7 +691,10 @@ def test_shared_memory_of_killed_runs_is_removed_and_that_of_living_ones_is_not(
         run = tiny_run("dead", **{**SHORT, "data": {**data, "train": [{"path": str(dead)}]}})
         (child,) = start(run, fault=("kill_all", 1))
         assert child.code() == -signal.SIGKILL
-        wait_until(lambda: not any(in_use(claim) for claim in claims_of(dead)))  # its loader process dies too
+        try:
+            wait_until(lambda: not any(in_use(claim) for claim in claims_of(dead)), 60)  # its loader process dies too
+        except AssertionError:
+            pytest.fail(f"still in use: {claims_of(dead)}, by {holders(claims_of(dead))}")
         assert len(claims_of(dead)) == 1, f"after {attempt + 1}: the one before was removed"
     (stays,) = claims_of(living)
     (left,) = claims_of(dead)

@@ -22,8 +22,9 @@ from detour.config.load import from_mapping
 from detour.data.fingerprint import Fingerprint
 from detour.errors import ConfigError, DataError, DetourError
 from detour.export.run import export_run
-from detour.report.compare import UNKNOWN, compare_runs
+from detour.report.compare import compare_runs
 from detour.report.compare_tables import as_json, final_losses
+from detour.report.compared_run import UNKNOWN
 from detour.train import train
 from detour.training.run_folder import RunFolder
 

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from detour.plotting import INK, OBJECTIVE_COLORS
 from detour.report import figures
 from detour.report.metrics_log import Metrics, smooth
-from detour.report.run_history import PhaseSummary, RunHistory
+from detour.report.phase_summary import PhaseSummary
+from detour.report.run_history import RunHistory
 
 MLM, CLM = OBJECTIVE_COLORS[:2]
 STEP, COUNT = 10, 700  # tokens of a batch, batches: a span of seven

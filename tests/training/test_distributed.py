@@ -1,4 +1,4 @@
-"""Two real gloo processes, started as a user starts them, against one."""
+"""Two gloo processes against one: started once by Composer's launcher, as a user does, and otherwise cheaply."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from detour.config.load import to_yaml
+from detour.config.schema import RunConfig
 from detour.train import train
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import RunFolder
@@ -20,16 +21,27 @@ pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(300)]
 REPOSITORY = Path(__file__).parents[2]
 
 
-def launch(run, processes: int, tmp_path: Path, *overrides: str) -> checkpoints.Checkpoint:
-    """`composer -n PROCESSES main.py CONFIG`, and the run's last checkpoint."""
-    config = tmp_path / f"{run.name}.yaml"
-    config.write_text(to_yaml(run))
-    command = [sys.executable, "-m", "composer.cli", "-n", str(processes), "main.py", str(config), *overrides]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return checkpoints.listing(RunFolder.of(run).checkpoints)[-1]
+@pytest.fixture
+def launch(start, tmp_path):
+    """A function that trains a run in two processes and gives its last checkpoint; `launcher`: by Composer's own."""
+
+    def with_launcher(run: RunConfig) -> None:
+        config = tmp_path / f"{run.name}.yaml"
+        config.write_text(to_yaml(run))
+        command = [sys.executable, "-m", "composer.cli", "-n", "2", "main.py", str(config)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+    def in_two(run: RunConfig, *, launcher: bool = False) -> checkpoints.Checkpoint:
+        if launcher:
+            with_launcher(run)
+        else:
+            children = start(run, processes=2)
+            assert [child.code(200) for child in children] == [0, 0], children[0].text()[-4000:]
+        return checkpoints.listing(RunFolder.of(run).checkpoints)[-1]
+
+    return in_two
 
 
 def largest_difference(first: checkpoints.Checkpoint, second: checkpoints.Checkpoint, file: str) -> float:
@@ -43,14 +55,14 @@ def norms(run) -> list[float]:
     return [line["grad_norm"] for line in lines if "grad_norm" in line]
 
 
-@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_two_processes_train_what_one_trains(tiny_run, tmp_path, parallelism):
+@pytest.mark.parametrize(("parallelism", "launcher"), [("ddp", True), ("fsdp", False)])
+def test_two_processes_train_what_one_trains(tiny_run, launch, parallelism, launcher):
     # gradients that were summed instead of averaged would show in their norms, though not in Adam's weights
     alone = tiny_run("alone")
     train(alone)
     one = checkpoints.listing(RunFolder.of(alone).checkpoints)[-1]
     other = tiny_run(parallelism, system={"parallelism": parallelism})
-    two = launch(other, 2, tmp_path)
+    two = launch(other, launcher=launcher)
     assert two.tokens == one.tokens
     assert largest_difference(one, two, "model") < 1e-5
     assert largest_difference(one, two, "optimizer") < 1e-6
@@ -58,7 +70,7 @@ def test_two_processes_train_what_one_trains(tiny_run, tmp_path, parallelism):
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_freezing_clipping_and_a_resume_are_the_same_on_two_processes(tiny_run, tmp_path, parallelism):
+def test_freezing_clipping_and_a_resume_are_the_same_on_two_processes(tiny_run, launch, parallelism):
     sections = {
         "phases": [
             {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0", "embeddings": True}},
@@ -73,12 +85,12 @@ def test_freezing_clipping_and_a_resume_are_the_same_on_two_processes(tiny_run, 
     folder = RunFolder.of(run).checkpoints
     folder.mkdir(parents=True)
     os.symlink(one[0].path, folder / one[0].path.name)  # from the end of the frozen phase
-    two = launch(run, 2, tmp_path)
+    two = launch(run)
     assert two.tokens == one[-1].tokens
     assert largest_difference(one[-1], two, "model") < 1e-5
 
 
-def test_the_number_of_processes_may_change_at_a_resume(tiny_run, tmp_path):
+def test_the_number_of_processes_may_change_at_a_resume(tiny_run, launch, tmp_path):
     alone = tiny_run("alone", checkpoint={"interval_tokens": 1})
     train(alone)
     saved = checkpoints.listing(RunFolder.of(alone).checkpoints)
@@ -86,7 +98,7 @@ def test_the_number_of_processes_may_change_at_a_resume(tiny_run, tmp_path):
     folder = RunFolder.of(moved).checkpoints
     folder.mkdir(parents=True)
     os.symlink(saved[4].path, folder / saved[4].path.name)
-    two = launch(moved, 2, tmp_path)
+    two = launch(moved)
     assert two.tokens == saved[-1].tokens
     assert largest_difference(saved[-1], two, "model") < 1e-5
     for late in checkpoints.listing(folder)[-4:]:
@@ -95,8 +107,9 @@ def test_the_number_of_processes_may_change_at_a_resume(tiny_run, tmp_path):
     assert largest_difference(saved[-1], checkpoints.listing(folder)[-1], "model") < 1e-5
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused_in_one_line(tiny_run, tmp_path):
+def test_a_batch_that_cannot_be_shared_out_is_refused_in_one_line(tiny_run, start):
     run = tiny_run("odd")
     run = replace(run, data=replace(run.data, global_batch_size=3))
-    with pytest.raises(AssertionError, match=r"global_batch_size: 3 is not divisible by 2 processes"):
-        launch(run, 2, tmp_path)
+    children = start(run, processes=2)
+    assert [child.code() for child in children] == [1, 1]
+    assert "global_batch_size: 3 is not divisible by 2 processes" in children[0].text()

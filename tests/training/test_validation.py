@@ -6,11 +6,8 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +20,6 @@ import torch.nn.functional as F
 from streaming.base.format.mds import MDSReader
 
 from detour.build import build_trainer, close
-from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import SourceFile, TokenizerInfo
 from detour.data.shards import RowWriter
@@ -354,19 +350,14 @@ def test_a_run_of_an_earlier_version_goes_on_and_is_marked(run_of):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("parallelism", "rows"), [("ddp", 14), ("fsdp", 3)])
-def test_two_processes_measure_what_one_measures(run_of, tmp_path, parallelism, rows):
+def test_two_processes_measure_what_one_measures(run_of, start, parallelism, rows):
     """10 and 4 rows in batches of 4 and 2 are five batches, 2 and 1 rows are three: one process has a batch without rows."""
     sections = {"evaluation": {"mask_draws": 2, "interval_tokens": 10**9}, "rows": rows, "micro_batch_size": 4}
     alone = run_of("alone", **sections)
     train(alone)
     run = run_of("two", system={"parallelism": parallelism}, **sections)
-    config = tmp_path / "two.yaml"
-    config.write_text(to_yaml(run))
-    done = subprocess.run(
-        [sys.executable, "-m", "composer.cli", "-n", "2", "main.py", str(config)], cwd=REPOSITORY, capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    children = start(run, processes=2)
+    assert [child.code(200) for child in children] == [0, 0], children[0].text()[-4000:]
     one, two = measured(alone), measured(run)
     assert len(one) == 7  # mlm: together, two folders, spread; clm: together, two folders
     assert two == pytest.approx(one, rel=1e-5, abs=1e-5)

@@ -1,4 +1,4 @@
-"""A task's examples, checked: splits cut, limits kept, labels known, and a hash of it all. Done before any training."""
+"""Loads the examples of a task before any training: splits, limits, label checks, and a hash of the result."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from detour.registry import suggestion
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What a task is trained and tested on.
+    """The examples of a task.
 
     Attributes:
-        splits: The examples of train, dev and test.
-        labels: Every label, in the order of the model's outputs; empty for similarity. For NER, O and then B-X, I-X.
-        sha256: Of all examples with their splits and of the labels; not of the files' form.
+        splits: Examples of train, dev, and test.
+        labels: All labels in the order of the model's outputs; empty for similarity. For NER: O, then B-X and I-X of each
+            type.
+        sha256: Hash of examples, splits, and labels. Independent of the file format.
     """
 
     splits: Splits
@@ -33,16 +34,21 @@ class Dataset:
 
     @property
     def counts(self) -> dict[str, int]:
+        """Split -> number of examples."""
         return {split: len(examples) for split, examples in self.splits.items()}
 
 
 def load_dataset(task: Task, root: Path) -> Dataset:
-    """Reads and checks a task's examples.
+    """Reads and checks the examples of a task.
+
+    Args:
+        task: The task.
+        root: Folder that relative paths of the task are resolved against.
 
     Raises:
-        DataError: The data is missing or damaged, a split is absent or empty, an id stands twice, or an example holds a
-            label that is not among those declared (where none are: that train does not hold).
-        ConfigError: The split rule does not fit the splits that are there.
+        DataError: Data is missing or damaged, a split is missing or empty, an id occurs twice, or a label is not declared
+            (if none are declared: does not occur in train).
+        ConfigError: `split` would cut a split that the source already has.
     """
     source = readers.build(task.source.kind, task.source.options)
     try:
@@ -63,24 +69,24 @@ def load_dataset(task: Task, root: Path) -> Dataset:
         twice = next(id for id in ids if ids.count(id) > 1)
         raise DataError(f"task '{task.name}': two examples are called '{twice}'")
     for example in (example for examples in splits.values() for example in examples):
-        _refuse_half_pairs(example, task)
+        _refuse_lone_surrogates(example, task)
     labels = _labels(task, splits, declared)
     splits = {split: _limited(examples, getattr(task.limit, split)) for split, examples in splits.items()}
     return Dataset(splits=splits, labels=labels, sha256=_hash(splits, labels))
 
 
-def _refuse_half_pairs(example: Example, task: Task) -> None:
-    """JSON may spell half a surrogate pair, which no tokenizer and no file takes. Raises DataError."""
+def _refuse_lone_surrogates(example: Example, task: Task) -> None:
+    """Raises DataError for a lone surrogate, which JSON can express but which cannot be tokenized or written to a file."""
     target = example.target if isinstance(example.target, tuple) else (example.target,)
     try:
         "".join(map(str, (example.id, example.group, *example.parts, *target))).encode()
     except UnicodeEncodeError as error:
-        sign = f"U+{ord(error.object[error.start]):04X}"
-        raise DataError(f"task '{task.name}': example {example.id!r} holds a lone surrogate, {sign}") from None
+        character = f"U+{ord(error.object[error.start]):04X}"
+        raise DataError(f"task '{task.name}': example {example.id!r} holds a lone surrogate, {character}") from None
 
 
 def _where_to_get(task: Task, root: Path) -> str:
-    """What the description says of data that is not there."""
+    """The task's advice on obtaining its data, for an error message; empty if the data folder has files."""
     folder = task.source.options.get("path")
     if folder and any(readers.folder_of(root, folder).glob("*")):
         return ""
@@ -90,7 +96,7 @@ def _where_to_get(task: Task, root: Path) -> str:
 
 
 def _cut(splits: Splits, rule: SplitConfig) -> Splits:
-    """Train cut by the shares, groups kept whole; in the order of a draw by the seed."""
+    """Splits train by `split.fractions`, at random and without dividing groups."""
     if not rule.fractions:
         return splits
     names = ["train", "dev"] if len(rule.fractions) == 2 else ["train", "dev", "test"]
@@ -102,15 +108,15 @@ def _cut(splits: Splits, rule: SplitConfig) -> Splits:
     groups = list(dict.fromkeys(example.group or example.id for example in examples))
     order = np.random.default_rng(rule.seed).permutation(len(groups))
     bounds = np.rint(np.cumsum(rule.fractions) * len(groups)).astype(int)
-    part_of = {groups[g]: names[int(np.searchsorted(bounds, place, side="right"))] for place, g in enumerate(order)}
+    split_of = {groups[g]: names[int(np.searchsorted(bounds, rank, side="right"))] for rank, g in enumerate(order)}
     cut: Splits = {name: [] for name in names}
     for example in examples:
-        cut[part_of[example.group or example.id]].append(example)
+        cut[split_of[example.group or example.id]].append(example)
     return {**splits, **cut}
 
 
 def _labels(task: Task, splits: Splits, declared: list[str]) -> list[str]:
-    """The labels of the outputs, in a fixed order. Raises DataError for a label outside the declared ones."""
+    """Labels in the order of the model's outputs. Raises DataError for an undeclared label."""
     if task.kind == "similarity":
         return []
     used = {
@@ -120,10 +126,10 @@ def _labels(task: Task, splits: Splits, declared: list[str]) -> list[str]:
     known = declared or sorted(used["train"])
     for split, found in used.items():
         if strange := sorted(found - set(known)):
-            said = "declared" if declared else "in train"
+            origin = "declared" if declared else "in train"
             raise DataError(
                 f"task '{task.name}': {split} holds the label '{strange[0]}'{suggestion(strange[0], known)}, "
-                f"{said}: {', '.join(known)}"
+                f"{origin}: {', '.join(known)}"
             )
     if len(known) < (1 if task.kind == "ner" else 2):
         raise DataError(f"task '{task.name}': labels are {', '.join(known) or 'none'}, expected more")
@@ -131,14 +137,14 @@ def _labels(task: Task, splits: Splits, declared: list[str]) -> list[str]:
 
 
 def _labels_of(example: Example, kind: str) -> Iterable[str]:
-    """The label, the labels, or for NER the entity types of an example."""
+    """The label or labels of an example; for NER, its entity types."""
     if not isinstance(example.target, tuple):
         return [str(example.target)]
     return {tag[2:] for tag in example.target if tag != "O"} if kind == "ner" else example.target
 
 
 def _limited(examples: list[Example], limit: int) -> list[Example]:
-    """At most so many, the same ones for whatever order they stand in; in that order."""
+    """At most ``limit`` examples, in their order. The selection depends on ids only, not on the order."""
     if not limit or len(examples) <= limit:
         return examples
     drawn = sorted(examples, key=lambda example: hashlib.sha256(example.id.encode()).digest())[:limit]

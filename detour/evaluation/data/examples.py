@@ -1,4 +1,4 @@
-"""An example of a task, and entity annotation brought to the form that taggers learn: words with IOB2 tags."""
+"""Examples of labeled tasks, and conversion of entity annotations to words with IOB2 tags."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SCHEMES = ("iob2", "iob1", "bioes")
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One labeled item.
+    """A labeled example.
 
     Attributes:
-        id: Unique within the task.
+        id: Identifier, unique within the task.
         parts: The text, or both texts of a pair; for NER the words.
-        target: The label; the labels; the score; for NER a tag for each word.
-        group: What must not be torn apart by a split, such as the document; empty for the item alone.
+        target: The label, labels, or score; for NER one tag per word.
+        group: Examples with the same group, such as those of one document, stay in the same split. Empty: ungrouped.
     """
 
     id: str
@@ -33,7 +33,7 @@ Splits = dict[str, list[Example]]  # "train", "dev", "test"
 
 
 class Span(NamedTuple):
-    """Characters [start, end) of a text that are an entity."""
+    """An entity: characters [start, end) of a text, and its type."""
 
     start: int
     end: int
@@ -41,14 +41,14 @@ class Span(NamedTuple):
 
 
 def tag_text(text: str, spans: Iterable[Span]) -> tuple[list[str], list[str], int]:
-    """Words and their IOB2 tags of a text with stand-off annotation.
+    """Converts a text with entity spans to words and IOB2 tags.
 
-    Words are runs of letters and digits, and single other signs: no boundary comes from the annotation, which a test
-    text would not have. Of nested and overlapping spans the longest stays; a span that begins or ends inside a word
-    is widened to it.
+    Words are runs of letters and digits, and single other characters. Word boundaries do not depend on the annotation,
+    which is unknown for a test text. Among nested or overlapping spans the longest is kept. A span that begins or ends
+    inside a word is extended to the entire word.
 
     Returns:
-        Words, tags, and how many spans were left out.
+        Words, tags, and the number of dropped spans.
     """
     found = list(WORD.finditer(text))
     starts, ends = [word.start() for word in found], [word.end() for word in found]
@@ -65,7 +65,7 @@ def tag_text(text: str, spans: Iterable[Span]) -> tuple[list[str], list[str], in
 
 
 def fault_of(tags: Sequence[str]) -> str | None:
-    """What keeps tags from being strict IOB2, or None."""
+    """Why tags are not strict IOB2, as a message; None if they are."""
     previous = "O"
     for tag in tags:
         prefix, dash, kind = tag.partition("-")
@@ -78,7 +78,7 @@ def fault_of(tags: Sequence[str]) -> str | None:
 
 
 def longest_entity(examples: Iterable[Example]) -> int:
-    """Words of the longest entity of tagged examples; 1 if there is none."""
+    """Length in words of the longest entity in NER examples; 1 if there is none."""
     longest = 1
     for example in examples:
         words = 0
@@ -89,7 +89,7 @@ def longest_entity(examples: Iterable[Example]) -> int:
 
 
 def to_iob2(tags: Sequence[str], scheme: str) -> list[str]:
-    """Tags of IOB1 or BIOES as IOB2; those of IOB2 as they are."""
+    """Converts tags from a scheme ("iob2", "iob1", "bioes") to IOB2."""
     if scheme == "iob2":
         return list(tags)
     renamed, previous = [], "O"

@@ -1,4 +1,4 @@
-"""Examples as the inputs of a model: texts cut at a length and counted, words of long documents in windows.
+"""Examples to model inputs: texts are truncated, and words of long documents are read in overlapping windows.
 
 Shapes: W words of an example, C labels.
 """
@@ -22,10 +22,10 @@ class Encoded:
     """Inputs of one split.
 
     Attributes:
-        features: What a data collator takes: input_ids, attention_mask, labels.
-        truncated: Texts that were cut at the greatest length.
-        positions_W2: NER: for each example int [W, 2], the feature and the position in it that each word is read at; -1
-            where the tokenizer leaves nothing of a word.
+        features: Inputs of a data collator: input_ids, attention_mask, labels.
+        truncated: Number of truncated examples.
+        positions_W2: For NER, one int [W, 2] per example: index of the feature and position in it at which each word is
+            predicted; -1 for words that the tokenizer maps to no token.
     """
 
     features: list[dict[str, Any]]
@@ -34,8 +34,8 @@ class Encoded:
 
     @property
     def unreadable(self) -> int:
-        """Words that no token stands for."""
-        return int(sum((places[:, 0] < 0).sum() for places in self.positions_W2))
+        """Number of words that the tokenizer maps to no token."""
+        return int(sum((position_W2[:, 0] < 0).sum() for position_W2 in self.positions_W2))
 
 
 def encode_texts(
@@ -46,47 +46,55 @@ def encode_texts(
     max_length: int,
     types: bool = False,
 ) -> Encoded:
-    """Texts and pairs of texts, cut at ``max_length`` tokens where they are longer (of a pair, the longer one first).
+    """Encodes texts or pairs of texts, truncated to ``max_length`` tokens (of a pair, the longer text first).
 
     Args:
-        labels: What each example's ``labels`` become: a class number, floats [C], or a float.
-        types: Whether the model takes ``token_type_ids``.
+        tokenizer: The model's tokenizer.
+        examples: Examples with one or two texts.
+        labels: Training target of each example: a class index, floats [C], or a float.
+        max_length: Maximum length in tokens, including special tokens.
+        types: Whether the model has an input ``token_type_ids``.
     """
     texts = [example.parts[0] for example in examples]
     pairs = [example.parts[1] for example in examples] if len(examples[0].parts) > 1 else None
     encode: dict[str, Any] = {"return_token_type_ids": types, "return_attention_mask": True, "verbose": False}
-    whole: Any = tokenizer(texts, pairs, **encode)
-    long = [i for i, ids in enumerate(whole["input_ids"]) if len(ids) > max_length]
-    features = [{key: whole[key][i] for key in whole} | {"labels": labels[i]} for i in range(len(examples))]
+    encoded: Any = tokenizer(texts, pairs, **encode)
+    long = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) > max_length]
+    features = [{key: encoded[key][i] for key in encoded} | {"labels": labels[i]} for i in range(len(examples))]
     for i in long:
-        cut = tokenizer(texts[i], pairs and pairs[i], **encode, truncation=True, max_length=max_length)
-        features[i].update(cut)
+        features[i].update(tokenizer(texts[i], pairs and pairs[i], **encode, truncation=True, max_length=max_length))
     return Encoded(features=features, truncated=len(long))
 
 
 def encode_words(
     tokenizer: PreTrainedTokenizerFast, examples: Sequence[Example], label_ids: dict[str, int], *, max_length: int
 ) -> Encoded:
-    """Tagged words, joined by spaces, in as many overlapping windows as they need: nothing is cut off.
+    """Encodes tagged words, joined by spaces, in overlapping windows; nothing is truncated.
 
-    A word's label stands at its first sub-word, in the one window where that has most context on its shorter side;
-    everywhere else the label is IGNORE. Windows overlap by a quarter.
+    A word is labeled at its first subword, in the one window that maximizes the smaller of its left and right context.
+    All other labels are IGNORE. Windows overlap by at least a quarter.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        examples: Examples with words and IOB2 tags.
+        label_ids: Tag -> class index.
+        max_length: Maximum length of a window in tokens, including special tokens.
 
     Raises:
-        ConfigError: ``max_length`` leaves no room beside the tokenizer's special tokens.
+        ConfigError: ``max_length`` leaves fewer than two tokens beside the special tokens.
     """
-    features, places = [], []
+    features, positions_W2 = [], []
     for example in examples:
         text, starts = " ".join(example.parts), np.cumsum([0, *(len(word) + 1 for word in example.parts)])
-        whole: Any = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
-        ids, special = whole["input_ids"], whole["special_tokens_mask"]
+        encoded: Any = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
+        ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
         before = special.index(0) if 0 in special else len(ids)
         after = special[::-1].index(0) if 0 in special else 0
         room = max_length - before - after
         if room < 2:
             raise ConfigError(f"max_length {max_length}: leaves no room for two tokens beside the special ones")
         inner = slice(before, len(ids) - after)
-        first_W = _first_tokens(text, whole["offset_mapping"][inner], starts)
+        first_W = _first_tokens(text, encoded["offset_mapping"][inner], starts)
         windows = _windows(len(ids[inner]), room)
         window_W, token_W = _best_windows(first_W, windows, len(ids[inner]))
         labels = [[IGNORE] * (before + end - begin + after) for begin, end in windows]
@@ -98,12 +106,12 @@ def encode_words(
         for (begin, end), window_labels in zip(windows, labels, strict=True):
             window = [*ids[:before], *ids[inner][begin:end], *ids[len(ids) - after :]]
             features.append({"input_ids": window, "attention_mask": [1] * len(window), "labels": window_labels})
-        places.append(position_W2)
-    return Encoded(features=features, positions_W2=places)
+        positions_W2.append(position_W2)
+    return Encoded(features=features, positions_W2=positions_W2)
 
 
 def _first_tokens(text: str, offsets: Sequence[tuple[int, int]], starts: np.ndarray) -> np.ndarray:
-    """int [W]: the first token that has a character of each word, -1 if none; ``starts`` [W + 1] of words in the text."""
+    """int [W]: the first token of each word, -1 if it has none. ``starts``, int [W + 1], are character offsets of words."""
     first_W = np.full(len(starts) - 1, -1)
     for token, (start, end) in enumerate(offsets):
         while start < end and text[start].isspace():  # byte-level tokens begin with the space before them
@@ -116,7 +124,7 @@ def _first_tokens(text: str, offsets: Sequence[tuple[int, int]], starts: np.ndar
 
 
 def _windows(tokens: int, room: int) -> list[tuple[int, int]]:
-    """[begin, end) of windows of at most ``room`` tokens that overlap by at least a quarter and hold every token."""
+    """[begin, end) of windows that cover all tokens: at most ``room`` tokens each, overlapping by at least a quarter."""
     if tokens <= room:
         return [(0, tokens)]
     step = max(1, room - room // 4)
@@ -125,10 +133,10 @@ def _windows(tokens: int, room: int) -> list[tuple[int, int]]:
 
 
 def _best_windows(first_W: np.ndarray, windows: list[tuple[int, int]], tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """int [W] each: the window in which a token stands farthest from a cut, and where in it; -1 for no token."""
+    """int [W] each: the window in which a token is farthest from a cut, and its position there; -1 for no token."""
     margins = []
     for begin, end in windows:
-        left = first_W - begin + (tokens if begin == 0 else 0)  # the document's own ends are no cuts
+        left = first_W - begin + (tokens if begin == 0 else 0)  # the ends of the document are not cuts
         right = end - 1 - first_W + (tokens if end == tokens else 0)
         inside = (first_W >= begin) & (first_W < end)
         margins.append(np.where(inside, np.minimum(left, right), -1))

@@ -1,4 +1,4 @@
-"""What watches a fine-tuning: the best epoch's weights, and progress."""
+"""Trainer callbacks of a fine-tuning: weights of the best epoch, and progress."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from torch import Tensor
 from transformers import TrainerCallback
 
-Progress = Callable[[int, int], None]  # steps done, steps in all
+Progress = Callable[[int, int], None]  # called with the steps done and the total
 
 
 class KeepBest(TrainerCallback):
-    """Keeps, in main memory, the weights of the epoch with the highest validation score; the first of equal ones.
+    """Keeps the weights of the epoch with the highest validation score in main memory; on ties, the first.
 
     Args:
-        metric: The key of the score among the evaluation's metrics.
+        metric: Key of the score in the evaluation metrics.
     """
 
     def __init__(self, metric: str) -> None:
@@ -31,7 +31,7 @@ class KeepBest(TrainerCallback):
 
 
 class Report(TrainerCallback):
-    """Tells how many steps are done."""
+    """Calls ``progress`` after each step."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

@@ -1,22 +1,21 @@
-"""Fine-tuning of one encoder on one task with one seed: transformers' own classes and Trainer.
+"""Fine-tunes one encoder on one task with one seed, with transformers' classes and Trainer.
 
-The best epoch by validation is kept in memory; the test split is predicted once, with it.
+The weights of the epoch with the best dev score are kept in memory; the test split is predicted once, with them.
 Shapes: N examples, C labels, B batch, T positions.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
@@ -36,33 +35,33 @@ from transformers import (
 from detour.batch import IGNORE
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ModelError
-from detour.evaluation import metrics
 from detour.evaluation.data.dataset import Dataset
-from detour.evaluation.data.examples import Example, longest_entity, to_iob2
+from detour.evaluation.data.examples import Example, longest_entity
 from detour.evaluation.data.features import Encoded, encode_texts, encode_words
 from detour.evaluation.data.task import Task
 from detour.evaluation.finetune.callbacks import KeepBest, Progress, Report
 from detour.evaluation.finetune.heads import BiLstmCrf
+from detour.evaluation.finetune.scoring import predictions_of, score
 from detour.evaluation.models import load_pretrained, takes_types
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a fine-tuning.
+    """The result of a fine-tuning.
 
     Attributes:
-        test: Every score of the task's kind on the test split, with the best epoch's weights.
+        test: All metrics of the task's kind on the test split, with the weights of the best epoch.
         validation: The same on dev.
-        epoch: The epoch kept, from 1.
+        epoch: The best epoch, counted from 1.
         curve: The task's metric on dev after each epoch.
-        max_length: Tokens of an input: the task's, or what the model can take if that is less.
-        truncated: Examples of each split that were cut there.
-        windows: NER: inputs that the examples of each split became.
-        unreadable: NER: words of each split that no token stands for; they are predicted O.
-        steps: Optimizer steps.
-        seconds: Of training and prediction.
+        max_length: Maximum input length in tokens: the task's, or the model's if that is smaller.
+        truncated: Number of truncated examples per split.
+        windows: For NER, the number of input windows per split.
+        unreadable: For NER, the number of words per split that the tokenizer maps to no token; they are predicted O.
+        steps: Number of optimizer steps.
+        seconds: Wall-clock time of training and prediction.
         precision: "fp32" or "bf16".
-        predictions: Of the test split, in its order.
+        predictions: Predictions for the test split, in its order.
     """
 
     test: dict[str, float]
@@ -82,14 +81,21 @@ class Outcome:
 def finetune(
     folder: Path, task: Task, data: Dataset, *, seed: int, progress: Progress = lambda done, total: None
 ) -> Outcome:
-    """Trains a head and the encoder under it, and scores both splits.
+    """Fine-tunes an encoder with a new head and scores it on dev and test.
 
-    On a CPU the same seed gives the same scores bit for bit; it draws the head, the order of examples and dropout.
-    On a GPU training is in bf16 where the card has it, and kernels may differ in the last bits from run to run.
+    The seed determines the initialization of the head, the order of the examples, and dropout. On a CPU, equal seeds give
+    bitwise equal scores. On a GPU, training is in bf16 if supported, and results may differ in the last bits.
+
+    Args:
+        folder: Hugging Face folder of the encoder.
+        task: The task.
+        data: Its examples.
+        seed: Seed of the fine-tuning.
+        progress: Called with the steps done and the total.
 
     Raises:
-        ModelError: The folder is no encoder that transformers knows, or lacks weights.
-        ConfigError: max_length is too small for any text.
+        ModelError: The folder holds no encoder known to transformers, or weights are missing.
+        ConfigError: `max_length` leaves no room for text.
     """
     began = time.monotonic()
     transformers.set_seed(seed)
@@ -97,20 +103,17 @@ def finetune(
     model = load_model(folder, task, data)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
-    own_loss = isinstance(model, BiLstmCrf)  # it is over whole chains of tags
+    predict = partial(_predictions, task, data, encoded)
     best = KeepBest(f"eval_{task.metric}")
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     with tempfile.TemporaryDirectory() as scratch, _one_process():
         trainer = Trainer(
             model=model,
-            args=_arguments(task, seed=seed, scratch=scratch, bf16=bf16),
+            args=_arguments(task, seed=seed, scratch=scratch),
             train_dataset=encoded["train"].features,  # type: ignore[arg-type]  # it takes any sequence
             eval_dataset=encoded["dev"].features,  # type: ignore[arg-type]
             data_collator=_collator(task, tokenizer),
-            compute_metrics=lambda p: score(
-                task, data, "dev", predictions_of(task, data, encoded["dev"], p.predictions)
-            ),
-            compute_loss_func=None if own_loss else loss_of(task, _positive_weights(task, encoded["train"].features)),
+            compute_metrics=lambda p: score(task, data, "dev", predict("dev", p.predictions)),
+            compute_loss_func=_loss(model, task, encoded["train"].features),
             preprocess_logits_for_metrics=_reduced,
             optimizers=(_optimizer(model, task), None),  # type: ignore[arg-type]
             callbacks=[best, Report(progress)],
@@ -119,32 +122,33 @@ def finetune(
         trainer.train()
         model.load_state_dict(best.weights)
         trainer.compute_metrics = None
-        predictions = {
-            split: predictions_of(task, data, encoded[split], trainer.predict(encoded[split].features).predictions)  # type: ignore[arg-type]
-            for split in ("dev", "test")
-        }
-    scores = {split: score(task, data, split, predictions[split]) for split in predictions}
+        dev, test = (predict(split, trainer.predict(encoded[split].features).predictions) for split in ("dev", "test"))  # type: ignore[arg-type]
+    ner = encoded if task.kind == "ner" else {}
     return Outcome(
-        test=scores["test"],
-        validation=scores["dev"],
+        test=score(task, data, "test", test),
+        validation=score(task, data, "dev", dev),
         epoch=best.epoch,
         curve=best.curve,
         max_length=max_length,
         truncated={split: encoded[split].truncated for split in encoded},
-        windows={split: len(encoded[split].features) for split in encoded} if task.kind == "ner" else {},
-        unreadable={split: encoded[split].unreadable for split in encoded} if task.kind == "ner" else {},
+        windows={split: len(ner[split].features) for split in ner},
+        unreadable={split: ner[split].unreadable for split in ner},
         steps=trainer.state.global_step,
         seconds=round(time.monotonic() - began, 2),
-        precision="bf16" if bf16 else "fp32",
-        predictions=predictions["test"],
+        precision="bf16" if trainer.args.bf16 else "fp32",
+        predictions=test,
     )
 
 
+def _predictions(task: Task, data: Dataset, encoded: dict[str, Encoded], split: str, outputs: Any) -> list[Any]:
+    return predictions_of(task, data, encoded[split], outputs)
+
+
 def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiLstmCrf:
-    """The encoder with a fresh head. Only safetensors are read, and no code of the folder is run.
+    """Loads the encoder with a newly initialized head. Only safetensors are read, and no code of the folder is run.
 
     Raises:
-        ModelError: It cannot be loaded, or weights of the encoder itself are not in the folder.
+        ModelError: The encoder cannot be loaded, or some of its weights are missing from the folder.
     """
     auto = AutoModelForTokenClassification if task.kind == "ner" else AutoModelForSequenceClassification
     names = dict(enumerate(data.labels or ["score"]))
@@ -152,7 +156,7 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiL
     model, missing = load_pretrained(auto, folder, num_labels=len(names), id2label=names, label2id=ids)
     base = f"{model.base_model_prefix}."
     if lost := [key for key in missing if key.startswith(base) and ".pooler." not in key]:
-        raise ModelError(f"{folder}: {len(lost)} weights of the encoder are not there, such as {lost[0]}")
+        raise ModelError(f"{folder}: {len(lost)} weights of the encoder are missing, the first is {lost[0]}")
     if task.training.head == "linear":
         return model
     longest = longest_entity(data.splits["train"]) if task.training.head == "bilstm_crf_biaffine" else 0
@@ -160,11 +164,11 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiL
 
 
 def longest_input(model: PreTrainedModel | BiLstmCrf, tokenizer: PreTrainedTokenizerFast) -> int:
-    """Tokens that the model has positions for, special ones included."""
+    """Maximum input length of the model in tokens, including special tokens."""
     positions = getattr(model.config, "max_position_embeddings", None) or 10**9
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions -= int(module.padding_idx) + 1  # type: ignore[arg-type]  # RoBERTa and its kin count from there
+            positions -= int(module.padding_idx) + 1  # type: ignore[arg-type]  # RoBERTa counts positions from there
             break
     return min(positions, tokenizer.model_max_length)
 
@@ -172,7 +176,7 @@ def longest_input(model: PreTrainedModel | BiLstmCrf, tokenizer: PreTrainedToken
 def encode(
     tokenizer: PreTrainedTokenizerFast, model: nn.Module, task: Task, data: Dataset, split: str, max_length: int
 ) -> Encoded:
-    """The inputs of a split."""
+    """Converts the examples of a split to model inputs."""
     examples = data.splits[split]
     if task.kind == "ner":
         ids = {label: i for i, label in enumerate(data.labels)}
@@ -182,7 +186,7 @@ def encode(
 
 
 def _target(task: Task, data: Dataset, example: Example) -> Any:
-    """A class number, floats [C], or a score."""
+    """Training target of an example: a class index, floats [C], or a score."""
     if task.kind == "classification":
         return data.labels.index(str(example.target))
     if task.kind == "multilabel":
@@ -191,10 +195,13 @@ def _target(task: Task, data: Dataset, example: Example) -> Any:
 
 
 def loss_of(task: Task, weights_C: Tensor | None = None) -> Callable[..., Tensor]:
-    """The Trainer's loss: a mean over what is labeled in the whole batch, so that micro-batches do not change it.
+    """Loss function for the Trainer: a mean over all labels of the batch, which does not depend on micro-batches.
 
-    Cross-entropy for one label and for tags, binary cross-entropy for several (positives times ``weights_C``), squared
-    error for scores.
+    Classification and NER: cross-entropy. Multilabel: binary cross-entropy. Similarity: squared error.
+
+    Args:
+        task: The task.
+        weights_C: float [C], weight of the positive examples of each label (multilabel only).
     """
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -212,8 +219,13 @@ def loss_of(task: Task, weights_C: Tensor | None = None) -> Callable[..., Tensor
     return loss
 
 
+def _loss(model: nn.Module, task: Task, features: Sequence[dict[str, Any]]) -> Callable[..., Tensor] | None:
+    """The loss for the Trainer; None if the model has its own, over sequences of tags."""
+    return None if isinstance(model, BiLstmCrf) else loss_of(task, _positive_weights(task, features))
+
+
 def _positive_weights(task: Task, features: Sequence[dict[str, Any]]) -> Tensor | None:
-    """float [C]: examples without over examples with a label; 1 for a label that train does not hold."""
+    """float [C]: negative over positive examples per label; 1 for labels absent from train. None if not configured."""
     if not task.training.class_weights:
         return None
     with_C = torch.tensor([feature["labels"] for feature in features]).sum(0)
@@ -221,7 +233,7 @@ def _positive_weights(task: Task, features: Sequence[dict[str, Any]]) -> Tensor 
 
 
 def _optimizer(model: nn.Module, task: Task) -> torch.optim.Optimizer:
-    """AdamW; no decay of biases and norms, as the Trainer itself does; the head's own rate where one is asked for."""
+    """AdamW without weight decay on biases and norms, like the Trainer's; the head may have its own learning rate."""
     rate, base = task.training.learning_rate, f"{model.base_model_prefix}."  # type: ignore[operator]
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -234,9 +246,9 @@ def _optimizer(model: nn.Module, task: Task) -> torch.optim.Optimizer:
 
 @contextmanager
 def _one_process() -> Iterator[None]:
-    """Hides ``LOCAL_RANK``, by which accelerate takes a process for one of several.
+    """Context manager that hides ``LOCAL_RANK``, from which accelerate infers distributed training.
 
-    Composer leaves it in the environment of a process that has trained, and of those that it starts, without an address.
+    Composer leaves it in the environment of a process that has trained, without the address that accelerate needs.
     """
     local_rank = os.environ.pop("LOCAL_RANK", None) if os.environ.get("WORLD_SIZE") == "1" else None
     try:
@@ -246,7 +258,7 @@ def _one_process() -> Iterator[None]:
             os.environ["LOCAL_RANK"] = local_rank
 
 
-def _arguments(task: Task, *, seed: int, scratch: str, bf16: bool) -> TrainingArguments:
+def _arguments(task: Task, *, seed: int, scratch: str) -> TrainingArguments:
     training = task.training
     micro = training.micro_batch_size or training.batch_size
     return TrainingArguments(
@@ -264,7 +276,7 @@ def _arguments(task: Task, *, seed: int, scratch: str, bf16: bool) -> TrainingAr
         eval_strategy="epoch",
         save_strategy="no",  # the best weights stay in memory
         logging_strategy="no",
-        bf16=bf16,
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -278,44 +290,6 @@ def _collator(task: Task, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def _reduced(logits: Any, labels: Tensor) -> Tensor:
-    """Tags in place of their logits, [B, T, C] -> [B, T]: a long test split would fill the memory."""
+    """Replaces logits of tags by the tags, [B, T, C] -> [B, T], to save memory on long test splits."""
     logits = logits[0] if isinstance(logits, tuple) else logits
     return logits.argmax(-1) if logits.ndim == 3 else logits
-
-
-def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) -> list[Any]:
-    """What the model says of each example: its label, labels, score, or tags.
-
-    Args:
-        outputs: Logits [N, C], or tag numbers [windows, T] for NER.
-    """
-    if task.kind == "similarity":
-        return outputs.reshape(-1).astype(float).tolist()
-    if task.kind == "classification":
-        return [data.labels[i] for i in outputs.argmax(-1)]
-    if task.kind == "multilabel":
-        least = math.log(task.training.threshold / (1 - task.training.threshold))
-        return [[data.labels[i] for i in np.flatnonzero(row)] for row in outputs > least]
-    tags = [
-        ["O" if window < 0 else data.labels[outputs[window, position]] for window, position in positions_W2]
-        for positions_W2 in encoded.positions_W2
-    ]
-    # a chain is strict but for its beginning: where the window before did not open an entity, it begins there
-    return tags if task.training.head == "linear" else [to_iob2(said, "iob1") for said in tags]
-
-
-def score(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> dict[str, float]:
-    """Every score of the task's kind."""
-    targets: list[Any] = [example.target for example in data.splits[split]]
-    if task.kind == "ner":
-        return metrics.span_scores(targets, predictions)
-    if task.kind == "classification":
-        return metrics.classification_scores(
-            targets, predictions, labels=data.labels, negative_label=task.negative_label
-        )
-    if task.kind == "multilabel":
-        sets = [
-            np.array([[label in given for label in data.labels] for given in side]) for side in (targets, predictions)
-        ]
-        return metrics.multilabel_scores(*sets)
-    return metrics.similarity_scores(np.array(targets), np.array(predictions))

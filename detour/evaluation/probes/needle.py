@@ -1,6 +1,7 @@
-"""A needle in a haystack: can a frozen encoder's state of a long text tell one fact that stands somewhere in it?
+"""Needle in a haystack: can one fact in a long text be decoded from the states of a frozen encoder?
 
-Texts are made from templates, in English and French. A small network on the frozen states learns to name the value.
+Texts are generated from templates, in English and French. A small network on the frozen states is trained to name the
+value of the fact.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 from detour.errors import ConfigError
 from detour.evaluation.probes.frozen import Frozen, first_and_mean_of
 
-PASSES = 200  # over the texts, in training the network
-PLACES = ("start", "middle", "end")
+EPOCHS = 200  # of training the network
+POSITIONS = ("start", "middle", "end")
 ROOM, OTHER_ROOMS = 12, (3, 5, 7, 14, 18, 21, 26)
 FACTS = {
     "en": [
@@ -67,12 +68,12 @@ WHEN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Needle:
-    """Accuracy at one length.
+    """Accuracy at one text length.
 
     Attributes:
-        tokens: Length of the texts, question and special tokens included.
-        accuracy: By where the fact stands; chance is one in eight.
-        examples: Texts that each accuracy is of.
+        tokens: Maximum length of a text, including the question and special tokens.
+        accuracy: Position of the fact ("start", "middle", "end") -> test accuracy. Chance is 1/8.
+        examples: Number of test texts at each position.
     """
 
     tokens: int
@@ -81,36 +82,52 @@ class Needle:
 
 
 def haystack(
-    encoder: Frozen, language: str, tokens: int, place: str, value: str, rng: np.random.Generator, *, distractors: int
+    encoder: Frozen,
+    language: str,
+    tokens: int,
+    position: str,
+    value: str,
+    rng: np.random.Generator,
+    *,
+    distractors: int,
 ) -> str:
-    """A text that, with its question, is as long as possible up to ``tokens``: the fact at its place, distractors anywhere.
+    """Generates a text that fills ``tokens`` together with its question.
+
+    Args:
+        encoder: Its tokenizer counts the tokens.
+        language: "en" or "fr".
+        tokens: Maximum length, including the question and special tokens.
+        position: Where the fact is: "start", "middle" or "end".
+        value: The drug that the fact names.
+        rng: Draws sentences and distractors.
+        distractors: Number of facts about other rooms and drugs, at random positions.
 
     Raises:
-        ConfigError: ``tokens`` does not hold the question, the facts and a sentence around them.
+        ConfigError: ``tokens`` is too small for the question, the facts and one other sentence.
     """
     encode: Any = encoder.tokenizer
 
-    def drawn(options: Sequence[str]) -> str:
+    def draw(options: Sequence[str]) -> str:
         return options[rng.integers(len(options))]
 
     others = [other for other in VALUES[language] if other != value]
     rooms, drugs = rng.permutation(OTHER_ROOMS)[:distractors], rng.permutation(others)[:distractors]
-    fact = drawn(FACTS[language]).format(ROOM, value)
-    false = [drawn(FACTS[language]).format(room, drug) for room, drug in zip(rooms, drugs, strict=True)]
-    room = tokens - len(encode(QUESTIONS[language], " ".join([fact, *false]), verbose=False)["input_ids"]) - 2
+    fact = draw(FACTS[language]).format(ROOM, value)
+    false = [draw(FACTS[language]).format(room, drug) for room, drug in zip(rooms, drugs, strict=True)]
+    left = tokens - len(encode(QUESTIONS[language], " ".join([fact, *false]), verbose=False)["input_ids"]) - 2
     sentences: list[str] = []
     while True:
-        sentence = " ".join(drawn(options[language]) for options in (WHO, DID, WHEN)) + "."
-        room -= len(encode(f" {sentence}", add_special_tokens=False, verbose=False)["input_ids"])
-        if room < 0:
+        sentence = " ".join(draw(options[language]) for options in (WHO, DID, WHEN)) + "."
+        left -= len(encode(f" {sentence}", add_special_tokens=False, verbose=False)["input_ids"])
+        if left < 0:
             break
         sentences.append(sentence)
     if not sentences:
         raise ConfigError(f"needle: {tokens} tokens hold no sentence beside question and facts")
     for other in false:
         sentences.insert(int(rng.integers(len(sentences) + 1)), other)
-    where = {"start": 0, "middle": len(sentences) // 2, "end": len(sentences)}[place]
-    return " ".join([*sentences[:where], fact, *sentences[where:]])
+    index = {"start": 0, "middle": len(sentences) // 2, "end": len(sentences)}[position]
+    return " ".join([*sentences[:index], fact, *sentences[index:]])
 
 
 def needle_probe(
@@ -123,26 +140,27 @@ def needle_probe(
     test: int = 96,
     seed: int = 0,
 ) -> list[Needle]:
-    """For each length a network of two layers, trained on texts with the fact at all places, tested at each of them.
+    """Trains one two-layer network per length on texts with the fact at all positions; tests it at each position.
 
-    It reads the state of the first token beside the mean over all tokens, of question and text as a pair. Distractors are
-    facts of other rooms with other drugs. Without them, which drug is named at all is enough, and in short texts the mean
-    over random states tells that; with d of them, knowing the drugs and not the rooms gives 1 / (1 + d).
+    Its input is the state of the first token and the mean state of the pair (question, text). With d distractors, a model
+    that represents the drugs but not their rooms has an accuracy of 1 / (1 + d). Without distractors the task can be
+    solved by detecting which drug occurs, for which in short texts even the mean of random states suffices.
 
     Args:
-        distractors: Facts of other rooms in each text, 0 to 7.
-        train: Texts to learn from at each length.
-        test: Texts at each length and place.
-        seed: Of texts and network.
+        encoder: The frozen encoder.
+        language: "en" or "fr".
+        lengths: Text lengths in tokens.
+        distractors: Facts about other rooms in each text, 0 to 7.
+        train: Training texts per length.
+        test: Test texts per length and position.
+        seed: Seed of the texts and the network.
 
     Raises:
-        ConfigError: Another language, a length beyond what the model takes, or more distractors than there are.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+        ConfigError: The language is unknown, a length exceeds the maximum input length of the model, or there are fewer
+            distractors than asked for.
 
+    Cost: one forward pass per text.
+    """
     if language not in FACTS:
         raise ConfigError(f"needle: no templates in '{language}', expected one of {', '.join(FACTS)}")
     if too_long := [length for length in lengths if length > encoder.longest]:
@@ -151,35 +169,36 @@ def needle_probe(
         raise ConfigError(f"needle: {distractors} distractors, expected 0 to {len(OTHER_ROOMS)}")
     rng = np.random.default_rng(seed)
 
-    def drawn(count: int, places: Sequence[str], tokens: int) -> tuple[np.ndarray, list[str]]:
-        values_of = VALUES[language]
-        values = [values_of[i % len(values_of)] for i in range(count)]
+    def examples(count: int, positions: Sequence[str], tokens: int) -> tuple[np.ndarray, list[str]]:
+        drugs = VALUES[language]
+        values = [drugs[i % len(drugs)] for i in range(count)]
+        at = [positions[(i // len(drugs)) % len(positions)] for i in range(count)]
         texts = [
-            haystack(
-                encoder,
-                language,
-                tokens,
-                places[(i // len(values_of)) % len(places)],
-                value,
-                rng,
-                distractors=distractors,
-            )
-            for i, value in enumerate(values)
+            haystack(encoder, language, tokens, position, value, rng, distractors=distractors)
+            for position, value in zip(at, values, strict=True)
         ]
         questions = [QUESTIONS[language]] * count
-        states, cut = encoder.embed(questions, texts, max_length=tokens, pooling=first_and_mean_of)
-        assert not cut, "a haystack is longer than asked"
+        states, truncated = encoder.embed(questions, texts, max_length=tokens, pooling=first_and_mean_of)
+        assert not truncated, "a haystack is longer than asked"
         return states, values
 
     found = []
     for tokens in lengths:
-        layers = MLPClassifier((256,), alpha=1e-2, max_iter=PASSES, n_iter_no_change=PASSES, random_state=seed)
-        network = make_pipeline(StandardScaler(), layers)
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # the number of passes is fixed, so that none stops early
-            network.fit(*drawn(train, PLACES, tokens))
-        accuracy = {place: float(network.score(*drawn(test, (place,), tokens))) for place in PLACES}
+        network = _fit(*examples(train, POSITIONS, tokens), seed=seed)
+        accuracy = {position: float(network.score(*examples(test, (position,), tokens))) for position in POSITIONS}
         found.append(Needle(tokens=tokens, accuracy=accuracy, examples=test))
     return found
+
+
+def _fit(features: np.ndarray, values: list[str], *, seed: int) -> Any:
+    """A fitted scikit-learn classifier: standardization, one hidden layer of 256, a fixed number of epochs."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    layers = MLPClassifier((256,), alpha=1e-2, max_iter=EPOCHS, n_iter_no_change=EPOCHS, random_state=seed)
+    network = make_pipeline(StandardScaler(), layers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # expected: it never stops early
+        return network.fit(features, values)

@@ -1,4 +1,4 @@
-"""Probes of a frozen encoder on a task's data: a linear classifier, similarity by cosine, retrieval by cosine."""
+"""Probes of a frozen encoder on labeled tasks: linear classifier, cosine similarity, and retrieval."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from detour.evaluation.data.dataset import Dataset
 from detour.evaluation.data.examples import Example
 from detour.evaluation.data.features import encode_words
 from detour.evaluation.data.task import Task
-from detour.evaluation.finetune.finetune import score
+from detour.evaluation.finetune.scoring import score
 from detour.evaluation.probes.frozen import Frozen
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # C of the logistic regression
-WORDS = 20_000  # of NER's train, with which six regressions on 768 features take minutes
+WORDS = 20_000  # training words for NER; six regressions on 768 features then take minutes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probed:
-    """What a probe found.
+class ProbeResult:
+    """The result of a probe.
 
     Attributes:
-        scores: By name; in [0, 1], correlations in [-1, 1].
-        examples: That the scores are of.
-        truncated: Texts that were cut.
-        settings: What was chosen on the way.
+        scores: Metric -> score, in [0, 1]; correlations in [-1, 1].
+        examples: Number of test examples.
+        truncated: Number of truncated texts.
+        settings: Selected hyperparameters.
     """
 
     scores: dict[str, float]
@@ -37,11 +37,16 @@ class Probed:
     settings: dict[str, Any]
 
 
-def linear_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
-    """Logistic regression on frozen states, its strength chosen on dev; for similarity the cosine itself.
+def linear_probe(encoder: Frozen, task: Task, data: Dataset) -> ProbeResult:
+    """Logistic regression on frozen states, with its regularization strength selected on dev; for similarity, the cosine.
 
-    States are mean-pooled, for NER those at the first sub-words, and scaled to unit variance on train. Several labels are
-    as many regressions. NER learns from some `WORDS` words: whole examples, drawn.
+    States are mean-pooled, or for NER those of first subwords, and standardized on train. A multilabel task has one
+    regression per label. NER is trained on a random sample of examples with about `WORDS` words.
+
+    Args:
+        encoder: The frozen encoder.
+        task: The task.
+        data: Its examples.
     """
     if task.kind == "similarity":
         return _cosine_probe(encoder, task, data)
@@ -49,7 +54,7 @@ def linear_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
 
     splits = data.splits
     if task.kind == "ner":
-        splits = {**splits, "train": _some_words(splits["train"])}
+        splits = {**splits, "train": _sample_words(splits["train"])}
     x: dict[str, np.ndarray] = {}
     truncated = 0
     for split, examples in splits.items():
@@ -61,24 +66,24 @@ def linear_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
     if task.kind == "ner":
         targets = [tag for tags in targets for tag in tags]
 
-    def said(predict: Any, split: str) -> list[Any]:
-        said = predict(x[split])
+    def predictions(predict: Any, split: str) -> list[Any]:
+        predicted = predict(x[split])
         if task.kind != "ner":
-            return said
+            return predicted
         ends = np.cumsum([len(example.parts) for example in splits[split]])
-        return [tags.tolist() for tags in np.split(np.array(said), ends[:-1])]
+        return [tags.tolist() for tags in np.split(np.array(predicted), ends[:-1])]
 
     best: tuple[float, float, Any] | None = None
     for strength in STRENGTHS:
         predict = _regression(x["train"], targets, data.labels, strength, several=task.kind == "multilabel")
-        value = score(task, data, "dev", said(predict, "dev"))[task.metric]
+        value = score(task, data, "dev", predictions(predict, "dev"))[task.metric]
         if best is None or value > best[0]:
             best = value, strength, predict
     assert best is not None
     value, strength, predict = best
     settings = {"C": strength, "validation": value}
-    return Probed(
-        scores=score(task, data, "test", said(predict, "test")),
+    return ProbeResult(
+        scores=score(task, data, "test", predictions(predict, "test")),
         examples=len(data.splits["test"]),
         truncated=truncated,
         settings=settings | ({"train_words": len(targets)} if task.kind == "ner" else {}),
@@ -86,7 +91,7 @@ def linear_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
 
 
 def _features(encoder: Frozen, task: Task, data: Dataset, examples: list[Example]) -> tuple[np.ndarray, int]:
-    """float [N, H]: of each text, or for NER of each word; and how many texts were cut."""
+    """float [N, H]: features of each text, or for NER of each word; and the number of truncated texts."""
     if task.kind != "ner":
         return encoder.embed(*_columns(examples), max_length=task.max_length)
     ids = {label: i for i, label in enumerate(data.labels)}
@@ -94,8 +99,8 @@ def _features(encoder: Frozen, task: Task, data: Dataset, examples: list[Example
     return encoder.states_of_words(encode_words(encoder.tokenizer, examples, ids, max_length=longest)), 0
 
 
-def _some_words(examples: list[Example]) -> list[Example]:
-    """Examples of at least `WORDS` words together, or all, in an order that is drawn, the same for every model."""
+def _sample_words(examples: list[Example]) -> list[Example]:
+    """A random sample of examples with at least `WORDS` words in total, or all; the same for every model."""
     drawn, words = [], 0
     for i in np.random.default_rng(0).permutation(len(examples)):
         if words >= WORDS:
@@ -106,7 +111,7 @@ def _some_words(examples: list[Example]) -> list[Example]:
 
 
 def _regression(x_NH: np.ndarray, targets: list[Any], labels: list[str], strength: float, *, several: bool) -> Any:
-    """A function from features to a label or a list of labels each."""
+    """Fits logistic regressions. Returns a function from features [N, H] to N labels, or N lists of labels."""
     from sklearn.linear_model import LogisticRegression
 
     def fitted(y: Any) -> Any:
@@ -117,32 +122,37 @@ def _regression(x_NH: np.ndarray, targets: list[Any], labels: list[str], strengt
             return lambda x: [targets[0]] * len(x)
         model = fitted(targets)
         return lambda x: model.predict(x).tolist()
-    has = {label: np.array([label in given for given in targets]) for label in labels}
-    # a label that all or no training examples have needs no regression, and could have none
+    has = {label: np.array([label in assigned for assigned in targets]) for label in labels}
+    # a regression needs positive and negative examples; otherwise the prediction is constant
     models = {label: fitted(y) if 0 < y.sum() < len(y) else bool(y.any()) for label, y in has.items()}
 
     def predict(x: np.ndarray) -> list[list[str]]:
-        said = {label: np.full(len(x), m) if isinstance(m, bool) else m.predict(x) for label, m in models.items()}
-        return [[label for label in labels if said[label][i]] for i in range(len(x))]
+        found = {label: np.full(len(x), m) if isinstance(m, bool) else m.predict(x) for label, m in models.items()}
+        return [[label for label in labels if found[label][i]] for i in range(len(x))]
 
     return predict
 
 
-def _cosine_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
+def _cosine_probe(encoder: Frozen, task: Task, data: Dataset) -> ProbeResult:
     examples = data.splits["test"]
     cosines, truncated = _cosines(encoder, examples, task.max_length)
     targets = np.array([float(example.target) for example in examples])  # type: ignore[arg-type]
     scores = metrics.similarity_scores(targets, np.diag(cosines))
-    return Probed(scores=scores, examples=len(examples), truncated=truncated, settings={"trained": False})
+    return ProbeResult(scores=scores, examples=len(examples), truncated=truncated, settings={"trained": False})
 
 
-def retrieval_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
-    """For each first text of the test pairs, its own second text among all of them, by cosine of mean-pooled states.
+def retrieval_probe(encoder: Frozen, task: Task, data: Dataset) -> ProbeResult:
+    """Retrieves the second text of each test pair from its first, by cosine of mean-pooled states.
 
-    The same second text may stand in several pairs; any of its copies counts as found.
+    The candidates are all second texts. If a text occurs in several pairs, any copy counts as correct.
+
+    Args:
+        encoder: The frozen encoder.
+        task: The task.
+        data: Its examples; the test split is used.
 
     Raises:
-        ConfigError: The task's examples are no pairs.
+        ConfigError: The examples are not pairs of texts.
     """
     examples = data.splits["test"]
     if len(examples[0].parts) != 2 or task.kind == "ner":
@@ -153,7 +163,7 @@ def retrieval_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
     own_N = np.diag(cosines_NN)
     others_NN = np.where(which_N[None, :] == which_N[:, None], -np.inf, cosines_NN)
     rank_N = 1 + (others_NN >= own_N[:, None]).sum(1)
-    return Probed(
+    return ProbeResult(
         scores={
             "recall_at_1": float((rank_N <= 1).mean()),
             "recall_at_10": float((rank_N <= 10).mean()),
@@ -166,13 +176,13 @@ def retrieval_probe(encoder: Frozen, task: Task, data: Dataset) -> Probed:
 
 
 def _cosines(encoder: Frozen, examples: list[Example], max_length: int) -> tuple[np.ndarray, int]:
-    """float [N, N]: of each first text with each second one, and how many texts were cut."""
-    sides, truncated = [], 0
-    for side in (0, 1):
-        vectors, cut = encoder.embed([example.parts[side] for example in examples], max_length=max_length)
-        sides.append(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    """float [N, N]: cosine of each first text with each second text, and the number of truncated texts."""
+    normalized_NH, truncated = [], 0
+    for part in (0, 1):
+        vectors_NH, cut = encoder.embed([example.parts[part] for example in examples], max_length=max_length)
+        normalized_NH.append(vectors_NH / np.linalg.norm(vectors_NH, axis=1, keepdims=True))
         truncated += cut
-    return sides[0] @ sides[1].T, truncated
+    return normalized_NH[0] @ normalized_NH[1].T, truncated
 
 
 def _columns(examples: list[Example]) -> tuple[list[str], list[str] | None]:

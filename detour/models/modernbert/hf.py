@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import ModernBertConfig, PreTrainedTokenizerFast
 
 from detour.data.tokenizer import MODEL_INPUTS
-from detour.errors import ModelError
+from detour.errors import ModelError, first_line
 from detour.models.modernbert.architecture import Architecture
 from detour.models.modernbert.encoder import TIED, Encoder
 from detour.models.modernbert.hf_config import NAMES, TOKEN_IDS, carried_keys, read_architecture, read_config
@@ -32,9 +32,7 @@ def fetch(name_or_folder: str) -> Path:
     try:
         return Path(snapshot_download(name_or_folder, allow_patterns=["config.json", "*.safetensors", "*.index.json"]))
     except Exception as error:  # the hub client raises many kinds, all of which mean the same here
-        raise ModelError(
-            f"model '{name_or_folder}': no such folder, and the hub gave: {str(error).splitlines()[0]}"
-        ) from error
+        raise ModelError(f"model '{name_or_folder}': no such folder, and the hub gave: {first_line(error)}") from error
 
 
 def read_weights(

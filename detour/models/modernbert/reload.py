@@ -15,7 +15,7 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from detour.data.tokenizer import MODEL_INPUTS, tokenizer_sha256
-from detour.errors import ModelError
+from detour.errors import ModelError, first_line
 from detour.models.modernbert.architecture import Architecture
 from detour.models.modernbert.encoder import TIED, Encoder
 
@@ -127,8 +127,7 @@ def _one_error(out: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # transformers raises many kinds, all of which mean the same here
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{out}: {what} of transformers {transformers.__version__}: {first_line}") from error
+        raise ModelError(f"{out}: {what} of transformers {transformers.__version__}: {first_line(error)}") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from detour.errors import ConfigError, DataError
 from detour.evaluation.data import readers
-from detour.evaluation.data.readers.base import Annotated, Claim, tag_documents
+from detour.evaluation.data.readers.stand_off import Annotated, Claim, tag_documents
 
 TEXT = "Douleur rénale aiguë.\nPas de fièvre;\nulcère duodénal ou gastrique, aspirine\n"
 ENTITIES = [  # type, fragments, words: offsets counted by hand on TEXT

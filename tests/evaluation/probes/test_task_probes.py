@@ -166,7 +166,7 @@ def test_probes_refuse_tasks_that_they_are_not_for(frozen, made, make_task, data
 def test_masked_accuracy_is_that_of_counting(speaking, encoder):
     """Every ordinary token masked, so that nothing is drawn."""
     texts = [TEXTS[0], TEXTS[2]]
-    found = held_out_probe(speaking, texts, rate=1.0, single=1000)
+    found = held_out_probe(speaking, texts, mask_fraction=1.0, single=1000)
     model = AutoModelForMaskedLM.from_pretrained(encoder).eval()
     tokenizer, hits, losses, alone = speaking.tokenizer, 0, [], []
     for text in texts:
@@ -192,23 +192,23 @@ def test_long_documents_become_windows_and_none_is_left_out(speaking):
     parts = held_out_probe(speaking, [long * 12], window=40, single=2)
     assert whole.windows < parts.windows
     assert parts.tokens > whole.tokens * 0.97  # but a rest of under 8 tokens
-    first = held_out_probe(speaking, [long] * 50, window=40, single=2, most_tokens=100)
+    first = held_out_probe(speaking, [long] * 50, window=40, single=2, max_tokens=100)
     assert first.tokens < 200
     with pytest.raises(DataError, match="no window"):
         held_out_probe(speaking, ["a"])
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-@pytest.mark.parametrize("place", needle.PLACES)
-def test_a_haystack_is_as_long_as_asked_and_holds_the_fact_at_its_place(frozen, language, place):
+@pytest.mark.parametrize("position", needle.POSITIONS)
+def test_a_haystack_is_as_long_as_asked_and_holds_the_fact_at_its_position(frozen, language, position):
     rng = np.random.default_rng(1)
     value = needle.VALUES[language][3]
-    text = haystack(frozen, language, 200, place, value, rng, distractors=2)
+    text = haystack(frozen, language, 200, position, value, rng, distractors=2)
     assert 150 < len(frozen.tokenizer(needle.QUESTIONS[language], text)["input_ids"]) <= 200
     assert text.count(value) == 1
     assert sum(text.count(other) for other in needle.VALUES[language]) == 3
     where = text.index(value) / len(text)
-    assert {"start": where < 0.25, "middle": 0.25 < where < 0.75, "end": where > 0.75}[place]
+    assert {"start": where < 0.25, "middle": 0.25 < where < 0.75, "end": where > 0.75}[position]
     assert str(needle.ROOM) in text
 
 
@@ -225,7 +225,7 @@ def test_a_folder_without_its_head_does_not_speak(encoder, tmp_path):
     AutoModel.from_pretrained(encoder).save_pretrained(tmp_path / "bare")
     Frozen(encoder).tokenizer.save_pretrained(tmp_path / "bare")
     Frozen(tmp_path / "bare")
-    with pytest.raises(ModelError, match="weights are not there"):
+    with pytest.raises(ModelError, match="weights are missing"):
         Frozen(tmp_path / "bare", masked_lm=True)
 
 
@@ -234,7 +234,7 @@ def test_the_command_line_writes_what_it_shows(encoder, made, write_task, data_r
     (tmp_path / "held.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     calls = [
         ["linear", str(encoder), "--task", str(path), "--data", str(data_root)],
-        ["heldout", str(encoder), "--text", str(tmp_path / "held.jsonl"), "--single", "4"],
+        ["held-out", str(encoder), "--text", str(tmp_path / "held.jsonl"), "--single", "4"],
     ]
     wanted = [
         {"accuracy", "micro_f1", "macro_f1", "weighted_f1"},

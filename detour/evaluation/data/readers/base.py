@@ -1,24 +1,20 @@
-"""The base class of readers, and what they share: file reading, records to examples, annotated documents to tagged words."""
+"""The base class of readers, and what they share: reading files, records to examples."""
 
 from __future__ import annotations
 
 import codecs
-import logging
-import unicodedata
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from detour.corpus.text import ReadReport, UnusableRecordError, decoded, parsed, read_chunks
 from detour.errors import ConfigError, DataError
-from detour.evaluation.data.examples import Example, Span, Splits, fault_of, tag_text
+from detour.evaluation.data.examples import Example, Splits, fault_of
 from detour.options import parse
 from detour.registry import Registry, suggestion
 
-log = logging.getLogger(__name__)
 SPLITS = ("train", "dev", "test")
 COLUMNS = {  # role -> the column that holds it, where a task does not say otherwise
     "id": "id",
@@ -163,128 +159,6 @@ def tagged(id: str, words: Sequence[str], tags: Sequence[str], group: str, where
     if fault := fault_of(tags):
         raise DataError(f"{where}: {fault}")
     return Example(id=id, parts=tuple(words), target=tuple(tags), group=group)
-
-
-class Claim(NamedTuple):
-    """An entity as annotated, not yet checked against the text.
-
-    Attributes:
-        fragments: Characters [start, end) of the text; several if discontinuous, none if the annotation gives no offsets.
-        type: Entity type.
-        covered: Surface text given by the annotation; None if not given.
-        where: File and line, for messages.
-    """
-
-    fragments: list[tuple[int, int]]
-    type: str
-    covered: str | None
-    where: str
-
-    def fits(self, text: str) -> bool:
-        """Whether the offsets lie in the text and match the annotated surface text, ignoring white space and after NFC."""
-        if not all(0 <= start < end <= len(text) for start, end in self.fragments):
-            return False
-        if self.covered is None:
-            return True
-        pieces = "".join(text[start:end] for start, end in self.fragments)
-        return _bare(self.covered) in (_bare(pieces), _bare(text[slice(*self.extent)]))
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """[start, end) from the first to the last fragment."""
-        return min(start for start, _ in self.fragments), max(end for _, end in self.fragments)
-
-
-class Annotated(NamedTuple):
-    """A text with stand-off entity annotations."""
-
-    id: str
-    group: str
-    text: str
-    claims: list[Claim]
-
-
-def tag_documents(
-    documents: Iterable[Annotated], types: Sequence[str], where: str, *, max_misplaced: float
-) -> list[Example]:
-    """Converts annotated documents to tagged examples. Documents without words are dropped; drops are counted and logged.
-
-    Offsets may have been computed with other line ends or with a byte order mark. Each document is read in the variant
-    in which most entities match their surface text. Among nested or overlapping entities the longest is kept. A
-    discontinuous entity becomes one span from its first to its last character.
-
-    Args:
-        types: Entity types to keep; empty keeps all.
-        where: File or folder named in messages.
-        max_misplaced: Maximum fraction of entities that do not match their surface text. Those entities are dropped.
-
-    Raises:
-        DataError: The fraction of misplaced entities exceeds ``max_misplaced``; names the first one.
-    """
-    examples: list[Example] = []
-    misplaced: list[str] = []
-    left = Counter[str]()
-    for document in documents:
-        claims = [claim for claim in document.claims if claim.fragments]
-        text = _best_reading(document.text, claims)
-        placed = [claim for claim in claims if claim.fits(text)]
-        misplaced += [_misfit(claim, document.text) for claim in claims if not claim.fits(text)]
-        spans = [Span(*claim.extent, claim.type) for claim in placed if not types or claim.type in types]
-        words, tags, nested = tag_text(text, spans)
-        left.update(documents=1, claims=len(claims), spans=len(spans), nested=nested, wordless=not words)
-        left.update(unplaced=len(document.claims) - len(claims), reread=text != document.text)
-        if words:
-            examples.append(tagged(document.id, words, tags, document.group, where))
-    if len(misplaced) > max_misplaced * left["claims"]:
-        raise DataError(
-            f"{where}: {len(misplaced)} of {left['claims']} entities do not cover the text that they name, "
-            f"expected at most {max_misplaced:.1%} (max_misplaced); the first: {misplaced[0]}"
-        )
-    for key, total, message in (
-        ("nested", "spans", "entities left out, nested in or overlapping longer ones"),
-        ("unplaced", "", "annotations left out that name no place in the text"),
-        ("wordless", "documents", "documents left out that hold no word"),
-        ("reread", "documents", "documents read with the line ends or byte order mark that their offsets count"),
-    ):
-        if left[key]:
-            log.warning("%s: %d%s %s", where, left[key], f" of {left[total]}" if total else "", message)
-    if misplaced:
-        log.warning(
-            "%s: %d of %d entities left out that do not cover the text that they name; the first: %s",
-            where, len(misplaced), left["claims"], misplaced[0],
-        )  # fmt: skip
-    return examples
-
-
-def _best_reading(text: str, claims: Sequence[Claim]) -> str:
-    """The variant of the text (line ends converted, byte order mark counted) that most claims fit; ties go to the first."""
-    lf = text.replace("\r\n", "\n")
-    best, most = text, -1
-    for reading in (text, lf, lf.replace("\n", "\r\n"), f" {text}", f" {lf}"):
-        if (fitting := sum(claim.fits(reading) for claim in claims)) > most:
-            best, most = reading, fitting
-        if most == len(claims):
-            break
-    return best
-
-
-def _bare(text: str) -> str:
-    return "".join(unicodedata.normalize("NFC", text).split())
-
-
-def _misfit(claim: Claim, text: str) -> str:
-    start, end = claim.extent
-    if not 0 <= start < end <= len(text):
-        return f"{claim.where}: characters {start} to {end}, the text has {len(text)}"
-    return (
-        f"{claim.where}: characters {start} to {end} are {text[start:end][:60]!r}, expected {str(claim.covered)[:60]!r}"
-    )
-
-
-def check_fraction(option: str, value: float) -> None:
-    """Raises ConfigError for a value outside [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ConfigError(f"{option}: {value}, expected a fraction from 0 to 1")
 
 
 def ner_only(form: str, kind: str) -> None:

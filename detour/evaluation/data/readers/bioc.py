@@ -9,22 +9,8 @@ from typing import Any
 
 from detour.corpus.text import format_of
 from detour.errors import DataError
-from detour.evaluation.data.examples import Splits
-from detour.evaluation.data.readers.base import (
-    SPLITS,
-    Annotated,
-    Claim,
-    Reader,
-    check_fraction,
-    check_keys,
-    existing_folder,
-    folder_of,
-    ner_only,
-    read_bytes,
-    read_json,
-    registry,
-    tag_documents,
-)
+from detour.evaluation.data.readers.base import SPLITS, check_keys, read_bytes, read_json, registry
+from detour.evaluation.data.readers.stand_off import Annotated, Claim, StandOffReader
 
 WIDEST_GAP = 10_000  # characters between two sentences of a passage; bounds the memory that a wrong offset can take
 FILES = {"train": "train.xml", "dev": "dev.xml", "test": "test.xml"}
@@ -32,7 +18,7 @@ FILES = {"train": "train.xml", "dev": "dev.xml", "test": "test.xml"}
 
 @registry.register("bioc")
 @dataclass(frozen=True, kw_only=True)
-class BioC(Reader):
+class BioC(StandOffReader):
     """Reads BioC collections. Each passage is one example; passages of one document stay in the same split.
 
     If a passage stores its text as sentences, they are joined at their offsets. Annotations that give their surface text
@@ -40,47 +26,34 @@ class BioC(Reader):
     becomes one span from its first to its last character.
 
     Attributes:
-        path: Folder of the files.
         files: File names of train, dev and test, .xml or .json; empty means train.xml, dev.xml, test.xml. Give only train
             to let the task's `split` cut it.
         type_key: Infon key of the entity type.
-        types: Entity types to keep; empty keeps all.
-        max_misplaced: Maximum fraction of a file's entities that do not match their surface text. They are dropped; a
-            larger fraction is an error.
     """
 
-    path: str
     files: dict[str, str] = field(default_factory=dict)
     type_key: str = "type"
-    types: list[str] = field(default_factory=list)
-    max_misplaced: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_keys("files", self.files, SPLITS)
-        check_fraction("max_misplaced", self.max_misplaced)
 
-    def read(self, root: Path, kind: str) -> Splits:
-        ner_only("bioc", kind)
-        folder = existing_folder(folder_of(root, self.path))
-        return {
-            split: tag_documents(
-                self._passages(folder / name), self.types, str(folder / name), max_misplaced=self.max_misplaced
-            )
-            for split, name in (self.files or FILES).items()
-        }
+    @property
+    def locations(self) -> dict[str, str]:
+        return self.files or FILES
 
-    def _passages(self, path: Path) -> Iterator[Annotated]:
-        data = read_bytes(path)
-        collection = read_json(data, str(path)) if format_of(path) == ".json" else _from_xml(data, path)
+    def documents(self, location: Path, name: str) -> Iterator[Annotated]:
+        data = read_bytes(location)
+        collection = read_json(data, str(location)) if format_of(location) == ".json" else _from_xml(data, location)
         try:
             for document in collection["documents"]:
                 for number, passage in enumerate(document["passages"]):
-                    id, where = str(document["id"]), f"{path}: document {document['id']}, passage {number}"
+                    id, where = str(document["id"]), f"{location}: document {document['id']}, passage {number}"
                     parts = [passage, *(passage.get("sentences") or [])]
                     claims = [claim for part in parts for claim in self._claims(part, int(passage["offset"]), where)]
                     yield Annotated(f"{id}-{number}", id, _text_of(passage, where), claims)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise DataError(f"{path}: not valid BioC: {type(error).__name__} {error}") from error
+            raise DataError(f"{location}: not valid BioC: {type(error).__name__} {error}") from error
 
     def _claims(self, part: dict[str, Any], offset: int, where: str) -> Iterator[Claim]:
         """The annotations of a passage or sentence, with offsets converted from document to passage."""

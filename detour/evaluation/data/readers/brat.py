@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detour.errors import DataError
-from detour.evaluation.data.examples import Splits
-from detour.evaluation.data.readers.base import (
-    SPLITS,
-    Annotated,
-    Claim,
-    Reader,
-    check_fraction,
-    check_keys,
-    existing_folder,
-    folder_of,
-    lines_of,
-    ner_only,
-    read_text,
-    registry,
-    tag_documents,
-)
+from detour.evaluation.data.readers.base import SPLITS, check_keys, existing_folder, lines_of, read_text, registry
+from detour.evaluation.data.readers.stand_off import Annotated, Claim, StandOffReader
 
 log = logging.getLogger(__name__)
 KINDS = "TREAMN#*"  # entities; relations, events, attributes (two letters), normalizations, notes, equivalences
@@ -31,7 +18,7 @@ FOLDERS = {split: split for split in SPLITS}
 
 @registry.register("brat")
 @dataclass(frozen=True, kw_only=True)
-class Brat(Reader):
+class Brat(StandOffReader):
     """Reads folders of ``.txt`` files with ``.ann`` entity annotations. Each document is one example.
 
     The surface text in the third column is checked against the document. Among nested or overlapping entities the
@@ -39,34 +26,23 @@ class Brat(Reader):
     entities and of texts without ``.ann`` are logged.
 
     Attributes:
-        path: Folder of the splits.
         folders: Subfolders of train, dev and test; empty means those names. Give only train to let the task's `split`
             cut it.
-        types: Entity types to keep; empty keeps all.
-        max_misplaced: Maximum fraction of a folder's entities that do not match their third column. They are dropped; a
-            larger fraction is an error.
     """
 
-    path: str
     folders: dict[str, str] = field(default_factory=dict)
-    types: list[str] = field(default_factory=list)
-    max_misplaced: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_keys("folders", self.folders, SPLITS)
-        check_fraction("max_misplaced", self.max_misplaced)
 
-    def read(self, root: Path, kind: str) -> Splits:
-        ner_only("brat", kind)
-        top, splits = existing_folder(folder_of(root, self.path)), {}
-        for split, name in (self.folders or FOLDERS).items():
-            folder = existing_folder(top / name)
-            texts = _annotated(folder)
-            documents = (
-                _document(path, f"{name}/{path.relative_to(folder).with_suffix('').as_posix()}") for path in texts
-            )
-            splits[split] = tag_documents(documents, self.types, str(folder), max_misplaced=self.max_misplaced)
-        return splits
+    @property
+    def locations(self) -> dict[str, str]:
+        return self.folders or FOLDERS
+
+    def documents(self, location: Path, name: str) -> Iterator[Annotated]:
+        for path in _annotated(existing_folder(location)):
+            yield _document(path, f"{name}/{path.relative_to(location).with_suffix('').as_posix()}")
 
 
 def _annotated(folder: Path) -> list[Path]:

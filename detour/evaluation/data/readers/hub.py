@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detour.errors import DataError
+from detour.errors import DataError, first_line
 from detour.evaluation.data.examples import Splits
 from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Reader, check_keys, examples_of, folder_of, registry
 
@@ -46,8 +46,7 @@ class Hub(Reader):
                 folder.as_posix() if folder.is_dir() else self.name, self.subset, revision=self.revision
             )
         except Exception as error:  # the library and the hub's client raise many exception types
-            first_line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise DataError(f"dataset '{self.name}': cannot be loaded: {first_line}") from error
+            raise DataError(f"dataset '{self.name}': cannot be loaded: {first_line(error)}") from error
         splits = {}
         for split in SPLITS:
             theirs = self.splits.get(split, split)

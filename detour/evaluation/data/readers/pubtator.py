@@ -8,22 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detour.errors import DataError
-from detour.evaluation.data.examples import Splits
-from detour.evaluation.data.readers.base import (
-    SPLITS,
-    Annotated,
-    Claim,
-    Reader,
-    check_fraction,
-    check_keys,
-    existing_folder,
-    folder_of,
-    lines_of,
-    ner_only,
-    read_text,
-    registry,
-    tag_documents,
-)
+from detour.evaluation.data.readers.base import SPLITS, check_keys, lines_of, read_text, registry
+from detour.evaluation.data.readers.stand_off import Annotated, Claim, StandOffReader
 
 FILES = {"train": "train.txt", "dev": "dev.txt", "test": "test.txt"}
 NUMBER = re.compile(r"-?\d+")
@@ -32,49 +18,35 @@ TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
 
 @registry.register("pubtator")
 @dataclass(frozen=True, kw_only=True)
-class PubTator(Reader):
+class PubTator(StandOffReader):
     """Reads ``PMID|t|title``, ``PMID|a|abstract`` and one ``PMID<tab>start<tab>end<tab>text<tab>type`` line per entity.
 
     Title and abstract, joined by one character as the offsets assume, form one example. Relation lines are skipped. An
     entity's surface text is checked against the document. Among nested or overlapping entities the longest is kept.
 
     Attributes:
-        path: Folder of the files.
         files: File names of train, dev and test; empty means train.txt, dev.txt, test.txt. Give only train to let the
             task's `split` cut it.
-        types: Entity types to keep; empty keeps all.
-        max_misplaced: Maximum fraction of a file's entities that do not match their surface text. They are dropped; a
-            larger fraction is an error.
     """
 
-    path: str
     files: dict[str, str] = field(default_factory=dict)
-    types: list[str] = field(default_factory=list)
-    max_misplaced: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_keys("files", self.files, SPLITS)
-        check_fraction("max_misplaced", self.max_misplaced)
 
-    def read(self, root: Path, kind: str) -> Splits:
-        ner_only("pubtator", kind)
-        folder = existing_folder(folder_of(root, self.path))
-        return {
-            split: tag_documents(
-                _documents(folder / name), self.types, str(folder / name), max_misplaced=self.max_misplaced
-            )
-            for split, name in (self.files or FILES).items()
-        }
+    @property
+    def locations(self) -> dict[str, str]:
+        return self.files or FILES
 
-
-def _documents(path: Path) -> Iterator[Annotated]:
-    block: list[tuple[str, str]] = []
-    for number, line in enumerate([*lines_of(read_text(path)), ""], start=1):
-        if line.strip():
-            block.append((f"{path}:{number}", line))
-        elif block:
-            yield _document(block)
-            block = []
+    def documents(self, location: Path, name: str) -> Iterator[Annotated]:
+        block: list[tuple[str, str]] = []
+        for number, line in enumerate([*lines_of(read_text(location)), ""], start=1):
+            if line.strip():
+                block.append((f"{location}:{number}", line))
+            elif block:
+                yield _document(block)
+                block = []
 
 
 def _document(block: list[tuple[str, str]]) -> Annotated:

@@ -1,0 +1,57 @@
+"""From a model's outputs to predictions, and from predictions to scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from detour.evaluation import metrics
+from detour.evaluation.data.dataset import Dataset
+from detour.evaluation.data.examples import to_iob2
+from detour.evaluation.data.features import Encoded
+from detour.evaluation.data.task import Task
+
+
+def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) -> list[Any]:
+    """Predicted label, labels, score, or tags of each example.
+
+    Args:
+        task: The task.
+        data: Its labels are used.
+        encoded: The inputs of the split.
+        outputs: Logits [N, C], or for NER tag indices [windows, T].
+    """
+    if task.kind == "similarity":
+        return outputs.reshape(-1).astype(float).tolist()
+    if task.kind == "classification":
+        return [data.labels[i] for i in outputs.argmax(-1)]
+    if task.kind == "multilabel":
+        least = math.log(task.training.threshold / (1 - task.training.threshold))
+        return [[data.labels[i] for i in np.flatnonzero(row)] for row in outputs > least]
+    tags = [
+        ["O" if window < 0 else data.labels[outputs[window, position]] for window, position in positions_W2]
+        for positions_W2 in encoded.positions_W2
+    ]
+    # a CRF's sequence may begin with I-X, in case the previous window ends in an entity; otherwise that is a B-X
+    return tags if task.training.head == "linear" else [to_iob2(sequence, "iob1") for sequence in tags]
+
+
+def score(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> dict[str, float]:
+    """All metrics of the task's kind."""
+    targets: list[Any] = [example.target for example in data.splits[split]]
+    if task.kind == "ner":
+        return metrics.span_scores(targets, predictions)
+    if task.kind == "classification":
+        return metrics.classification_scores(
+            targets, predictions, labels=data.labels, negative_label=task.negative_label
+        )
+    if task.kind == "multilabel":
+        targets_NC, predictions_NC = (
+            np.array([[label in assigned for label in data.labels] for assigned in examples])
+            for examples in (targets, predictions)
+        )
+        return metrics.multilabel_scores(targets_NC, predictions_NC)
+    return metrics.similarity_scores(np.array(targets), np.array(predictions))

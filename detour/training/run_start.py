@@ -1,0 +1,78 @@
+"""Where a run begins: launch, tokenizer, data, and checkpoints are checked before any part of the trainer is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from composer.utils import dist
+
+from detour.config.schema import RunConfig
+from detour.data.remote import fetch_metadata
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
+from detour.training.checkpoints.files import Checkpoint
+from detour.training.checkpoints.select import branch_record, checkpoint_to_resume, measurement_changes
+from detour.training.extensions import check_extensions
+from detour.training.launch import check_launch, check_temporary_folder, device_of
+from detour.training.run_folder import run_record
+from detour.training.start import Start, check_tokenizer, read_start, start_record
+from detour.vocab import Vocab
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStart:
+    """Where a run begins, found before any part of the trainer is built.
+
+    Attributes:
+        device: "cpu" or "gpu".
+        vocab: The tokenizer's special and ordinary ids.
+        tokenizer: The tokenizer's fingerprint.
+        record: What identifies the run (`detour.training.run_folder.run_record`).
+        resumed: The checkpoint to resume from; None starts the run.
+        model: The weights of `model.init`; None on a resume, or for random weights.
+        measurement_changes: How held-out losses are measured otherwise than before the resume.
+    """
+
+    device: str
+    vocab: Vocab
+    tokenizer: str
+    record: dict[str, Any]
+    resumed: Checkpoint | None
+    model: Start | None
+    measurement_changes: list[str]
+
+
+def find_start(run: RunConfig) -> RunStart:
+    """Checks the launch, tokenizer, data and checkpoints, and finds where the run begins.
+
+    A collective operation: every process calls it. Writes nothing but the index and manifest of remote rows.
+
+    Raises:
+        ConfigError, DataError, ModelError, CheckpointError: Something does not fit.
+    """
+    check_launch()
+    check_temporary_folder(run.data.workers)
+    check_extensions(run)
+    device = device_of(run)
+    dist.initialize_dist(device, timeout=run.system.timeout_seconds)
+    tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
+    identity = tokenizer_sha256(tokenizer)
+    for stream in [*run.data.train, *run.data.validation]:
+        if stream.remote:  # the record needs the manifests
+            fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
+    record = run_record(run, tokenizer=identity)
+    resumed = checkpoint_to_resume(run, record)
+    model = None if resumed else read_start(run)
+    record["start"] = start_record(resumed, model)
+    record["branch"] = branch_record(run, resumed)
+    if not resumed:
+        check_tokenizer(run, tokenizer)
+    return RunStart(
+        device=device,
+        vocab=vocab_of(tokenizer, size=run.architecture.vocab_size),
+        tokenizer=identity,
+        record=record,
+        resumed=resumed,
+        model=model,
+        measurement_changes=measurement_changes(run, record, resumed),
+    )

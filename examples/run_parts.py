@@ -1,0 +1,63 @@
+"""What both example loops train with, built from a run's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from detour.config.schema import RunConfig
+from detour.data.loader import build_loader
+from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
+from detour.models.modernbert.encoder import Encoder
+from detour.phase_clock import PhaseClock
+from detour.training.gradient_gate import GradientGate
+from detour.training.optim import build_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """The parts of a run, in one process and in fp32.
+
+    Attributes:
+        encoder: The model, from random weights.
+        rows: Loader of clean batches of `data.global_batch_size` rows; each iteration is one epoch.
+        clock: Gives the objective, learning rate, and frozen parameters at a token count.
+        optimizer: The configured optimizer.
+        gate: Freezes and clips gradients before a step.
+    """
+
+    encoder: Encoder
+    rows: Any
+    clock: PhaseClock
+    optimizer: torch.optim.Optimizer
+    gate: GradientGate
+
+
+def build_parts(run: RunConfig) -> RunParts:
+    """Builds the parts of a run.
+
+    Raises:
+        DataError: Tokenizer or rows are missing, damaged, or do not belong together.
+    """
+    tokenizer = load_tokenizer(run.model.tokenizer or "")
+    vocab = vocab_of(tokenizer, size=run.architecture.vocab_size)
+    torch.manual_seed(run.seed)
+    encoder = Encoder(run.architecture)
+    rows = build_loader(
+        streams=run.data.train,
+        device_batch_size=run.data.global_batch_size,
+        shuffle=run.data.shuffle,
+        shuffle_seed=run.data.shuffle_seed,
+        workers=0,
+        seq_len=run.data.seq_len,
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
+    )
+    return RunParts(
+        encoder=encoder,
+        rows=rows,
+        clock=PhaseClock(phases=run.phase_schedule, wsd=run.schedule, vocab=vocab, seed=run.seed),
+        optimizer=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
+        gate=GradientGate(encoder, clip_norm=run.optimizer.clip_norm),
+    )
