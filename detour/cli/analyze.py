@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detour.cli.analyze_scores import app as score_commands
 from detour.cli.evaluation import DATA, DataRoot, TaskNames
 from detour.cli.groups import group
 
@@ -251,3 +252,6 @@ def _check_places(places: list[float], folders: list[str]) -> None:
 def _show(paths: list[Path]) -> None:
     for path in paths:
         print(path)
+
+
+app.registered_commands += score_commands.registered_commands  # last, so that help lists them last
