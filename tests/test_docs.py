@@ -312,6 +312,7 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "python scripts/cpu_settings.py": "an hour",
     "python -m benchmarks": "minutes; options are checked",
     "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
+    "detour analyze": "tests/analysis/test_commands.py runs the commands of docs/analyze.md on tiny models",
     "detour": "parsed, with configuration and overrides where a recipe is named; tests/test_cli.py runs them on tiny data",
     ". .venv/bin/activate": "needs the environment that make creates",
 }

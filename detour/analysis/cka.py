@@ -135,7 +135,9 @@ def _ratio(both: float, x: float, y: float) -> float:
 def _finite(x_np: np.ndarray, estimator: Estimator) -> np.ndarray:
     x_np = np.asarray(x_np, np.float64)
     if x_np.ndim != 2 or len(x_np) < FEWEST[estimator]:
-        raise DataError(f"CKA: states of shape {x_np.shape}, expected [texts, dimensions], {FEWEST[estimator]} texts or more")
+        raise DataError(
+            f"CKA: states of shape {x_np.shape}, expected [texts, dimensions], {FEWEST[estimator]} texts or more"
+        )
     if not np.isfinite(x_np).all():
         raise DataError("CKA: a state is not finite")
     return x_np

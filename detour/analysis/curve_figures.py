@@ -30,7 +30,9 @@ def draw_needle(found: Sequence[Accuracy], *, with_paper: bool = True) -> Figure
             ends = 100 * np.array([[point.low, point.high] for point in mine]).T
             spread = np.abs(ends - y)
             axes.errorbar(x, y, spread, color=color, marker=marker, ms=5, lw=1.6, capsize=2.5, label=truncate(model))
-        axes.axhline(100 / len(next(iter(VALUES.values()))), color=INK, lw=1, ls=(0, (1, 2)), label="chance (one in eight)")
+        axes.axhline(
+            100 / len(next(iter(VALUES.values()))), color=INK, lw=1, ls=(0, (1, 2)), label="chance (one in eight)"
+        )
     if with_paper:
         published = paper.figures()["needle"]
         for key, style, name in (("clm_detour", "--", "detour"), ("mlm", ":", "MLM")):
@@ -39,7 +41,9 @@ def draw_needle(found: Sequence[Accuracy], *, with_paper: bool = True) -> Figure
             paper.draw_behind(by_length, [int(at) for at in lengths], list(lengths.values()), what, style)
             paper.draw_behind(by_place, range(len(PLACES)), [places[place] for place in PLACES], what, style)
     by_length.set_xscale("log", base=2)
-    ticks = sorted({int(line) for axes_line in by_length.lines for line in np.atleast_1d(axes_line.get_xdata()) if line > 1})
+    ticks = sorted(
+        {int(line) for axes_line in by_length.lines for line in np.atleast_1d(axes_line.get_xdata()) if line > 1}
+    )
     by_length.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     by_length.minorticks_off()
     by_length.set_xlabel("tokens")
@@ -60,7 +64,9 @@ def draw_decay(points: Sequence[DecayPoint], *, with_paper: bool = True) -> Figu
         mine = [point for point in points if point.arm == arm]
         x, y = [100 * point.fraction for point in mine], np.array([point.score.mean for point in mine])
         ends = np.array([[point.score.low, point.score.high] for point in mine]).T
-        axes.errorbar(x, y, np.abs(ends - y), color=color, marker=marker, ms=5, lw=1.6, capsize=2.5, label=truncate(arm))
+        axes.errorbar(
+            x, y, np.abs(ends - y), color=color, marker=marker, ms=5, lw=1.6, capsize=2.5, label=truncate(arm)
+        )
     if with_paper:
         sweep = paper.figures()["decay_sweep"]
         for size in ("base_10B", "large_25B"):

@@ -91,7 +91,9 @@ def needle_accuracies(paths: Sequence[Path]) -> tuple[list[Accuracy], dict[str, 
             cells[model, tokens, place] = hits, examples
             kinds.add((row["data"], distractors))
     if len(kinds) > 1:
-        raise ConfigError(f"needle: scores of {len(kinds)} languages and numbers of distractors, {sorted(kinds)}; expected one")
+        raise ConfigError(
+            f"needle: scores of {len(kinds)} languages and numbers of distractors, {sorted(kinds)}; expected one"
+        )
     lengths = sorted({tokens for _, tokens, _ in cells})
     if missing := [(m, t, p) for m in hashes for t in lengths for p in PLACES if (m, t, p) not in cells]:
         raise ConfigError(f"needle: no score of '{missing[0][0]}' at {missing[0][1]} tokens, {missing[0][2]}")
@@ -112,7 +114,9 @@ def _needle_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != NEEDLE_COLUMNS:
-                raise DataError(f"{path}: expected the columns {', '.join(NEEDLE_COLUMNS)}, as `detour probe needle --out` writes")
+                raise DataError(
+                    f"{path}: expected the columns {', '.join(NEEDLE_COLUMNS)}, as `detour probe needle --out` writes"
+                )
             rows = [(f"{path}:{reader.line_num}", row) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
@@ -175,7 +179,9 @@ def mean_scores(out: Path, models: Sequence[str]) -> tuple[dict[str, Summary], d
     cells = set().union(*scores.values())
     for name, found in scores.items():
         if missing := sorted(cells - found.keys()):
-            raise ConfigError(f"{out}: '{name}' lacks {missing[0][0]} with seed {missing[0][1]}, which another model has")
+            raise ConfigError(
+                f"{out}: '{name}' lacks {missing[0][0]} with seed {missing[0][1]}, which another model has"
+            )
     seeds = sorted({seed for _, seed in cells})
     if gaps := [(task, seed) for task in tasks for seed in seeds if (task, seed) not in cells]:
         raise ConfigError(f"{out}: {gaps[0][0]} has no records with seed {gaps[0][1]}, which other tasks have")
@@ -218,7 +224,9 @@ def parse_decay(given: Sequence[str]) -> list[tuple[str, str, float]]:
         except ValueError:
             fraction = math.nan
         if not model or not 0 < fraction < math.inf:
-            raise ConfigError(f"decay '{text[:80]}': expected ARM/MODEL=FRACTION with a fraction above 0, such as clm/d10=0.1")
+            raise ConfigError(
+                f"decay '{text[:80]}': expected ARM/MODEL=FRACTION with a fraction above 0, such as clm/d10=0.1"
+            )
         if any((arm or "decay", fraction) == (other, at) for other, _, at in found):
             raise ConfigError(f"decay '{text[:80]}': a second model of this arm at the fraction {fraction:g}")
         found.append((arm or "decay", model, fraction))

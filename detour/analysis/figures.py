@@ -16,7 +16,11 @@ from detour.analysis.similarity import Pair, Similarity
 from detour.analysis.weights import Change
 from detour.plotting import INK, MARKERS, MUTED, OBJECTIVE_COLORS, truncate
 
-STYLES: dict[tuple[Estimator, str], str] = {("unbiased", "kept"): "-", ("biased", "kept"): "--", ("unbiased", "removed"): ":"}
+STYLES: dict[tuple[Estimator, str], str] = {
+    ("unbiased", "kept"): "-",
+    ("biased", "kept"): "--",
+    ("unbiased", "removed"): ":",
+}
 
 
 def draw_similarity(result: Similarity, *, with_paper: bool = True) -> Figure:
@@ -30,7 +34,9 @@ def draw_similarity(result: Similarity, *, with_paper: bool = True) -> Figure:
     x_D = {EMBEDDINGS: -1, **{depth: int(depth) for depth in layers}, FINAL: len(layers)}
     figure = Figure(figsize=(9, 7.4 if result.noise else 4.4), layout="constrained")
     axes = figure.add_subplot(2 if result.noise else 1, 1, 1)
-    for pair, color, marker in zip([*result.pairs, *result.noise], cycle(OBJECTIVE_COLORS), cycle(MARKERS), strict=False):
+    for pair, color, marker in zip(
+        [*result.pairs, *result.noise], cycle(OBJECTIVE_COLORS), cycle(MARKERS), strict=False
+    ):
         _lines(axes, result, pair, x_D, color, marker)
     at = paper.layer_positions(len(layers))
     if with_paper:
@@ -75,7 +81,9 @@ def draw_course(result: Similarity, at: Sequence[float], label: str, *, with_pap
         series = {"all layers": [found["mean"].mean for found in of]}
         series[f"layers 0-{len(low) - 1}"] = [float(np.mean([found[depth].mean for depth in low])) for found in of]
         for (name, y), color, marker in zip(series.items(), OBJECTIVE_COLORS, MARKERS, strict=False):
-            axes.plot(at, y, style, color=color, marker=marker, ms=4, lw=1.6, label=f"{name}, {_kind(estimator, outliers)}")
+            axes.plot(
+                at, y, style, color=color, marker=marker, ms=4, lw=1.6, label=f"{name}, {_kind(estimator, outliers)}"
+            )
     if with_paper:
         published = paper.figures()["cka_through_decay"]
         above = axes.twiny()

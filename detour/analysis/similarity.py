@@ -110,7 +110,9 @@ class Similarity:
     def of(self, pair: Pair, estimator: Estimator, outliers: str = "kept") -> dict[str, Divergence]:
         """Depth -> divergence of a pair."""
         key = (pair, estimator, outliers)
-        return {found.depth: found for found in self.divergences if (found.pair, found.estimator, found.outliers) == key}
+        return {
+            found.depth: found for found in self.divergences if (found.pair, found.estimator, found.outliers) == key
+        }
 
     def noise_mean(self, depth: str, estimator: Estimator, outliers: str = "kept") -> float:
         """Mean divergence of the noise pairs at a depth; NaN if there are none."""
@@ -260,7 +262,9 @@ def _by_minibatches(
         _add(result, (a, b), "unbiased", "kept", values)
 
 
-def _add(result: Similarity, pair: Pair, estimator: Estimator, outliers: str, values: dict[str, dict[int, float]]) -> None:
+def _add(
+    result: Similarity, pair: Pair, estimator: Estimator, outliers: str, values: dict[str, dict[int, float]]
+) -> None:
     """Adds the divergences of a pair, and their mean over the layers (without "embeddings" and "final")."""
     layers = [draws for depth, draws in values.items() if depth not in (EMBEDDINGS, FINAL)]
     means = {seed: fmean(draws[seed] for draws in layers) for seed in layers[0]}

@@ -155,7 +155,9 @@ def transplant(
         aside.mkdir(parents=True)
         for file in _copied(receiver.folder):
             shutil.copyfile(file, aside / file.name)
-        save_file({k: v.contiguous() for k, v in weights.items()}, aside / "model.safetensors", metadata={"format": "pt"})
+        save_file(
+            {k: v.contiguous() for k, v in weights.items()}, aside / "model.safetensors", metadata={"format": "pt"}
+        )
         write_json(aside / RECORD, record)
         write_text(aside / "README.md", _card(record))
         reread = read_folder(aside)
@@ -218,7 +220,9 @@ def _card(record: dict[str, Any]) -> str:
     layers, modules = record["layers"], record["modules"]
     what = f"{len(record['parameters'])} tensors; layers: {'all' if layers is None else layers or 'none'}"
     what += f"; modules: {'all' if modules is None else ', '.join(modules) or 'none'}"
-    lines = [f"| {role} | {markdown(record[role]['name'])} | `{record[role]['sha256']}` |" for role in ("donor", "receiver")]
+    lines = [
+        f"| {role} | {markdown(record[role]['name'])} | `{record[role]['sha256']}` |" for role in ("donor", "receiver")
+    ]
     return str(
         ModelCard(
             f"---\n{data.to_yaml()}\n---\n\n# Transplant\n\nA model for analysis: the receiver's weights, with these from the "

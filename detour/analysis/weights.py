@@ -80,9 +80,7 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
     return read_weights(folder, read_architecture(folder))
 
 
-def weight_changes(
-    phase: tuple[str, str], before: Mapping[str, Tensor], after: Mapping[str, Tensor]
-) -> list[Change]:
+def weight_changes(phase: tuple[str, str], before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[Change]:
     """Changes of each module of each layer, of each layer, of each module over the entire model, and of all parameters.
 
     Args:
@@ -97,7 +95,9 @@ def weight_changes(
     """
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())
-        raise ModelError(f"{phase[0]} and {phase[1]}: {odd[0]} and {len(odd) - 1} other parameters are in one of them only")
+        raise ModelError(
+            f"{phase[0]} and {phase[1]}: {odd[0]} and {len(odd) - 1} other parameters are in one of them only"
+        )
     sums: dict[tuple[int | None, str], list[float]] = {}
     for name, a in before.items():
         b = after[name]
@@ -112,7 +112,12 @@ def weight_changes(
             entry[2] += float(a.square().sum())
     return [
         Change(
-            phase=phase, layer=layer, module=module, parameters=int(count), absolute=math.sqrt(moved), norm=math.sqrt(norm)
+            phase=phase,
+            layer=layer,
+            module=module,
+            parameters=int(count),
+            absolute=math.sqrt(moved),
+            norm=math.sqrt(norm),
         )
         for (layer, module), (count, moved, norm) in sorted(sums.items(), key=_order)
     ]

@@ -10,7 +10,9 @@ import typer
 app = typer.Typer()
 Out = Annotated[
     Path,
-    typer.Option(help="Folder for values (JSON, CSV) and figure (PNG, SVG). A result of other inputs is not overwritten."),
+    typer.Option(
+        help="Folder for values (JSON, CSV) and figure (PNG, SVG). A result of other inputs is not overwritten."
+    ),
 ]
 Paper = Annotated[bool, typer.Option("--paper/--no-paper", help="Draw the paper's values behind.")]
 Scores = Annotated[Path, typer.Argument(help="A folder that `detour eval run` wrote.", metavar="DIR")]
@@ -57,7 +59,8 @@ def decay(
     summaries, inputs = mean_scores(scores, [model for _, model, _ in parsed])
     found = decay_points(parsed, summaries)
     rows = [
-        {"arm": point.arm, "model": point.model, "decay_fraction": point.fraction, **vars(point.score)} for point in found
+        {"arm": point.arm, "model": point.model, "decay_fraction": point.fraction, **vars(point.score)}
+        for point in found
     ]
     inputs |= {"scores": rows}
     for path in save(out, "decay", inputs=inputs, settings={"paper": paper}, values={"points": rows}, rows=rows,

@@ -27,14 +27,18 @@ def test_values_table_and_figure_are_written_and_the_svg_is_deterministic(tmp_pa
     assert record["inputs"]["pairs"] == [["a", "b"]]
     assert record["values"] == {"x": None}
     assert "detour" in record["environment"]
-    assert list(csv.DictReader(paths[1].read_text().splitlines())) == [{"depth": "'=1+1", "value": "0.5"}, {"depth": "0", "value": ""}]
+    assert list(csv.DictReader(paths[1].read_text().splitlines())) == [
+        {"depth": "'=1+1", "value": "0.5"},
+        {"depth": "0", "value": ""},
+    ]
     before = paths[3].read_bytes()
     write(tmp_path / "new")
     assert paths[3].read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"), [({"inputs": {"models": {"a": "other"}}}, "other inputs"), ({"settings": {"x": 1}}, "other settings")]
+    ("changes", "says"),
+    [({"inputs": {"models": {"a": "other"}}}, "other inputs"), ({"settings": {"x": 1}}, "other settings")],
 )
 def test_the_result_of_other_inputs_is_kept(tmp_path, changes, says):
     path = write(tmp_path)[0]

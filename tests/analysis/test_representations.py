@@ -48,7 +48,9 @@ def test_the_last_layer_comes_before_the_final_norm(folders):
 
 
 def test_without_a_final_norm_the_two_are_equal(corpus, tmp_path):
-    config = BertConfig(vocab_size=600, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
+    config = BertConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2
+    )
     BertModel(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(corpus.tokenizer).save_pretrained(tmp_path)
     states, _ = layer_states(Frozen(tmp_path), TEXTS, max_length=64)

@@ -33,9 +33,7 @@ def test_a_divergence_is_that_of_the_states_of_each_draw(result, folders, texts)
     states = {name: layer_states(Frozen(folders[name]), texts.texts)[0] for name in "ab"}
     used = sorted({*texts.draw(16, 1), *texts.draw(16, 2)})
     for d, depth in enumerate(["embeddings", "0", "1", "2", "3", "final"]):
-        kept = {
-            name: np.setdiff1d(np.arange(32), outlier_dimensions(states[name][d][used], factor=4)) for name in "ab"
-        }
+        kept = {name: np.setdiff1d(np.arange(32), outlier_dimensions(states[name][d][used], factor=4)) for name in "ab"}
         for seed in (1, 2):
             x, y = (states[name][d][texts.draw(16, seed)] for name in "ab")
             for estimator in ("biased", "unbiased"):

@@ -57,7 +57,9 @@ def test_the_logits_of_a_whole_transplant_are_the_donors_in_transformers(models,
                                                               "model.layers.2.mlp", "model.layers.2.attn_norm"))),
     ],
 )  # fmt: skip
-def test_the_chosen_groups_come_from_the_donor_and_the_rest_from_the_receiver(models, tmp_path, layers, modules, from_donor):
+def test_the_chosen_groups_come_from_the_donor_and_the_rest_from_the_receiver(
+    models, tmp_path, layers, modules, from_donor
+):
     a, b = (read_folder(models[name].folder) for name in "ab")
     transplant(models["a"], models["b"], tmp_path / "out", layers=layers, modules=modules)
     expected = {name: (a if from_donor(name) else b)[name] for name in a}
@@ -115,10 +117,16 @@ def test_the_folder_names_its_origin_and_gets_the_same_hash_each_time(models, tm
 
 
 def test_models_that_do_not_agree_are_one_error_that_names_all_differences(make_folder, models, tmp_path):
-    (other,) = resolve([str(make_folder("other", 5, intermediate_size=64, local_attention=32, classifier_pooling="mean"))])
+    (other,) = resolve(
+        [str(make_folder("other", 5, intermediate_size=64, local_attention=32, classifier_pooling="mean"))]
+    )
     with pytest.raises(ModelError, match="other and a do not agree") as caught:
         transplant(other, models["a"], tmp_path / "out")
-    for difference in ("intermediate_size is 64 and 48", "local_attention is 32 and 16", "classifier_pooling is 'mean'"):
+    for difference in (
+        "intermediate_size is 64 and 48",
+        "local_attention is 32 and 16",
+        "classifier_pooling is 'mean'",
+    ):
         assert difference in str(caught.value)
     assert not list(tmp_path.iterdir())
 

@@ -77,5 +77,7 @@ def test_the_figure_shows_the_values(models):
     panels = draw_weights(changes).axes
     assert [axes.get_title() for axes in panels] == ["a to b", "b to c", "a to c"]
     (line,) = [line for line in panels[1].lines if line.get_label() == "mlp_in"]
-    expected = {c.layer: c.relative for c in changes if (c.phase, c.module) == (("b", "c"), "mlp_in") and c.layer is not None}
+    expected = {
+        c.layer: c.relative for c in changes if (c.phase, c.module) == (("b", "c"), "mlp_in") and c.layer is not None
+    }
     assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == expected
