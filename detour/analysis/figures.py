@@ -8,6 +8,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from detour.analysis import paper
 from detour.analysis.cka import Estimator
@@ -32,15 +33,14 @@ def draw_similarity(result: Similarity, *, with_paper: bool = True) -> Figure:
     """
     layers = [depth for depth in result.depths if depth not in (EMBEDDINGS, FINAL, "mean")]
     x_D = {EMBEDDINGS: -1, **{depth: int(depth) for depth in layers}, FINAL: len(layers)}
-    figure = Figure(figsize=(9, 7.4 if result.noise else 4.4), layout="constrained")
+    figure = Figure(figsize=(11, 7.4 if result.noise else 4.4), layout="constrained")
     axes = figure.add_subplot(2 if result.noise else 1, 1, 1)
     for pair, color, marker in zip(
         [*result.pairs, *result.noise], cycle(OBJECTIVE_COLORS), cycle(MARKERS), strict=False
     ):
         _lines(axes, result, pair, x_D, color, marker)
-    at = paper.layer_positions(len(layers))
+    at, published = paper.layer_positions(len(layers)), paper.figures()["cka"]
     if with_paper:
-        published = paper.figures()["cka"]
         paper.draw_behind(axes, at, published["clm_against_mlm"], "CLM against MLM, biased")
         paper.draw_behind(axes, at, published["mlm_seed_17_against_42"], "two MLM seeds, biased", paper.STYLES[1])
     _depth_axis(axes, x_D, "divergence, 100 (1 - CKA)")
@@ -58,6 +58,10 @@ def draw_similarity(result: Similarity, *, with_paper: bool = True) -> Figure:
             paper.draw_behind(below, at, ratio, "biased")
         below.axhline(1, color=INK, lw=1)
         below.set_yscale("log")
+        below.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}")
+        )  # names are no math, nor are numbers
+        below.yaxis.set_minor_formatter(NullFormatter())
         _depth_axis(below, x_D, "ratio to the seeds' divergence")
     return figure
 
@@ -90,8 +94,7 @@ def draw_course(result: Similarity, at: Sequence[float], label: str, *, with_pap
         above.grid(False)
         above.spines["top"].set_visible(True)
         for key, style, what in (("mean", "--", "all layers, biased"), ("layers_0_7", ":", "layers 0-7, biased")):
-            line = paper.draw_behind(above, published["tokens_B"], published[key], what, style)
-            axes.plot([], [], color=MUTED, lw=1.2, ls=style, label=line.get_label())
+            paper.draw_behind(above, published["tokens_B"], published[key], what, style)
         above.set_xlabel("paper: decay tokens (B)", color=MUTED)
     axes.set_xlabel(label)
     axes.set_ylabel("mean divergence, 100 (1 - CKA)")
@@ -119,8 +122,8 @@ def draw_weights(changes: Sequence[Change]) -> Figure:
             axes.plot(list(points), list(points.values()), color=color, marker=marker, ms=4, lw=1.6, label=module)
         axes.set_title(" to ".join(truncate(name) for name in phase))
         axes.set_ylabel("relative change")
-        axes.set_ylim(bottom=0)
     grid[-1].set_xlabel("layer")
+    grid[-1].set_ylim(bottom=0)  # the axis is shared: only now, or later panels would be cut off
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -140,7 +143,7 @@ def _depth_axis(axes: Axes, x_D: dict[str, int], label: str) -> None:
     axes.set_xticks(list(shown.values()), ["emb." if depth == EMBEDDINGS else depth for depth in shown])
     axes.set_xlabel("layer output")
     axes.set_ylabel(label)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _name(pair: Pair) -> str:

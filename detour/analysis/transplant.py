@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from detour import __version__
 from detour.analysis.weights import place_of, read_folder
@@ -149,27 +150,7 @@ def transplant(
         "modules": None if modules is None else list(modules),
         "parameters": chosen,
     }
-    aside = out.with_name(f".writing-{out.name}")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        for file in _copied(receiver.folder):
-            shutil.copyfile(file, aside / file.name)
-        save_file(
-            {k: v.contiguous() for k, v in weights.items()}, aside / "model.safetensors", metadata={"format": "pt"}
-        )
-        write_json(aside / RECORD, record)
-        write_text(aside / "README.md", _card(record))
-        reread = read_folder(aside)
-        if not all(torch.equal(reread[name], weights[name]) for name in weights):
-            raise ModelError(f"{aside}: the weights on disk are not those that were written")
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{out}: cannot be written: {first_line(error)}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    _write(out, receiver.folder, weights, record)
     return Transplant(out=out, parameters=chosen, numbers=sum(weights[name].numel() for name in chosen))
 
 
@@ -202,6 +183,31 @@ def recovery(receiver_score: float, donor_score: float, transplanted_score: floa
     if donor_score == receiver_score:
         raise ConfigError(f"recovery: donor and receiver both score {donor_score}; there is nothing to recover")
     return (transplanted_score - receiver_score) / (donor_score - receiver_score)
+
+
+def _write(out: Path, receiver: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Writes the folder under a temporary name, reads the weights back, and renames it."""
+    aside = out.with_name(f".writing-{out.name}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for file in _copied(receiver):
+            shutil.copyfile(file, aside / file.name)
+        save_file(
+            {k: v.contiguous() for k, v in weights.items()}, aside / "model.safetensors", metadata={"format": "pt"}
+        )
+        write_json(aside / RECORD, record)
+        write_text(aside / "README.md", _card(record))
+        reread = read_folder(aside)
+        if not all(torch.equal(reread[name], weights[name]) for name in weights):
+            raise ModelError(f"{aside}: the weights on disk are not those that were written")
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{out}: cannot be written: {first_line(error)}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _copied(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def phase_changes(models: Sequence[Model]) -> list[Change]:
         raise ConfigError(f"weights: {len(models)} folder, expected two or more in order")
     first = before = read_folder(models[0].folder)
     changes: list[Change] = []
-    for earlier, later in zip(models, models[1:], strict=False):
+    for earlier, later in pairwise(models):
         after = read_folder(later.folder)
         changes += weight_changes((earlier.name, later.name), before, after)
         before = after

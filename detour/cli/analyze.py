@@ -239,13 +239,14 @@ def _numbers(option: str, text: str, *, whole: bool = False) -> list[float]:
 
 
 def _check_places(places: list[float], folders: list[str]) -> None:
+    from itertools import pairwise
     from math import isfinite
 
     from detour.errors import ConfigError
 
     if len(places) != len(folders):
         raise ConfigError(f"--at has {len(places)} numbers for {len(folders)} folders")
-    if not all(map(isfinite, places)) or any(a >= b for a, b in zip(places, places[1:], strict=False)):
+    if not all(map(isfinite, places)) or any(a >= b for a, b in pairwise(places)):
         raise ConfigError(f"--at {places}: expected finite numbers in ascending order")
 
 

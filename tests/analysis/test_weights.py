@@ -36,7 +36,7 @@ def test_the_change_of_each_group_is_that_of_a_hand_count():
     assert math.isnan(found[1, "mlp_out"].relative)
     assert found[1, "mlp_out"].absolute == 1
     assert found[None, "all"].relative == pytest.approx(math.sqrt(25 + 4 + 1) / math.sqrt(25 + 25 + 4 + 1))
-    assert list(found)[0] == (0, "attention_qkv")
+    assert next(iter(found)) == (0, "attention_qkv")
     assert list(found)[-1] == (None, "all")
 
 
@@ -76,6 +76,9 @@ def test_the_figure_shows_the_values(models):
     changes = phase_changes([models[name] for name in "abc"])
     panels = draw_weights(changes).axes
     assert [axes.get_title() for axes in panels] == ["a to b", "b to c", "a to c"]
+    highest = max(c.relative for c in changes if c.layer is not None)
+    assert panels[0].get_ylim()[0] == 0
+    assert panels[0].get_ylim()[1] > highest
     (line,) = [line for line in panels[1].lines if line.get_label() == "mlp_in"]
     expected = {
         c.layer: c.relative for c in changes if (c.phase, c.module) == (("b", "c"), "mlp_in") and c.layer is not None
