@@ -71,7 +71,8 @@ def test_jobs_run_after_what_they_need_and_so_many_at_a_time(fake, tmp_path):
     ]
     run_jobs(work, ExecutorConfig(parallel=2), tmp_path, executor=fake)
     at = {name: fake.order.index(name) for name in fake.order}
-    assert at["a1"] < at["a2"] < at["page"] and at["b1"] < at["b2"] < at["page"]
+    assert at["a1"] < at["a2"] < at["page"]
+    assert at["b1"] < at["b2"] < at["page"]
     assert fake.at_once == 2
     assert len(fake.order) == 5
 
@@ -90,7 +91,8 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path):
         run_jobs(work, ExecutorConfig(), tmp_path, executor=fake)
     assert fake.order == ["a", "c"]
     assert "1 of 3 jobs failed; 1 others wait" in str(error.value)
-    assert "a: exit code 1" in str(error.value) and "error: phases: empty" in str(error.value)
+    assert "a: exit code 1" in str(error.value)
+    assert "error: phases: empty" in str(error.value)
     assert str(tmp_path / "a.log") in str(error.value)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = [  # lowest first; a module imports from lower rows, and from its own package
     ["detour.errors", "detour.units", "detour.redact", "detour.console", "detour.names", "detour.markup"],
     ["detour.files", "detour.registry", "detour.provenance", "detour.plotting"],
-    ["detour.options", "detour.batch", "detour.vocab"],
+    ["detour.options", "detour.batch", "detour.vocab", "detour.jobs"],
     ["detour.data", "detour.objectives", "detour.extensions"],
     ["detour.models"],
     ["detour.phases", "detour.testing"],
@@ -23,7 +23,7 @@ ROWS = [  # lowest first; a module imports from lower rows, and from its own pac
     ["detour.config"],
     ["detour.corpus", "detour.cost"],
     ["detour.training", "detour.evaluation"],
-    ["detour.export", "detour.report"],
+    ["detour.export", "detour.report", "detour.analysis"],
     ["detour.build"],
     ["detour.train"],
     ["detour.cli"],
@@ -94,6 +94,14 @@ def test_the_package_itself_loads_none_of_its_modules_before_a_name_is_used():
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
+def test_analysis_reads_exported_folders_and_no_runs():
+    analysis = [module for module in OURS if inside(module, "detour.analysis")]
+    assert analysis
+    for module in analysis:
+        runs = ("detour.training", "detour.build", "detour.train", "detour.config")
+        assert not [name for name in imports_of(module) if any(inside(name, package) for package in runs)]
+
+
 @pytest.mark.parametrize("library", HOMES)
 def test_an_outside_library_is_imported_only_where_it_belongs(library):
     users = [module for module in MODULES if any(inside(imported, library) for imported in imports_of(module))]
@@ -111,6 +119,7 @@ def test_nothing_outside_training_and_build_loads_composer():
         "detour.config.load",
     ]
     light += ["detour.models.modernbert.encoder", "detour.cost.plan", "detour.evaluation.suite"]
+    light += ["detour.analysis.similarity", "detour.analysis.transplant", "detour.analysis.curves"]
     light += ["detour.training.run_folder", "detour.training.checkpoints.files", "detour.training.gradient_gate"]
     code = f"import sys, {', '.join(light)}\nprint([name for name in ('composer', 'streaming', 'wandb') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

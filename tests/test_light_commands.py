@@ -70,6 +70,8 @@ COMMANDS = {  # -> what it may load all the same: it draws, or it computes quant
     "eval run --help": set(),
     "data pack --help": set(),
     "probe --help": set(),
+    "analyze --help": set(),
+    "analyze cka --help": set(),
     "data --help": set(),
     "plan yamls/base_clm_detour.yaml": set(),
     "eval tasks": set(),

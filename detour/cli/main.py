@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from detour import __version__
+from detour.cli.analyze import app as analysis_commands
 from detour.cli.data import app as data_commands
 from detour.cli.evaluation import app as evaluation_commands
 from detour.cli.experiment import app as experiment_commands
@@ -39,6 +40,7 @@ app.add_typer(data_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(probe_commands)
 app.add_typer(experiment_commands)
+app.add_typer(analysis_commands)
 
 
 def _show_version(asked: bool) -> None:

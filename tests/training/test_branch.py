@@ -144,7 +144,7 @@ def test_a_damaged_branch_point_is_refused(runs):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(bytes(content))
-    with pytest.raises(CheckpointError, match="model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         train(branched(alone, trunk, 700))
 
 
