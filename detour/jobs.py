@@ -97,6 +97,7 @@ class Executor(Protocol):
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
         """Starts jobs that are all ready."""
+        ...
 
 
 @dataclass

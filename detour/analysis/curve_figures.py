@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from detour.analysis import paper
 from detour.analysis.curves import Accuracy, DecayPoint, FreezeRow
-from detour.evaluation.probes.needle import PLACES, VALUES
+from detour.evaluation.probes.needle import POSITIONS, VALUES
 from detour.plotting import INK, MARKERS, MUTED, OBJECTIVE_COLORS, PAPER, truncate
 
 
@@ -25,7 +25,7 @@ def draw_needle(found: Sequence[Accuracy], *, with_paper: bool = True) -> Figure
     for axes, by in ((by_length, "length"), (by_place, "place")):
         for model, color, marker in zip(models, cycle(OBJECTIVE_COLORS), cycle(MARKERS), strict=False):
             mine = [point for point in found if (point.model, point.by) == (model, by)]
-            x = [point.at if by == "length" else PLACES.index(str(point.at)) for point in mine]
+            x = [point.at if by == "length" else POSITIONS.index(str(point.at)) for point in mine]
             y = 100 * np.array([point.accuracy for point in mine])
             ends = 100 * np.array([[point.low, point.high] for point in mine]).T
             spread = np.abs(ends - y)
@@ -39,7 +39,7 @@ def draw_needle(found: Sequence[Accuracy], *, with_paper: bool = True) -> Figure
             lengths, places = published[key]["by_length"], published[key]["by_position"]
             what = f"{name}, binary, chance 50%"
             paper.draw_behind(by_length, [int(at) for at in lengths], list(lengths.values()), what, style)
-            paper.draw_behind(by_place, range(len(PLACES)), [places[place] for place in PLACES], what, style)
+            paper.draw_behind(by_place, range(len(POSITIONS)), [places[place] for place in POSITIONS], what, style)
     by_length.set_xscale("log", base=2)
     ticks = sorted(
         {int(line) for axes_line in by_length.lines for line in np.atleast_1d(axes_line.get_xdata()) if line > 1}
@@ -48,7 +48,7 @@ def draw_needle(found: Sequence[Accuracy], *, with_paper: bool = True) -> Figure
     by_length.minorticks_off()
     by_length.set_xlabel("tokens")
     by_length.set_ylabel("accuracy, %")
-    by_place.set_xticks(range(len(PLACES)), PLACES)
+    by_place.set_xticks(range(len(POSITIONS)), POSITIONS)
     by_place.set_xlabel("place of the fact")
     by_length.set_ylim(0, 100)
     figure.legend(*by_length.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -18,7 +18,7 @@ import numpy as np
 
 from detour.analysis.transplant import recovery
 from detour.errors import ConfigError, DataError, first_line
-from detour.evaluation.probes.needle import PLACES
+from detour.evaluation.probes.needle import POSITIONS
 from detour.evaluation.results.statistics import Summary, summarize
 from detour.evaluation.suite import deciding, read_records, row_of
 
@@ -95,11 +95,11 @@ def needle_accuracies(paths: Sequence[Path]) -> tuple[list[Accuracy], dict[str, 
             f"needle: scores of {len(kinds)} languages and numbers of distractors, {sorted(kinds)}; expected one"
         )
     lengths = sorted({tokens for _, tokens, _ in cells})
-    if missing := [(m, t, p) for m in hashes for t in lengths for p in PLACES if (m, t, p) not in cells]:
+    if missing := [(m, t, p) for m in hashes for t in lengths for p in POSITIONS if (m, t, p) not in cells]:
         raise ConfigError(f"needle: no score of '{missing[0][0]}' at {missing[0][1]} tokens, {missing[0][2]}")
     found = []
     for model in hashes:
-        for by, values in (("length", lengths), ("place", PLACES)):
+        for by, values in (("length", lengths), ("place", POSITIONS)):
             for at in values:
                 parts = [c for (m, t, p), c in cells.items() if m == model and at == (t if by == "length" else p)]
                 hits, examples = (sum(column) for column in zip(*parts, strict=True))
@@ -135,8 +135,8 @@ def _needle_cell(where: str, row: dict[str, str]) -> tuple[str, int, str, int, i
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{where}: damaged ({first_line(error)})") from error
     place = row["metric"].removeprefix(ACCURACY)
-    if place not in PLACES or not row["metric"].startswith(ACCURACY):
-        raise DataError(f"{where}: metric '{row['metric'][:40]}', expected accuracy_ and one of {', '.join(PLACES)}")
+    if place not in POSITIONS or not row["metric"].startswith(ACCURACY):
+        raise DataError(f"{where}: metric '{row['metric'][:40]}', expected accuracy_ and one of {', '.join(POSITIONS)}")
     hits = value * examples
     if not (examples > 0 and 0 <= value <= 1) or abs(hits - round(hits)) > 1e-6 * examples:
         raise DataError(f"{where}: accuracy {value} is no share of {examples} examples")

@@ -121,7 +121,7 @@ def _layers(
         try:
             raw = cast(DictConfig, OmegaConf.merge(raw, OmegaConf.create(dict(changes))))
         except (OmegaConfBaseException, TypeError) as error:
-            raise ConfigError(f"{path}: changes: {_first_line(error)}") from error
+            raise ConfigError(f"{path}: changes: {first_line(error)}") from error
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:

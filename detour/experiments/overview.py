@@ -24,8 +24,8 @@ def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: fl
         document_tokens: Mean document length; None takes the row length.
         flops_per_second: What one device reaches.
     """
-    right = {"justify": "right"}
-    table = Table("run", "branches from", *(Column(h, **right) for h in ("shared", "own tokens", "own FLOPs", "GPU-hours", "disk")),
+    headings = ("shared", "own tokens", "own FLOPs", "GPU-hours", "disk")
+    table = Table("run", "branches from", *(Column(heading, justify="right") for heading in headings),
                   title=plan.experiment.config.name, title_justify="left")  # fmt: skip
     sums = {"tokens": 0.0, "flops": 0.0, "alone": 0.0, "disk": 0.0}
     unknown = []
