@@ -190,7 +190,7 @@ def _analysis(experiment: Experiment, folder: Path) -> Iterator[Job]:
             needs = [a, b]
             if len(experiment.config.seeds) > 1:
                 beside = names[other, experiment.config.seeds[(index + 1) % len(experiment.config.seeds)]]
-                models += ["--noise", str(folder / "models" / b), str(folder / "models" / beside)]
+                models += ["--noise", f"{folder / 'models' / b},{folder / 'models' / beside}"]
                 needs.append(beside)
             out = folder / "analysis" / f"cka-{one}-{other}-seed{seed}"
             yield Job(
