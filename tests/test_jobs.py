@@ -117,7 +117,7 @@ def test_a_job_that_stops_early_for_ever_is_given_up(tmp_path):
 
 
 def test_a_signal_asks_the_running_jobs_to_save_and_starts_no_others(fake, tmp_path):
-    told = []
+    told, before = [], signal.getsignal(signal.SIGTERM)
 
     def observe(progress):
         told.append(progress)
@@ -128,7 +128,7 @@ def test_a_signal_asks_the_running_jobs_to_save_and_starts_no_others(fake, tmp_p
         run_jobs([fake.job("a"), fake.job("b", "a")], ExecutorConfig(), tmp_path, observe=observe, executor=fake)
     assert fake.order == ["a"]
     assert told[-1].left == ["a", "b"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_time_left_is_that_of_finished_jobs_of_the_kind(fake, tmp_path, monkeypatch):
