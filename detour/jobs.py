@@ -252,7 +252,7 @@ class _Work:
             lines = path.read_text(errors="replace").splitlines()[-LAST_LINES:] if path.exists() else []
             ended = f"exit code {code}" if code else "exit code 0, but its result is missing"
             parts.append("\n".join([f"{name}: {ended}; its log: {path}", *(f"    {line}" for line in lines)]))
-        waiting = f"; {len(blocked)} others wait for them" if blocked else ""
+        waiting = f"; not started because of them: {len(blocked)}" if blocked else ""
         return f"{len(self.failed)} of {len(self.jobs)} jobs failed{waiting}\n" + "\n".join(parts)
 
 

@@ -1,6 +1,15 @@
-"""Colors and matplotlib style shared by all figures."""
+"""Colors, matplotlib style and file formats shared by all figures."""
 
 from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d8dde3", "#fefefe"
 # color-blind safe (Okabe & Ito 2008); markers distinguish the objectives in print
@@ -35,6 +44,29 @@ STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "detour",  # deterministic files
 }
+
+
+def save_figure(draw: Callable[[], Figure], png: Path, svg: Path) -> str:
+    """Draws a figure in the common style and writes it as PNG and SVG, both atomically; returns the SVG.
+
+    The SVG is deterministic and names fallbacks for its font, which browsers may lack.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from detour.files import atomic_write, write_text
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script missing from the font
+        figure = draw()
+        FigureCanvasAgg(figure)
+        with atomic_write(png) as file:
+            figure.savefig(file, format="png", dpi=150)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    found = text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    write_text(svg, found)
+    return found
 
 
 def truncate(name: str, limit: int = 24) -> str:

@@ -90,7 +90,7 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path):
     with pytest.raises(JobError) as error:
         run_jobs(work, ExecutorConfig(), tmp_path, executor=fake)
     assert fake.order == ["a", "c"]
-    assert "1 of 3 jobs failed; 1 others wait" in str(error.value)
+    assert "1 of 3 jobs failed; not started because of them: 1" in str(error.value)
     assert "a: exit code 1" in str(error.value)
     assert "error: phases: empty" in str(error.value)
     assert str(tmp_path / "a.log") in str(error.value)

@@ -6,19 +6,16 @@ import csv
 import io
 import json
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from detour.errors import ConfigError, DataError
 from detour.evaluation.results.tables import spreadsheet
-from detour.files import atomic_write, naming, write_json, write_text
-from detour.plotting import STYLE
+from detour.files import naming, write_json, write_text
+from detour.plotting import save_figure
 from detour.provenance import environment
 
 FORMAT = 1
@@ -92,18 +89,6 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({key: spreadsheet(_plain(value)) for key, value in row.items()} for row in rows)
     return text.getvalue()
-
-
-def save_figure(draw: Callable[[], Figure], png: Path, svg: Path) -> None:
-    """Draws a figure under the common style and writes it in both formats. The SVG is deterministic."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script missing from the font
-        figure = draw()
-        FigureCanvasAgg(figure)
-        with atomic_write(png) as file:
-            figure.savefig(file, format="png", dpi=150)
-        with atomic_write(svg) as file:
-            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _plain(value: Any) -> Any:

@@ -50,7 +50,7 @@ def run(file: File, overrides: Overrides = None) -> None:
 
 @app.command()
 def status(file: File, overrides: Overrides = None) -> None:
-    """Show what is done, running, failed and left."""
+    """Show how many jobs of each kind are done and left, and how far each run has come."""
     from detour.experiments.overview import show_status
 
     show_status(_plan(file, overrides))

@@ -26,7 +26,7 @@ C = TypeVar("C")
 
 
 def load(
-    path: str | Path, overrides: Sequence[str] = (), *, changes: Mapping[str, Any] | None = None, source: str = ""
+    path: str | Path, overrides: Sequence[str] = (), *, changes: Sequence[Mapping[str, Any]] = (), source: str = ""
 ) -> RunConfig:
     """Reads a run's YAML.
 
@@ -37,7 +37,7 @@ def load(
     Args:
         path: The file.
         overrides: Applied last.
-        changes: Values that come from elsewhere, such as the arm of an experiment.
+        changes: Values that come from elsewhere, such as the arm of an experiment; later ones win.
         source: What an error names in place of the path.
 
     Raises:
@@ -113,13 +113,13 @@ OmegaConf.register_resolver("oc.env", _environment_variable, replace=True)
 
 
 def _layers(
-    path: str | Path, overrides: Sequence[str], changes: Mapping[str, Any] | None = None
+    path: str | Path, overrides: Sequence[str], changes: Sequence[Mapping[str, Any]] = ()
 ) -> tuple[DictConfig, dict[str, str], list[Path]]:
     """The file merged over those it extends, with the overrides applied; the line of each key; and the files' folders."""
     raw, lines, folders = _extended(Path(path))
     if changes:
         try:
-            raw = cast(DictConfig, OmegaConf.merge(raw, OmegaConf.create(dict(changes))))
+            raw = cast(DictConfig, OmegaConf.merge(raw, *(OmegaConf.create(dict(each)) for each in changes)))
         except (OmegaConfBaseException, TypeError) as error:
             raise ConfigError(f"{path}: changes: {first_line(error)}") from error
     for override in overrides:

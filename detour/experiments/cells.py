@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
-from detour.errors import CheckpointError, ConfigError
+from detour.errors import ConfigError
 from detour.experiments.config import Experiment, model_name
 from detour.experiments.tree import Node, grow, settings_that_differ
 from detour.files import write_text
@@ -60,7 +59,7 @@ def plan_experiment(experiment: Experiment) -> Plan:
     for node in nodes:
         jobs += _training(node, config.baseline, folder, has_base=experiment.base is not None)
     for (arm, seed), name in experiment.names.items():
-        jobs += _evaluation(experiment, folder, name, model_name(arm, seed))
+        jobs += _evaluation(experiment, folder, name, model_name(arm, seed), config.finetuning_seeds(seed))
     jobs += _analysis(experiment, folder)
     return Plan(experiment=experiment, nodes=nodes, jobs=jobs)
 
@@ -75,16 +74,17 @@ def trained(run: RunConfig) -> Checkpoint | None:
     found = listing(folder)
     if not found:
         return None
-    recorded = found[-1].state().get("run", {}).get("config", {})
-    if run.match.run is not None:  # the length is only known once the baseline has been measured
-        expected = sum(phase.get("tokens", 0) for phase in recorded.get("phases", []))
-        return found[-1] if found[-1].tokens >= expected else None
-    if differing := settings_that_differ(run, recorded):
+    recorded = found[-1].state()["run"]["config"]
+    planned, differing = run.phase_schedule.total_tokens, settings_that_differ(run, recorded)
+    if run.match.run is not None:  # the length of its first phase is only known once the baseline has been measured
+        planned = sum(phase["tokens"] for phase in recorded["phases"])
+        differing = [key for key in differing if key != "phases"]
+    if differing:
         raise ConfigError(
             f"{folder.parent}: was trained with other settings than the experiment's file now gives: "
             f"{', '.join(differing)}; restore them, rename the experiment, or remove that folder"
         )
-    return found[-1] if found[-1].tokens >= run.phase_schedule.total_tokens else None
+    return found[-1] if found[-1].tokens >= planned else None
 
 
 def _training(node: Node, baseline: str, folder: Path, *, has_base: bool) -> Iterator[Job]:
@@ -111,7 +111,7 @@ def _training(node: Node, baseline: str, folder: Path, *, has_base: bool) -> Ite
         )
 
 
-def _evaluation(experiment: Experiment, folder: Path, name: str, called: str) -> Iterator[Job]:
+def _evaluation(experiment: Experiment, folder: Path, name: str, called: str, tuning_seeds: range) -> Iterator[Job]:
     config, model = experiment.config, f"{called}={folder / 'models' / name}"
     needs = (f"export-{name}",)
     if config.probes.linear:
@@ -129,7 +129,7 @@ def _evaluation(experiment: Experiment, folder: Path, name: str, called: str) ->
     for group in (names[start : start + size] for start in range(0, len(names), size)):
         tasks = [part for task in group for part in ("--task", task)]
         overrides = [f"task.{override}" for override in config.finetuning.overrides]
-        seeds = ["--seeds", str(config.finetuning.seeds), "--first-seed", str(config.finetuning.first_seed)]
+        seeds = ["--seeds", str(len(tuning_seeds)), "--first-seed", str(tuning_seeds[0])]
         out = folder / "evaluation" / name
         suffix = f"-{Path(group[0]).stem}" if len(names) > size else ""
         yield Job(
@@ -146,7 +146,7 @@ def _evaluation(experiment: Experiment, folder: Path, name: str, called: str) ->
                 "--out",
                 str(out),
             ),
-            is_done=partial(_has_records, experiment, out / "cells" / called, group),
+            is_done=partial(_has_records, out / "cells" / called, group, tuning_seeds),
             needs=needs,
             kind="finetune",
             work=len(group),
@@ -162,11 +162,9 @@ def task_names(experiment: Experiment) -> list[str]:
     return [*suite, *finetuning.tasks]
 
 
-def _has_records(experiment: Experiment, cells: Path, tasks: Sequence[str]) -> bool:
+def _has_records(cells: Path, tasks: Sequence[str], seeds: range) -> bool:
     from detour.evaluation.data.task import load_task
 
-    finetuning = experiment.config.finetuning
-    seeds = range(finetuning.first_seed, finetuning.first_seed + finetuning.seeds)
     return all((cells / load_task(task).name / f"seed{seed}.json").is_file() for task in tasks for seed in seeds)
 
 
@@ -204,11 +202,3 @@ def _analysis(experiment: Experiment, folder: Path) -> Iterator[Job]:
 
 def _yaml(folder: Path, run: RunConfig) -> Path:
     return folder / "configs" / f"{run.name}.yaml"
-
-
-def state_of(run: RunConfig) -> dict[str, Any]:
-    """The plain values of the last checkpoint of a finished run. Raises CheckpointError if it is not finished."""
-    found = trained(run)
-    if found is None:
-        raise CheckpointError(f"{RunFolder.of(run).path}: not finished")
-    return found.state()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -41,8 +40,8 @@ class FinetuningConfig:
         suite: A suite's name or file; null for none.
         tasks: Tasks besides the suite's: names or YAML files.
         data: Folder that the tasks' local paths are relative to.
-        seeds: Fine-tuning seeds per encoder and task.
-        first_seed: The first of them; the others count up from it.
+        seeds: Fine-tuning seeds per encoder and task; those of another training seed are others.
+        first_seed: The first of them all; the others count up from it.
         overrides: Of every task: ``training.epochs=3``, ``limit.train=400``.
         tasks_per_job: Tasks that one job fine-tunes, one after the other.
     """
@@ -156,6 +155,16 @@ class ExperimentConfig:
         """The folder of the experiment."""
         return Path(self.folder) / self.name
 
+    def finetuning_seeds(self, training_seed: int) -> range:
+        """Fine-tuning seeds of the encoders of one training seed, the same in all arms.
+
+        Each training seed has its own: a fine-tuning seed that favors an arm in all its runs would otherwise pass for an
+        effect of the arm (docs/decisions/0016).
+        """
+        count = self.finetuning.seeds
+        first = self.finetuning.first_seed + count * self.seeds.index(training_seed)
+        return range(first, first + count)
+
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """All comparisons: every arm with the baseline, then the contrasts."""
@@ -204,7 +213,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise ConfigError(f"{path}: " + "\n  - ".join(problems if len(problems) == 1 else ["", *problems]))
     base = None
     if config.base is not None:
-        base = load(path.parent / config.base, changes={"name": "base", "folder": str(config.path / "runs")})
+        base = load(path.parent / config.base, changes=[{"name": "base", "folder": str(config.path / "runs")}])
     runs = {}
     for seed in config.seeds:
         for arm in config.arms:
@@ -227,9 +236,7 @@ def _run_of(config: ExperimentConfig, path: Path, arm: str, seed: int) -> RunCon
         inner[last] = seed
     if clash := sorted({"name", "folder", "branch", "match"} & chosen.changes.keys()):
         raise ConfigError(f"{path}: arms.{arm}.changes.{clash[0]}: set by the experiment itself")
-    run = load(
-        path.parent / (chosen.run or config.run), changes=_merged(chosen.changes, fixed), source=f"{path}: arm {arm}"
-    )
+    run = load(path.parent / (chosen.run or config.run), changes=[chosen.changes, fixed], source=f"{path}: arm {arm}")
     if run.match.run is not None or run.branch.run is not None:
         raise ConfigError(f"{path}: arm {arm}: its YAML sets match or branch, which the experiment sets itself")
     return run
@@ -247,14 +254,6 @@ def _matched(config: ExperimentConfig, runs: dict[tuple[str, int], RunConfig], a
         return replace(run, match=match)
     matched = match_budget(replace(run, match=match), planned=other)
     return replace(matched, match=MatchConfig())
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = json.loads(json.dumps(below))
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
 
 
 def _problems(config: ExperimentConfig) -> list[str]:

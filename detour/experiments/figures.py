@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from detour.experiments.cells import Plan, trained
-from detour.plotting import MARKERS, OBJECTIVE_COLORS, STYLE, truncate
+from detour.plotting import MARKERS, OBJECTIVE_COLORS, save_figure, truncate
 from detour.report.metrics_log import smooth, thin
 from detour.report.run_history import RunHistory, read_run
 from detour.training.run_folder import RunFolder
@@ -104,19 +100,9 @@ def _finish(axes: Axes, unit: str) -> None:
 
 
 def _save(build: Callable[[Axes], None], folder: Path, name: str) -> str:
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
+    def draw() -> Figure:
         figure = Figure(figsize=(10, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
         build(figure.add_subplot())
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
-    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-    return svg
+        return figure
 
-
-def names_of(values: Sequence[str]) -> str:
-    """Names as a list in a sentence."""
-    return ", ".join(values) or "none"
+    return save_figure(draw, folder / f"{name}.png", folder / f"{name}.svg")

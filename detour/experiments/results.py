@@ -143,9 +143,9 @@ def _probed(plan: Plan, name: str) -> list[Score]:
 def _probe_scores(plan: Plan, path: Path, rows: Sequence[dict[str, str]]) -> Iterable[Score]:
     for task in map(load_task, plan.experiment.config.probes.linear):
         mine = [row for row in rows if row["data"] == task.name]
-        row = next((row for row in mine if row["metric"] == task.metric), mine[0] if mine else None)
+        row = next((row for row in mine if row["metric"] == task.metric), None)
         if row is None:
-            raise DataError(f"{path}: no score of task {task.name}; remove the file")
+            raise DataError(f"{path}: no {task.metric} of task {task.name}; remove the file to run the probe again")
         arm, _, seed = row["model"].rpartition("@")
         yield Score(arm=arm, training_seed=int(seed), task=task.name, score=float(row["value"]))
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, save_figure, truncate
 from detour.report.axes import color_of, finish, marker_of, nothing_yet, plain, prepare, ticks
 from detour.report.metrics_log import Points, smooth, thin
 from detour.report.phase_summary import PhaseSummary
@@ -38,18 +35,15 @@ def save_figures(run: RunHistory, folder: Path) -> dict[str, str]:
     if any(run.metrics.by_folder.values()):
         builders["held_out_by_folder"] = _by_folder
     svgs = {}
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script missing from the font
-        for name, build in builders.items():
-            figure = Figure(figsize=(10, 3.3), layout="constrained")
-            FigureCanvasAgg(figure)
-            build(figure, run)
-            figure.savefig(folder / f"{name}.png", dpi=150)
-            text = io.StringIO()
-            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-            svgs[name] = text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
-            (folder / f"{name}.svg").write_text(svgs[name], encoding="utf-8")
+    for name, build in builders.items():
+        svgs[name] = save_figure(partial(_built, build, run), folder / f"{name}.png", folder / f"{name}.svg")
     return svgs
+
+
+def _built(build: Callable[[Figure, RunHistory], None], run: RunHistory) -> Figure:
+    figure = Figure(figsize=(10, 3.3), layout="constrained")
+    build(figure, run)
+    return figure
 
 
 def smoothing_span(run: RunHistory) -> int:

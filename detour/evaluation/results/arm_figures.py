@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,19 +13,15 @@ from detour.evaluation.metrics import title
 from detour.evaluation.results.figures import draw_interval, reach
 from detour.evaluation.results.levels import ArmComparison
 from detour.evaluation.results.verdicts import Verdict
-from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, save_figure, truncate
 
 
 def arms_plot(
     comparison: ArmComparison, folder: Path, name: str, metrics: Mapping[str, str] | None = None
 ) -> list[Path]:
     """Writes ``NAME.png`` and ``NAME.svg``; see `draw_arms`."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = draw_arms(comparison, metrics)
-        paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
-        figure.savefig(paths[0], dpi=150)
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
+    save_figure(lambda: draw_arms(comparison, metrics), *paths)
     return paths
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,17 +11,13 @@ from matplotlib.figure import Figure
 
 from detour.evaluation.metrics import title
 from detour.evaluation.results.statistics import Comparison
-from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, STYLE, truncate
+from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, PAPER, save_figure, truncate
 
 
 def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -> list[Path]:
     """Writes ``forest_MODEL.png`` and ``.svg``; see `draw_forest`."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = draw_forest(comparison, metrics)
-        paths = [folder / f"forest_{comparison.model}.{kind}" for kind in ("png", "svg")]
-        figure.savefig(paths[0], dpi=150)
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    paths = [folder / f"forest_{comparison.model}.{kind}" for kind in ("png", "svg")]
+    save_figure(lambda: draw_forest(comparison, metrics), *paths)
     return paths
 
 
