@@ -12,6 +12,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
+from detour import plotting
 from detour.plotting import INK
 from detour.report import figures
 from detour.report.run_history import read_run
@@ -79,7 +80,7 @@ def page_of(folder: Path) -> str:
 
 def drawn(folder: Path, build) -> Figure:
     figure = Figure(layout="constrained")
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(plotting.STYLE):
         build(figure, read_run(folder))
     return figure
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
+from detour import plotting
 from detour.errors import DataError
 from detour.plotting import OBJECTIVE_COLORS
 from detour.report import figures
@@ -178,7 +179,7 @@ def test_the_same_run_gives_the_same_files(finished: Path, tmp_path: Path):
 def test_each_objective_has_its_own_series_and_the_flip_shows(finished: Path):
     run = read_run(finished)
     figure = Figure(layout="constrained")
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(plotting.STYLE):
         figures._loss(figure, run)
     lines = figure.axes[0].get_lines()
     thick = {(line.get_color(), float(line.get_xdata()[0])) for line in lines if line.get_linewidth() == 2}
