@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,18 @@ ARMS = {
 
 
 @pytest.fixture
+def arms() -> dict[str, dict[str, Any]]:
+    """The arms of the toy experiment."""
+    return ARMS
+
+
+@pytest.fixture
 def toy(tiny_run, tmp_path) -> Callable[..., Path]:
     """A function that writes a toy experiment and returns its YAML; keywords replace its keys."""
 
     def write(**changes: Any) -> Path:
         run = tiny_run("arm", phases=[MLM, DECAY])
-        (tmp_path / "arm.yaml").write_text(to_yaml(replace(run)))
+        (tmp_path / "arm.yaml").write_text(to_yaml(run))
         values = {
             "name": "toy",
             "folder": str(tmp_path / "out"),
