@@ -23,6 +23,8 @@ mkdir -p "$out"
 # 16 MB of French leaflets would be a third of the vocabulary's text: the tokenizer sees all text except them.
 detour data tokenizer $(files en_general train) $(files fr_general train) $(files en_bio train) $(files fr_cases train) \
     --out "$out/tokenizer" --vocab-size 8192
+mkdir -p "$out/texts"  # held-out texts of the domain, for the analysis of hidden states
+cp $(text en_bio val en_e3c_cases en_medquad) $(files fr_cases val) "$out/texts"
 for name in en_general fr_general en_bio fr_cases fr_leaflets; do
     for split in train val; do
         detour data pack $(files $name $split) --tokenizer "$out/tokenizer" --out "$out/$name-$split" --seq-len 512

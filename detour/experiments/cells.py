@@ -10,6 +10,7 @@ from pathlib import Path
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
+from detour.experiments.analysis_jobs import analysis_jobs
 from detour.experiments.config import Experiment, model_name
 from detour.experiments.tree import Node, grow, settings_that_differ
 from detour.files import write_text
@@ -60,7 +61,7 @@ def plan_experiment(experiment: Experiment) -> Plan:
         jobs += _training(node, config.baseline, folder, has_base=experiment.base is not None)
     for (arm, seed), name in experiment.names.items():
         jobs += _evaluation(experiment, folder, name, model_name(arm, seed), config.finetuning_seeds(seed))
-    jobs += _analysis(experiment, folder)
+    jobs += analysis_jobs(experiment)
     return Plan(experiment=experiment, nodes=nodes, jobs=jobs)
 
 
@@ -166,38 +167,6 @@ def _has_records(cells: Path, tasks: Sequence[str], seeds: range) -> bool:
     from detour.evaluation.data.task import load_task
 
     return all((cells / load_task(task).name / f"seed{seed}.json").is_file() for task in tasks for seed in seeds)
-
-
-def _analysis(experiment: Experiment, folder: Path) -> Iterator[Job]:
-    cka, names = experiment.config.cka, experiment.names
-    if not cka.texts:
-        return
-    texts = [part for text in cka.texts for part in ("--texts", text)]
-    options = [
-        "--subset",
-        str(cka.subset),
-        "--draws",
-        ",".join(map(str, cka.draws)),
-        "--max-length",
-        str(cka.max_length),
-    ]
-    for one, other in cka.pairs:
-        for index, seed in enumerate(experiment.config.seeds):
-            a, b = names[one, seed], names[other, seed]
-            models = [str(folder / "models" / name) for name in (a, b)]
-            needs = [a, b]
-            if len(experiment.config.seeds) > 1:
-                beside = names[other, experiment.config.seeds[(index + 1) % len(experiment.config.seeds)]]
-                models += ["--noise", f"{folder / 'models' / b},{folder / 'models' / beside}"]
-                needs.append(beside)
-            out = folder / "analysis" / f"cka-{one}-{other}-seed{seed}"
-            yield Job(
-                name=f"cka-{one}-{other}-seed{seed}",
-                arguments=("analyze", "cka", *models, *texts, *options, "--out", str(out)),
-                is_done=(out / "cka.json").is_file,
-                needs=tuple(f"export-{name}" for name in needs),
-                kind="cka",
-            )
 
 
 def _yaml(folder: Path, run: RunConfig) -> Path:

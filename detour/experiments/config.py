@@ -1,174 +1,20 @@
-"""The schema of an experiment's YAML, and the runs that it describes."""
+"""Reads an experiment's YAML and the runs that it describes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from detour.config.load import load, read_into
 from detour.config.schema import MatchConfig, RunConfig
 from detour.errors import ConfigError
-from detour.jobs import ExecutorConfig
+from detour.experiments.schema import ExperimentConfig
 from detour.names import fault_of_name
 from detour.registry import suggestion
 from detour.training.match import match_budget
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmConfig:
-    """One arm: a run's YAML and changes to it.
-
-    Attributes:
-        description: What distinguishes the arm, in one sentence.
-        run: The arm's YAML, relative to the experiment's file; null takes the experiment's `run`.
-        changes: Merged over the YAML as a file that extends it: mappings are merged, lists replaced.
-    """
-
-    description: str = ""
-    run: str | None = None
-    changes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuningConfig:
-    """Fine-tuning of each trained encoder (`detour eval run`).
-
-    Attributes:
-        suite: A suite's name or file; null for none.
-        tasks: Tasks besides the suite's: names or YAML files.
-        data: Folder that the tasks' local paths are relative to.
-        seeds: Fine-tuning seeds per encoder and task; those of another training seed are others.
-        first_seed: The first of them all; the others count up from it.
-        overrides: Of every task: ``training.epochs=3``, ``limit.train=400``.
-        tasks_per_job: Tasks that one job fine-tunes, one after the other.
-    """
-
-    suite: str | None = None
-    tasks: list[str] = field(default_factory=list)
-    data: str = "data/tasks"
-    seeds: int = 3
-    first_seed: int = 42
-    overrides: list[str] = field(default_factory=list)
-    tasks_per_job: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbesConfig:
-    """Probes of each frozen encoder (`detour probe`).
-
-    Attributes:
-        linear: Tasks for the linear probe: names or YAML files. Their data lies where that of fine-tuning does.
-    """
-
-    linear: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CkaConfig:
-    """Similarity of hidden states (`detour analyze cka`) between arms of one training seed, and between training seeds.
-
-    Attributes:
-        texts: Files of held-out texts; empty for no such analysis.
-        pairs: Pairs of arms. The noise is that of the second arm between training seeds.
-        subset: Number of texts per draw.
-        draws: Seeds of the draws.
-        max_length: Tokens per text.
-    """
-
-    texts: list[str] = field(default_factory=list)
-    pairs: list[tuple[str, str]] = field(default_factory=list)
-    subset: int = 500
-    draws: list[int] = field(default_factory=lambda: [42, 43, 44])
-    max_length: int = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingConfig:
-    """What is trained on what, for readers.
-
-    Attributes:
-        model: "ModernBERT base".
-        data: "PubMed abstracts".
-    """
-
-    model: str
-    data: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """An experiment: arms x training seeds, trained, probed, fine-tuned and compared.
-
-    Attributes:
-        name: Name of the experiment and of its folder.
-        folder: Parent of its folder.
-        question: What the experiment is to answer; the head of its page.
-        run: YAML that every arm without its own starts from, relative to this file.
-        base: YAML of a run that is trained first; every arm then starts from its encoder (`model.init`). Null for none.
-        seeds: Training seeds. Arms of one seed are paired: they see the same rows in the same order.
-        seed_keys: Keys that a training seed sets.
-        arms: Name -> arm.
-        baseline: The arm that the others are compared with.
-        contrasts: Further pairs of arms to compare, the second as the baseline.
-        match: What the arms have in common with the baseline: "tokens" (as configured), or the length of the first phase is
-            set so that planned "flops", or measured "device_seconds", are equal.
-        document_tokens: Mean document length for planned FLOPs; null takes the row length.
-        differ: Keys in which the arms are meant to differ, such as phases. Any other difference is reported.
-        margin: Equivalence margin, in points of the score (0.01), named before the experiment is run.
-        held_out: Compare held-out losses of this objective at the end of training.
-        finetuning: See `FinetuningConfig`.
-        probes: See `ProbesConfig`.
-        cka: See `CkaConfig`.
-        claims: Id of a claim of the paper (`detour.evaluation.results.claims`) -> the pair of arms that tries it, the
-            second as the baseline, by the mean over the fine-tuning tasks.
-        setting: The model and the data, in a few words each, as the page and the ledger of claims name them.
-        executor: See `detour.jobs.ExecutorConfig`.
-    """
-
-    name: str
-    folder: str = "experiments"
-    question: str
-    run: str
-    base: str | None = None
-    seeds: list[int]
-    seed_keys: list[str] = field(default_factory=lambda: ["seed", "data.shuffle_seed"])
-    arms: dict[str, ArmConfig]
-    baseline: str
-    contrasts: list[tuple[str, str]] = field(default_factory=list)
-    match: Literal["tokens", "flops", "device_seconds"] = "tokens"
-    document_tokens: float | None = None
-    differ: list[str] = field(default_factory=lambda: ["phases"])
-    margin: float
-    held_out: str = "mlm"
-    finetuning: FinetuningConfig = field(default_factory=FinetuningConfig)
-    probes: ProbesConfig = field(default_factory=ProbesConfig)
-    cka: CkaConfig = field(default_factory=CkaConfig)
-    claims: dict[str, tuple[str, str]] = field(default_factory=dict)
-    setting: SettingConfig
-    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
-
-    @property
-    def path(self) -> Path:
-        """The folder of the experiment."""
-        return Path(self.folder) / self.name
-
-    def finetuning_seeds(self, training_seed: int) -> range:
-        """Fine-tuning seeds of the encoders of one training seed, the same in all arms.
-
-        Each training seed has its own: a fine-tuning seed that favors an arm in all its runs would otherwise pass for an
-        effect of the arm (docs/decisions/0016).
-        """
-        count = self.finetuning.seeds
-        first = self.finetuning.first_seed + count * self.seeds.index(training_seed)
-        return range(first, first + count)
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """All comparisons: every arm with the baseline, then the contrasts."""
-        return [*((arm, self.baseline) for arm in self.arms if arm != self.baseline), *self.contrasts]
 
 
 @dataclass(frozen=True)
@@ -271,11 +117,12 @@ def _problems(config: ExperimentConfig) -> list[str]:
         ("baseline", [config.baseline]),
         *((f"contrasts[{i}]", pair) for i, pair in enumerate(config.contrasts)),
         *((f"claims.{name}", pair) for name, pair in config.claims.items()),
-        *((f"cka.pairs[{i}]", pair) for i, pair in enumerate(config.cka.pairs)),
+        *config.analysis.arms().items(),
     ]:
         lines += [f"{key}: no arm '{n}'{suggestion(n, config.arms)}" for n in names if n not in config.arms]
-        if len(names) == 2 and names[0] == names[1]:
-            lines.append(f"{key}: '{names[0]}' twice, expected two arms")
+        lines += [
+            f"{key}: '{n}' twice, expected different arms" for n in dict.fromkeys(names) if list(names).count(n) > 1
+        ]
     lines += [
         f"claims.{name}: {list(pair)} is not compared; name it under contrasts"
         for name, pair in config.claims.items()
@@ -283,6 +130,11 @@ def _problems(config: ExperimentConfig) -> list[str]:
     ]
     if not 0 < config.margin < 100:
         lines.append(f"margin: {config.margin}, expected points above 0 and below 100")
+    freeze = config.analysis.freeze
+    if len({freeze.twin is None, freeze.detour is None, not freeze.frozen}) > 1:
+        lines.append("analysis.freeze: expected twin, detour and frozen, or none of them")
+    if config.analysis.transplants.pairs and not config.probes.linear:
+        lines.append("analysis.transplants: probes.linear has no task to score them with")
     if config.finetuning.seeds < 1 or config.finetuning.tasks_per_job < 1:
         lines.append("finetuning: seeds and tasks_per_job, expected at least 1")
     return lines

@@ -16,12 +16,13 @@ from detour.evaluation.results.claims import LedgerRow, Ours, ledger, ledger_csv
 from detour.evaluation.results.levels import ArmComparison
 from detour.evaluation.results.tables import NONE, probability
 from detour.evaluation.results.verdicts import amount
+from detour.experiments.analyses import Analysis, analyses, as_json
 from detour.experiments.cells import Plan, task_names
 from detour.experiments.costs import RunCost, run_costs
 from detour.experiments.figures import arm_style, histories, save_figures
 from detour.experiments.results import Measured, check_alike, read_results
 from detour.files import naming, write_json, write_text
-from detour.plotting import OBJECTIVE_COLORS
+from detour.plotting import OBJECTIVE_COLORS, save_figure
 from detour.provenance import environment
 from detour.report.compare import RunComparison, compare_runs
 from detour.report.compare_tables import rows_text
@@ -52,19 +53,23 @@ def write_page(plan: Plan) -> Path:
     equality = {seed: _equality(plan, seed) for seed in plan.experiment.config.seeds}
     claims = _claims(plan, measured)
     svgs = save_figures(plan, runs, folder)
+    analyzed = analyses(plan, measured)
+    for found in analyzed:
+        svgs[found.key] = save_figure(found.draw, folder / f"{found.key}.png", folder / f"{found.key}.svg")
     for each in measured:
         svgs |= _forests(each, folder)
         write_text(folder / f"{each.key}_means.csv", means_csv(each.basis, each.means, each.scale))
         write_text(folder / f"{each.key}_differences.csv", contrasts_csv(each.comparisons))
     write_text(folder / "claims.md", ledger_markdown(claims))
     write_text(folder / "claims.csv", ledger_csv(claims))
-    write_json(folder / "results.json", _as_json(plan, measured, costs, equality))
+    write_json(folder / "results.json", _as_json(plan, measured, costs, equality, analyzed))
     html = page_environment("detour.experiments").get_template("experiment.html.j2").render(
         config=plan.experiment.config,
         arms=_arms(plan),
         seeds=plan.experiment.config.seeds,
         tasks=task_names(plan.experiment),
         measured=[_tables(each) for each in measured],
+        analyses=analyzed,
         equality=[_equality_table(seed, found) for seed, found in equality.items()],
         figures={name: _figure(name, svg) for name, svg in svgs.items()},
         costs=costs,
@@ -276,6 +281,7 @@ def _as_json(
     measured: list[Measured],
     costs: list[RunCost],
     equality: dict[int, RunComparison | None],
+    analyzed: list[Analysis],
 ) -> dict[str, Any]:
     return {
         "format": 1,
@@ -304,6 +310,7 @@ def _as_json(
             ]
             for each in measured
         },
+        "analyses": {found.key: as_json(found) for found in analyzed},
         "costs": [asdict(cost) for cost in costs],
         "equal": {str(seed): found.same if found else None for seed, found in equality.items()},
         "environment": environment(),

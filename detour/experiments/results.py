@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detour.errors import DataError
+from detour.errors import DataError, first_line
 from detour.evaluation.data.task import load_task
 from detour.evaluation.models import folder_hash
 from detour.evaluation.results.arm_tables import Means
@@ -135,19 +135,30 @@ def _probed(plan: Plan, name: str) -> list[Score]:
     path = plan.folder / "probes" / f"{name}.csv"
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return list(_probe_scores(plan, path, rows))
+    arm, seed = next(key for key, each in plan.experiment.names.items() if each == name)
+    return [
+        Score(arm=arm, training_seed=seed, task=task, score=score)
+        for task, score in probe_scores(path, plan.experiment.config.probes.linear).items()
+    ]
 
 
-def _probe_scores(plan: Plan, path: Path, rows: Sequence[dict[str, str]]) -> Iterable[Score]:
-    for task in map(load_task, plan.experiment.config.probes.linear):
-        mine = [row for row in rows if row["data"] == task.name]
-        row = next((row for row in mine if row["metric"] == task.metric), None)
-        if row is None:
+def probe_scores(path: Path, tasks: Sequence[str]) -> dict[str, float]:
+    """Task -> its own metric, from a file of `detour probe linear --out`.
+
+    Raises:
+        DataError: The file is damaged, or lacks a task.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            values = {(row["data"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: damaged ({first_line(error)}); remove it to run the probe again") from error
+    found = {}
+    for task in map(load_task, tasks):
+        if (task.name, task.metric) not in values:
             raise DataError(f"{path}: no {task.metric} of task {task.name}; remove the file to run the probe again")
-        arm, _, seed = row["model"].rpartition("@")
-        yield Score(arm=arm, training_seed=int(seed), task=task.name, score=float(row["value"]))
+        found[task.name] = values[task.name, task.metric]
+    return found
 
 
 def _held_out(plan: Plan, key: tuple[str, int]) -> list[Score]:
