@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from detour.cli.evaluation import DATA, DataRoot, Models, SuiteName, TaskNames, chosen_tasks
+from detour.cli.evaluation import (
+    DATA,
+    DataRoot,
+    Models,
+    ModelsAndOverrides,
+    SuiteName,
+    TaskNames,
+    chosen_tasks,
+    split_overrides,
+)
 from detour.cli.groups import group
 
 if TYPE_CHECKING:
@@ -35,7 +44,7 @@ class Row(NamedTuple):
 
 @app.command()
 def linear(
-    models: Models, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
+    models: ModelsAndOverrides, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
 ) -> None:
     """Logistic regression on frozen states: mean-pooled texts, or words for NER. Similarity tasks: cosine of the texts."""
     from detour.evaluation.probes.task_probes import linear_probe
@@ -45,7 +54,7 @@ def linear(
 
 @app.command()
 def retrieval(
-    models: Models, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
+    models: ModelsAndOverrides, suite: SuiteName = None, task: TaskNames = None, data: DataRoot = DATA, out: Out = None
 ) -> None:
     """Retrieve the second text of each test pair from its first, by the cosine of mean-pooled states."""
     from detour.evaluation.probes.task_probes import retrieval_probe
@@ -113,7 +122,7 @@ def held_out(
 def _probe_tasks(
     name: str,
     probe: Callable[[Frozen, Task, Dataset], ProbeResult],
-    models: list[str],
+    models_and_overrides: list[str],
     suite: str | None,
     names: list[str] | None,
     data: Path,
@@ -121,7 +130,8 @@ def _probe_tasks(
 ) -> None:
     from detour.evaluation.data.dataset import load_dataset
 
-    tasks = chosen_tasks(suite, names, None)
+    models, changes = split_overrides(models_and_overrides)
+    tasks = chosen_tasks(suite, names, changes)
     # missing data is found before the first model is loaded
     loaded = {task.name: load_dataset(task, data) for task in tasks}
 
@@ -129,6 +139,7 @@ def _probe_tasks(
         for task in tasks:
             found = probe(encoder, task, loaded[task.name])
             settings = found.settings | {"truncated": found.truncated, "data_sha256": loaded[task.name].sha256}
+            settings |= {"overrides": changes} if changes else {}
             for metric, value in found.scores.items():
                 yield Row(task.name, metric, value, found.examples, settings)
 

@@ -16,6 +16,21 @@ def analysis_jobs(experiment: Experiment) -> list[Job]:
     return [*_cka(experiment), *_transplants(experiment), *_needle(experiment)]
 
 
+def linear_probe(experiment: Experiment, name: str, model: str, out: Path, *, needs: str) -> Job:
+    """The job that probes ``model``, a name and a folder, on the tasks of the linear probe."""
+    probes = experiment.config.probes
+    tasks = [part for task in probes.linear for part in ("--task", task)]
+    overrides = [f"task.{override}" for override in probes.overrides]
+    data = experiment.config.finetuning.data
+    return Job(
+        name=f"probe-{name}",
+        arguments=("probe", "linear", model, *overrides, *tasks, "--data", data, "--out", str(out)),
+        is_done=out.is_file,
+        needs=(needs,),
+        kind="probe",
+    )
+
+
 def cka_folder(experiment: Experiment, pair: tuple[str, str], seed: int) -> Path:
     """Where the similarity of two arms of one training seed is."""
     return experiment.config.path / "analysis" / f"cka-{pair[0]}-{pair[1]}-seed{seed}"
@@ -61,7 +76,6 @@ def _cka(experiment: Experiment) -> Iterator[Job]:
 
 def _transplants(experiment: Experiment) -> Iterator[Job]:
     config, names = experiment.config, experiment.names
-    tasks = [part for task in config.probes.linear for part in ("--task", task)]
     for pair in config.analysis.transplants.pairs:
         for seed in config.seeds:
             donor, receiver = (names[arm, seed] for arm in pair)
@@ -77,23 +91,7 @@ def _transplants(experiment: Experiment) -> Iterator[Job]:
                     needs=(f"export-{donor}", f"export-{receiver}"),
                     kind="transplant",
                 )
-                model = f"{name}={out}"
-                yield Job(
-                    name=f"probe-{name}",
-                    arguments=(
-                        "probe",
-                        "linear",
-                        model,
-                        *tasks,
-                        "--data",
-                        config.finetuning.data,
-                        "--out",
-                        str(scores),
-                    ),
-                    is_done=scores.is_file,
-                    needs=(name,),
-                    kind="probe",
-                )
+                yield linear_probe(experiment, name, f"{name}={out}", scores, needs=name)
 
 
 def _needle(experiment: Experiment) -> Iterator[Job]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
-from detour.experiments.analysis_jobs import analysis_jobs
+from detour.experiments.analysis_jobs import analysis_jobs, linear_probe
 from detour.experiments.config import Experiment, model_name
 from detour.experiments.tree import Node, grow, settings_that_differ
 from detour.files import write_text
@@ -117,14 +117,7 @@ def _evaluation(experiment: Experiment, folder: Path, name: str, called: str, tu
     needs = (f"export-{name}",)
     if config.probes.linear:
         out = folder / "probes" / f"{name}.csv"
-        tasks = [part for task in config.probes.linear for part in ("--task", task)]
-        yield Job(
-            name=f"probe-{name}",
-            arguments=("probe", "linear", model, *tasks, "--data", config.finetuning.data, "--out", str(out)),
-            is_done=out.is_file,
-            needs=needs,
-            kind="probe",
-        )
+        yield linear_probe(experiment, name, model, out, needs=needs[0])
     names = task_names(experiment)
     size = config.finetuning.tasks_per_job
     for group in (names[start : start + size] for start in range(0, len(names), size)):

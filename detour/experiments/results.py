@@ -70,7 +70,8 @@ def read_results(plan: Plan) -> list[Measured]:
             plan,
             "probes",
             "Linear probes",
-            "Logistic regression on the mean-pooled states of the frozen encoder (words for entities), all examples.",
+            "Logistic regression on the mean-pooled states of the frozen encoder (words for entities). Changes to every task: "
+            f"{', '.join(config.probes.overrides) or 'none'}.",
             POINTS,
             {name: _probed(plan, name) for name in plan.experiment.names.values()} if config.probes.linear else {},
         ),

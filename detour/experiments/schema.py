@@ -53,9 +53,11 @@ class ProbesConfig:
 
     Attributes:
         linear: Tasks for the linear probe: names or YAML files. Their data lies where that of fine-tuning does.
+        overrides: Of every task: ``max_length=128``, ``limit.train=2000``.
     """
 
     linear: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
