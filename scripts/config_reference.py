@@ -66,8 +66,11 @@ def type_name(hint: Any) -> str:
         return " or ".join([*(type_name(arg) for arg in args if arg is not type(None)), "null"])
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in args)
+    if get_origin(hint) is tuple and Ellipsis not in args:
+        return f"pair of {type_name(args[0])}s"
     if get_origin(hint) in (list, tuple):
-        return f"list of {type_name(args[0])}s"
+        kind, *rest = type_name(args[0]).split(" ", 1) if get_origin(args[0]) is tuple else [type_name(args[0])]
+        return " ".join([f"list of {kind}s", *rest])
     if get_origin(hint) is dict or is_dataclass(hint):
         return "mapping"
     return TYPE_NAMES.get(hint, str(hint))

@@ -1,7 +1,7 @@
 """Writes every generated page of docs/ from docstrings: ``python scripts/reference.py [--check]``.
 
 docs/config.md describes a run (`config_reference`), docs/reference/data_preparation.md the YAML of ``detour data prepare``,
-and docs/reference/tasks.md the YAML of a task and of a suite.
+docs/reference/tasks.md the YAML of a task and of a suite, and docs/reference/experiments.md that of an experiment.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from detour.evaluation.data import readers as task_readers  # noqa: F401, regist
 from detour.evaluation.data import task as tasks
 from detour.evaluation.data.readers.base import registry as task_sources
 from detour.evaluation.metrics import MEASURES
+from detour.experiments import schema as experiments
+from detour.jobs import ExecutorConfig
 from detour.registry import Registry
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -85,10 +87,39 @@ def task_pages() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def experiment_page() -> str:
+    """The page of experiments."""
+    lines = ["# Experiments", "", NOTE, "", "The YAML of `detour experiment`.", "", YAML]
+    analyses = [
+        ("cka", experiments.CkaConfig),
+        ("transplants", experiments.TransplantsConfig),
+        ("needle", experiments.NeedleConfig),
+        ("freeze", experiments.FreezeConfig),
+    ]
+    sections = [
+        ("setting", experiments.SettingConfig),
+        ("finetuning", experiments.FinetuningConfig),
+        ("probes", experiments.ProbesConfig),
+        ("analysis", experiments.AnalysisConfig),
+        ("executor", ExecutorConfig),
+    ]
+    lines += part("## Top level", experiments.ExperimentConfig, skip=tuple(key for key, _ in sections))
+    lines += part("## `arms.NAME`", experiments.ArmConfig)
+    for key, cls in sections:
+        if cls is not experiments.AnalysisConfig:
+            lines += part(f"## `{key}`", cls)
+            continue
+        lines += part("## `analysis`", cls, skip=tuple(name for name, _ in analyses))
+        for name, inner in analyses:
+            lines += part(f"### `analysis.{name}`", inner)
+    return "\n".join(lines).rstrip() + "\n"
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     DOCS / "config.md": config_reference.render,
     DOCS / "reference" / "data_preparation.md": data_preparation,
     DOCS / "reference" / "tasks.md": task_pages,
+    DOCS / "reference" / "experiments.md": experiment_page,
 }
 
 

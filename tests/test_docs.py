@@ -15,6 +15,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from detour import objectives
 from detour.cli.main import app
 from detour.config.load import from_mapping, load, to_yaml
 from detour.config.schema import RunConfig
+from detour.experiments.config import load_experiment
 from detour.models.modernbert.architecture import SIZES
 from detour.testing import check_objective
 from detour.training.checkpoints import compatible
@@ -310,6 +312,7 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "scripts/torchrun.sh": "as composer",
     "python scripts/mutation.py": "minutes; tests/test_docs.py checks that the script exists",
     "python scripts/cpu_settings.py": "an hour",
+    "python scripts/smoke_data.py": "tests/experiments/test_smoke.py runs it",
     "python -m benchmarks": "minutes; options are checked",
     "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
     "detour analyze": "tests/analysis/test_commands.py runs the commands of docs/analyze.md on tiny models",
@@ -340,10 +343,21 @@ def command_of(words: list[str]):
     return command, rest
 
 
+def test_the_experiment_of_the_page_loads(tmp_path, monkeypatch):
+    (block,) = blocks(DOCS / "experiments.md", "yml")
+    folder = tmp_path / "experiments"
+    shutil.copytree(ROOT / "yamls" / "experiments", folder)
+    (folder / "page.yaml").write_text(block)
+    monkeypatch.setenv("DETOUR_SMALL_DATA", "data")
+    assert {arm for arm, _ in load_experiment(folder / "page.yaml").runs} == {"mlm_twin", "detour"}
+
+
 def check_recipe(words: list[str]) -> None:
     """Loads the recipe that is named, with the overrides behind it."""
     for position, word in enumerate(words):
-        if word.startswith("yamls/"):
+        if word.startswith("yamls/experiments/"):
+            load_experiment(ROOT / word)
+        elif word.startswith("yamls/"):
             load(ROOT / word, [other for other in words[position + 1 :] if "=" in other and not other.startswith("-")])
 
 

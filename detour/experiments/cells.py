@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,8 +59,9 @@ def plan_experiment(experiment: Experiment) -> Plan:
     jobs: list[Job] = []
     for node in nodes:
         jobs += _training(node, config.baseline, folder, has_base=experiment.base is not None)
+    tasks = finetuning_tasks(experiment)
     for (arm, seed), name in experiment.names.items():
-        jobs += _evaluation(experiment, folder, name, model_name(arm, seed), config.finetuning_seeds(seed))
+        jobs += _evaluation(experiment, tasks, name, model_name(arm, seed), config.finetuning_seeds(seed))
     jobs += analysis_jobs(experiment)
     return Plan(experiment=experiment, nodes=nodes, jobs=jobs)
 
@@ -112,54 +113,43 @@ def _training(node: Node, baseline: str, folder: Path, *, has_base: bool) -> Ite
         )
 
 
-def _evaluation(experiment: Experiment, folder: Path, name: str, called: str, tuning_seeds: range) -> Iterator[Job]:
-    config, model = experiment.config, f"{called}={folder / 'models' / name}"
+def _evaluation(
+    experiment: Experiment, tasks: Mapping[str, str], name: str, called: str, tuning_seeds: range
+) -> Iterator[Job]:
+    config, folder = experiment.config, experiment.config.path
+    model = f"{called}={folder / 'models' / name}"
     needs = (f"export-{name}",)
     if config.probes.linear:
-        out = folder / "probes" / f"{name}.csv"
-        yield linear_probe(experiment, name, model, out, needs=needs[0])
-    names = task_names(experiment)
-    size = config.finetuning.tasks_per_job
-    for group in (names[start : start + size] for start in range(0, len(names), size)):
-        tasks = [part for task in group for part in ("--task", task)]
-        overrides = [f"task.{override}" for override in config.finetuning.overrides]
-        seeds = ["--seeds", str(len(tuning_seeds)), "--first-seed", str(tuning_seeds[0])]
-        out = folder / "evaluation" / name
-        suffix = f"-{Path(group[0]).stem}" if len(names) > size else ""
+        yield linear_probe(experiment, name, model, folder / "probes" / f"{name}.csv", needs=needs[0])
+    given, size = list(tasks), config.finetuning.tasks_per_job
+    overrides = [f"task.{override}" for override in config.finetuning.overrides]
+    seeds = ["--seeds", str(len(tuning_seeds)), "--first-seed", str(tuning_seeds[0])]
+    out = folder / "evaluation" / name
+    for group in (given[start : start + size] for start in range(0, len(given), size)):
+        chosen = [part for task in group for part in ("--task", task)]
+        suffix = f"-{tasks[group[0]]}" if len(given) > size else ""
+        options = ["--data", config.finetuning.data, *seeds, "--out", str(out)]
         yield Job(
             name=f"finetune-{name}{suffix}",
-            arguments=(
-                "eval",
-                "run",
-                model,
-                *overrides,
-                *tasks,
-                "--data",
-                config.finetuning.data,
-                *seeds,
-                "--out",
-                str(out),
-            ),
-            is_done=partial(_has_records, out / "cells" / called, group, tuning_seeds),
+            arguments=("eval", "run", model, *overrides, *chosen, *options),
+            is_done=partial(_has_records, out / "cells" / called, [tasks[task] for task in group], tuning_seeds),
             needs=needs,
             kind="finetune",
             work=len(group),
         )
 
 
-def task_names(experiment: Experiment) -> list[str]:
-    """The names or files of all fine-tuning tasks. Raises ConfigError for an unknown suite."""
-    from detour.evaluation.data.task import load_suite
+def finetuning_tasks(experiment: Experiment) -> dict[str, str]:
+    """The names or files of all fine-tuning tasks, each with its task's name. Raises ConfigError for an unknown suite."""
+    from detour.evaluation.data.task import load_suite, load_task
 
     finetuning = experiment.config.finetuning
     suite = [task.name for task in load_suite(finetuning.suite)] if finetuning.suite else []
-    return [*suite, *finetuning.tasks]
+    return {name: name for name in suite} | {given: load_task(given).name for given in finetuning.tasks}
 
 
 def _has_records(cells: Path, tasks: Sequence[str], seeds: range) -> bool:
-    from detour.evaluation.data.task import load_task
-
-    return all((cells / load_task(task).name / f"seed{seed}.json").is_file() for task in tasks for seed in seeds)
+    return all((cells / task / f"seed{seed}.json").is_file() for task in tasks for seed in seeds)
 
 
 def _yaml(folder: Path, run: RunConfig) -> Path:

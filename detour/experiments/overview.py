@@ -8,7 +8,7 @@ from detour.console import show
 from detour.cost.memory import parameters
 from detour.cost.plan import gpu_hours
 from detour.cost.plan import plan as plan_run
-from detour.experiments.cells import Plan, task_names
+from detour.experiments.cells import Plan, finetuning_tasks
 from detour.experiments.tree import Node
 from detour.jobs import log_of
 from detour.units import short
@@ -47,7 +47,7 @@ def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: fl
         "total", "", "", short(sums["tokens"]), f"{sums['flops']:.2e}",
         gpu_hours(sums["flops"] / flops_per_second / 3600), f"{sums['disk'] / 1e9:.1f} GB",
     )  # fmt: skip
-    config, tasks = plan.experiment.config, task_names(plan.experiment)
+    config, tasks = plan.experiment.config, finetuning_tasks(plan.experiment)
     encoders = len(plan.experiment.runs)
     notes = [
         f"{len(config.arms)} arms x {len(config.seeds)} training seeds; each run alone would cost {sums['alone']:.2e} FLOPs: "

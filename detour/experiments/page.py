@@ -17,7 +17,7 @@ from detour.evaluation.results.levels import ArmComparison
 from detour.evaluation.results.tables import NONE, probability
 from detour.evaluation.results.verdicts import amount
 from detour.experiments.analyses import Analysis, analyses, as_json
-from detour.experiments.cells import Plan, task_names
+from detour.experiments.cells import Plan, finetuning_tasks
 from detour.experiments.costs import RunCost, run_costs
 from detour.experiments.figures import arm_style, histories, save_figures
 from detour.experiments.results import Measured, check_alike, read_results
@@ -67,7 +67,7 @@ def write_page(plan: Plan) -> Path:
         config=plan.experiment.config,
         arms=_arms(plan),
         seeds=plan.experiment.config.seeds,
-        tasks=task_names(plan.experiment),
+        tasks=list(finetuning_tasks(plan.experiment).values()),
         measured=[_tables(each) for each in measured],
         analyses=analyzed,
         equality=[_equality_table(seed, found) for seed, found in equality.items()],
