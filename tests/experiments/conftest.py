@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
+from filelock import FileLock
 
+from detour.cli.main import app
 from detour.config.load import to_yaml
+from detour.experiments.cells import Plan, plan_experiment
+from detour.experiments.config import load_experiment
+from detour.experiments.page import write_page
 
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "yamls" / "experiments" / "smoke.yaml"
 MLM = {"name": "stable", "objective": "mlm", "tokens": 1500, "options": {"rate": 0.3}}
 CLM = {"name": "clm", "objective": "clm", "tokens": 1500}
 DECAY = {"name": "decay", "objective": "mlm", "tokens": 500, "options": {"rate": 0.15}}
@@ -87,3 +97,48 @@ def _task(folder: Path) -> Path:
     }
     path.write_text(yaml.safe_dump(described))
     return path
+
+
+@pytest.fixture(scope="session")
+def smoke_plan() -> Callable[[str], Plan]:
+    """A function from a folder, relative to the current one, to the smoke experiment with its results there."""
+    return plan_in
+
+
+@pytest.fixture(scope="session")
+def smoke_experiment(tmp_path_factory) -> Path:
+    """A folder in which the smoke experiment was run into ``one/smoke``, once for all processes of this test run."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "smoke_experiment"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            folder.mkdir(exist_ok=True)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                patch.syspath_prepend(Path(__file__).parents[2])
+                run_here("one")
+            (folder / "done").touch()
+    return folder
+
+
+def plan_in(folder: str) -> Plan:
+    """The smoke experiment with its results in a folder of the current one."""
+    return plan_experiment(load_experiment(FILE, [f"folder={folder}"]))
+
+
+def run_here(folder: str) -> None:
+    """Makes the data in the current folder and runs every job in this process, one after the other."""
+    runpy.run_path(str(ROOT / "scripts" / "smoke_data.py"))["main"](out=Path("work/smoke"))
+    plan = plan_in(folder)
+    plan.write_configurations()
+    command = typer.main.get_command(app)
+    done: set[str] = set()
+    while left := [job for job in plan.jobs if job.name not in done]:
+        ready = [job for job in left if set(job.needs) <= done]
+        assert ready, f"jobs that wait for one another: {[job.name for job in left]}"
+        for job in ready:
+            command.main(list(job.arguments), standalone_mode=False)
+            assert job.is_done(), job.name
+            done.add(job.name)
+    write_page(plan)
