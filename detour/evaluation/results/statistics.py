@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-LEVEL = 0.95
-POWER = 0.8
+from detour.evaluation.results.student import LEVEL, minimum_detectable_effect, seeds_needed, t_interval, t_test_p
+
 DRAWS = 10_000
 TIE = 0.0005  # half of the last digit in the tables
 Scores = Mapping[str, Mapping[int, float]]  # task -> seed -> score
@@ -98,16 +97,14 @@ class Comparison:
 
 def summarize(values: Sequence[float]) -> Summary:
     """Mean, spread and 95% t interval. Raises ValueError for no values."""
-    from scipy.stats import t
-
     if not values:
         raise ValueError("no scores")
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Summary(n=1, mean=mean, sd=math.nan, low=math.nan, high=math.nan)
     sd = float(np.std(values, ddof=1))
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
-    return Summary(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
+    low, high = t_interval(mean, sd / math.sqrt(n), n - 1)
+    return Summary(n=n, mean=mean, sd=sd, low=low, high=high)
 
 
 def compare(model: str, scores: Scores, baseline: str, baseline_scores: Scores, *, seed: int = 0) -> Comparison:
@@ -189,14 +186,12 @@ def clear_best(scores: Mapping[str, Scores]) -> dict[str, str]:
 
 def paired_p(differences: np.ndarray) -> float:
     """Two-sided p of the paired t test; nan for one difference, 1 where all are 0, 0 where all are one other value."""
-    from scipy.stats import ttest_1samp
-
-    if len(differences) < 2:
+    n = len(differences)
+    if n < 2:
         return math.nan
-    if np.ptp(differences) == 0:
-        return float(differences[0] == 0)
-    result: Any = ttest_1samp(differences, 0)
-    return float(result.pvalue)
+    equal = np.ptp(differences) == 0  # rounding of the mean may leave a standard deviation
+    error = 0.0 if equal else float(np.std(differences, ddof=1)) / math.sqrt(n)
+    return t_test_p(float(np.mean(differences)), error, n - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -229,33 +224,3 @@ def bootstrap(differences: Sequence[np.ndarray], *, seed: int, draws: int = DRAW
     tail = min((drawn_D <= 0).mean(), (drawn_D >= 0).mean())
     p = min(1.0, 2 * (tail * draws + 1) / (draws + 1))
     return float(np.mean([d.mean() for d in differences])), float(low), float(high), float(p)
-
-
-def power(difference: float, sd: float, n: int) -> float:
-    """Of the two-sided paired t test with n pairs, for a true mean difference and standard deviation of differences."""
-    from scipy.stats import ncf, t
-
-    critical, shift = t.ppf((1 + LEVEL) / 2, n - 1), difference / sd * math.sqrt(n)
-    return float(ncf.sf(critical**2, 1, n - 1, shift**2))  # T squared; scipy's own noncentral t gives nan in its tails
-
-
-def seeds_needed(difference: float, sd: float, *, most: int = 1000) -> int | None:
-    """Least number of seeds with which the difference would be seen with a power of 0.8; None above ``most``."""
-    if not sd > 0 or not difference:
-        return None
-    low, high = 1, most  # power rises with n
-    if power(difference, sd, most) < POWER:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(difference, sd, middle) >= POWER else (middle, high)
-    return high
-
-
-def minimum_detectable_effect(sd: float, n: int) -> float:
-    """Least true mean difference that n seeds would show with a power of 0.8; nan where the spread is not known."""
-    from scipy.optimize import brentq
-
-    if n < 2 or not sd > 0:
-        return math.nan
-    return float(brentq(lambda d: power(d, sd, n) - POWER, 1e-9 * sd, 100 * sd))  # type: ignore[arg-type]

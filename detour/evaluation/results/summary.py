@@ -11,7 +11,8 @@ from detour.errors import ConfigError, DataError
 from detour.evaluation.metrics import title
 from detour.evaluation.results import tables
 from detour.evaluation.results.arms import check_comparison, write_arms
-from detour.evaluation.results.statistics import Comparison, clear_best, compare, seeds_needed, summarize
+from detour.evaluation.results.statistics import Comparison, clear_best, compare, summarize
+from detour.evaluation.results.student import seeds_needed
 from detour.evaluation.results.tables import markdown, points, probability
 from detour.evaluation.results.verdicts import FINETUNING
 from detour.evaluation.suite import collect, deciding, row_of
