@@ -6,7 +6,7 @@ import math
 
 from detour.evaluation.results.student import LEVEL, POWER, seeds_needed
 
-TOO_MANY = 1001  # for more seeds than are searched
+TOO_MANY = 1001  # more seeds than the search covers
 
 
 def equivalence_p(mean: float, error: float, df: float, margin: float) -> float:
@@ -67,7 +67,7 @@ def seeds_for_equivalence(sd: float, margin: float, *, most: int = 1000) -> int 
     """Least number of seeds with which a true difference of 0 is declared equivalent with a power of 0.8.
 
     Returns:
-        None where ``most`` seeds are not enough, or the spread is not known.
+        None if ``most`` seeds are not enough, or the standard deviation is unknown.
     """
     if not sd > 0 or equivalence_power(0.0, sd, most, margin) < POWER:
         return None
@@ -85,7 +85,7 @@ def seeds_to_decide(mean: float, sd: float, margin: float | None) -> int | None:
     the mean difference.
 
     Returns:
-        1001 where 1000 are not enough; None where the spread is not known.
+        1001 if 1000 are not enough; None if the standard deviation is unknown.
     """
     if not sd > 0:
         return None

@@ -1,6 +1,6 @@
-"""What the scores of several seeds say: intervals, paired comparisons, corrections, and how many seeds it would take.
+"""Statistics over seeds: intervals, paired comparisons, corrections for multiple tests, bootstrap.
 
-Scores are paired by seed: models with the same seed get the same order of examples and the same draw of the head.
+Scores are paired by seed: models fine-tuned with the same seed have the same order of examples and initial head.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Summary:
     """Scores of one model on one task.
 
     Attributes:
-        n: Seeds.
-        mean: Of the scores.
+        n: Number of seeds.
+        mean: Mean score.
         sd: Sample standard deviation (n - 1); nan for one seed.
         low: Lower end of the 95% t interval of the mean; nan for one seed.
-        high: Its upper end.
+        high: Upper end of the interval.
     """
 
     n: int
@@ -42,14 +42,14 @@ class Difference:
     """A model minus the baseline on one task, over the seeds that both have.
 
     Attributes:
-        task: Its name.
-        summary: Of the differences.
-        p: Two-sided paired t test; nan for one seed; 1 if every difference is 0.
-        p_holm: Corrected over the tasks of the comparison.
+        task: Name of the task.
+        summary: Summary of the differences.
+        p: p value of the two-sided paired t test; nan for one seed; 1 if every difference is 0.
+        p_holm: p after Holm's correction over the tasks of the comparison.
         minimum_detectable_effect: Smallest true mean difference that this number of seeds detects with a power of
             0.8, given this task's standard deviation.
-        seeds_needed: Seeds to show the mean difference seen with that power; None where a thousand are not enough, or
-            the spread is not known.
+        seeds_needed: Number of seeds that detects the observed mean difference with that power; None if 1000 are not
+            enough, or the standard deviation is unknown.
     """
 
     task: str
@@ -65,17 +65,17 @@ class Comparison:
     """A model against the baseline over all tasks that both have.
 
     Attributes:
-        model: Its name.
-        baseline: The other's.
-        tasks: One entry a task.
+        model: Name of the model.
+        baseline: Name of the baseline.
+        tasks: One entry per task.
         mean: Mean over tasks of the mean differences.
-        low: Lower end of the 95% interval of it by paired bootstrap over tasks and seeds.
-        high: Its upper end.
+        low: Lower end of the 95% interval of ``mean`` by paired bootstrap over tasks and seeds.
+        high: Upper end of that interval.
         p: Two-sided bootstrap p value that the mean is 0.
-        wins: Tasks with a mean difference above half of the last digit in the tables.
-        losses: Below.
-        significant_wins: Those of the wins with a corrected p below 0.05.
-        significant_losses: Likewise.
+        wins: Number of tasks with a mean difference above `TIE`.
+        losses: Number of tasks with a mean difference below -`TIE`.
+        significant_wins: Number of wins with a corrected p below 0.05.
+        significant_losses: Number of losses with a corrected p below 0.05.
     """
 
     model: str
@@ -108,10 +108,14 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def compare(model: str, scores: Scores, baseline: str, baseline_scores: Scores, *, seed: int = 0) -> Comparison:
-    """A model minus the baseline on the tasks, and within them the seeds, that both have.
+    """A model minus the baseline, on the tasks and seeds that both have.
 
     Args:
-        seed: Of the bootstrap.
+        model: Name of the model.
+        scores: Its scores.
+        baseline: Name of the baseline.
+        baseline_scores: Its scores.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: They have no task and seed in common.
@@ -161,7 +165,7 @@ def clear_best(scores: Mapping[str, Scores]) -> dict[str, str]:
     are the significant wins and losses of `compare`.
 
     Args:
-        scores: By model.
+        scores: Scores by model.
     """
     found: dict[str, tuple[str, bool, float]] = {}  # the model of the highest mean, whether it is above all, its p
     for task in dict.fromkeys(task for tasks in scores.values() for task in tasks):
@@ -189,7 +193,7 @@ def paired_p(differences: np.ndarray) -> float:
     n = len(differences)
     if n < 2:
         return math.nan
-    equal = np.ptp(differences) == 0  # rounding of the mean may leave a standard deviation
+    equal = np.ptp(differences) == 0  # their computed standard deviation may differ from 0 by rounding
     error = 0.0 if equal else float(np.std(differences, ddof=1)) / math.sqrt(n)
     return t_test_p(float(np.mean(differences)), error, n - 1)
 
@@ -208,15 +212,17 @@ def bootstrap(differences: Sequence[np.ndarray], *, seed: int, draws: int = DRAW
     """Mean over tasks of the mean difference, its 95% percentile interval, and the two-sided p that it is 0.
 
     Each draw takes as many tasks as there are, with replacement, and of each task as many seeds as it has, with
-    replacement: what is asked is whether other tasks of this kind and other seeds would say the same. With few tasks
-    the interval is too narrow, as bootstrap intervals of few values are.
+    replacement, so that the interval generalizes over tasks of this kind and over seeds. With few tasks it is too narrow,
+    as are all bootstrap intervals of few values.
 
     Args:
-        differences: For each task, one paired difference a seed.
+        differences: For each task, one paired difference per seed.
+        seed: Seed of the draws.
+        draws: Number of draws.
     """
     rng = np.random.default_rng(seed)
     means_DT = np.stack([d[rng.integers(len(d), size=(draws, len(d)))].mean(1) for d in differences], axis=1)
-    # two picks of a task in one draw would share its seeds; a fresh draw of seeds for each pick comes from another row
+    # if a task is picked twice in one draw, its seeds are drawn independently: each pick takes another row
     rows_DT = rng.integers(draws, size=(draws, len(differences)))
     picks_DT = rng.integers(len(differences), size=(draws, len(differences)))
     drawn_D = means_DT[rows_DT, picks_DT].mean(1)
