@@ -1,8 +1,8 @@
-"""MB and tokens a second of preparing text: ours, text to packed rows, against `datasets.map` with the same tokenizer.
+"""MB and tokens per second of data preparation: text to packed rows, against `datasets.map` with the same tokenizer.
 
-One process and one thread each, round by round, each in a process of its own. The peer reads the same file, tokenizes
-in batches of its default size and writes Arrow: no packing, no hashes. Speed is by CPU seconds, which a busy machine
-does not change much, and by the clock.
+Both run in one process with one thread, alternately. The peer reads the same file, tokenizes in batches of its default
+size and writes Arrow, without packing or hashes. Speeds are per CPU second, which depends little on the load of the
+machine, and per second of wall time.
 
     python -m benchmarks.data_prep                                  20 MB of synthetic cases
     python -m benchmarks.data_prep --corpus file.jsonl.zst --tokenizer FOLDER --rounds 5
@@ -35,7 +35,7 @@ def main(
     seq_len: Annotated[int, typer.Option(min=8)] = 1024,
     side: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Measures both sides and prints the ratio."""
+    """Measure both and print the ratio."""
     if side is not None:
         assert corpus is not None
         assert tokenizer is not None

@@ -1,4 +1,4 @@
-"""Rows for benchmarks: random tokens in documents of log-normal length, packed as real ones are."""
+"""Rows for benchmarks: random tokens in documents of log-normal length, packed by the library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detour.data.tokenizer import tokenizer_info, train_bpe
 
 
 def prepare_rows(root: Path, *, seq_len: int, rows: int, median: float = 300, sigma: float = 1.0) -> Path:
-    """Writes ``rows`` rows to ``root / "rows"``; returns the folder of the tokenizer they go with.
+    """Writes ``rows`` rows to ``root / "rows"``; returns the folder of their tokenizer.
 
     Token ids are uniform: neither side's speed depends on them. Document lengths are log-normal, as in web and
     biomedical text.

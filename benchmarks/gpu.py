@@ -1,8 +1,8 @@
-"""One GPU: the whole step against the rate of matrix products, what each part of it gains, and what stands around it.
+"""One GPU: MFU of a training step, the gain of each optimization, and the overhead of the trainer and of checkpoints.
 
-Medians of rounds after a warm-up. Equal loss first: ours against Hugging Face's with the same weights in bf16, to 1e-2.
-The share of the product rate counts the FLOPs that the method needs (`detour.cost.flops`). What cannot run here is named with
-its reason, and the rest goes on.
+Medians over rounds after a warm-up. Losses are compared first: ours and Hugging Face's with the same weights in bf16, to 1e-2.
+MFU counts the FLOPs of `detour.cost.flops` against the measured matmul throughput. A measurement that cannot run on this
+machine is recorded with the reason, and the others continue.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def run(
     tokens: int = 65_536,
     rounds: int = ROUNDS,
 ) -> Iterator[Record]:
-    """Yields one record per measurement. ``device`` "cpu" and a small size try the code without a GPU."""
+    """Yields one record per measurement. With ``device`` "cpu" and a small size the code runs without a GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("the GPU suite needs a GPU, and torch sees none here")
     bench = Bench(device, size, tokens, rounds)
@@ -66,7 +66,7 @@ def run(
 
 
 class Bench:
-    """A device, a model's shape, and how much of each thing is done."""
+    """The device, the architecture, and the number of tokens and rounds per measurement."""
 
     def __init__(self, device: str, size: str, tokens: int, rounds: int) -> None:
         self.device, self.size, self.arch, self.tokens, self.rounds = device, size, SIZES[size], tokens, rounds
@@ -74,7 +74,7 @@ class Bench:
         self.best = select("auto", device=device, dtype=torch.bfloat16)
 
     def equal_loss(self, T: int) -> Record:
-        """Ours against Hugging Face's, the same weights, whole rows as single documents, in bf16."""
+        """The difference between our loss and Hugging Face's with the same weights, one document per row, in bf16."""
         peer = peer_model(self.arch, "mlm").to(self.device).eval()
         ours = Encoder(self.arch).to(self.device).eval()
         ours.load_state_dict(peer.state_dict())
@@ -85,11 +85,11 @@ class Bench:
             theirs = peer(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
         difference = abs((mine.total / mine.supervised - theirs).item())
         if difference > 1e-2:
-            raise SystemExit(f"losses differ by {difference:.1e}: no comparison of speed means anything")
+            raise SystemExit(f"losses differ by {difference:.1e}, so that speeds are not comparable")
         return {"what": f"{T}, loss against Hugging Face, bf16", "difference": difference}
 
     def backends(self, T: int) -> Iterator[Record]:
-        """Each attention backend, compiled or not, under each objective; and the time of CLM over MLM."""
+        """Each attention backend, with and without compilation, under each objective; and the time of CLM relative to MLM."""
         ids, lengths = self._rows(T)
         for backend in BACKENDS:
             if why_not(backend, device=self.device, dtype=torch.bfloat16) or (self.device, backend) == ("cpu", "flex"):
@@ -111,7 +111,7 @@ class Bench:
                 yield from failure
 
     def ladder(self, T: int) -> Iterator[Record]:
-        """MLM at 30%, from Hugging Face's padded documents to ours, one change at a time; each rung keeps those below."""
+        """MLM at 30%, from Hugging Face's padded documents to our step, one change at a time. Changes accumulate."""
         ids, lengths = self._rows(T)
         plain, fused = {"fused": False}, {"fused": True}
         rungs: dict[str, Callable[[], Callable[[], None]]] = {
@@ -136,7 +136,7 @@ class Bench:
             yield from failure
 
     def largest_micro_batch(self, T: int) -> Iterator[Record]:
-        """Rows doubled until memory ends, or the suite's own number of tokens on a CPU."""
+        """Doubles the rows per micro-batch until memory is exhausted; on a CPU up to the suite's number of tokens."""
         rows = 1 << 16 if self.device == "cuda" else max(1, self.tokens // T)
         setting = Setting(self.size, objective="clm", seq_len=T, rows=rows, precision="bf16")
         largest = 0
@@ -149,7 +149,7 @@ class Bench:
         yield {"what": f"{T}, largest micro-batch", "rows": largest}
 
     def sharding(self, T: int) -> Iterator[Record]:
-        """The same step under FSDP2 in a world of one process, over the one without."""
+        """The time of a step under FSDP2 in one process, relative to the step without it."""
         from torch.distributed.fsdp import fully_shard
 
         ids, lengths = self._rows(T)
@@ -172,13 +172,13 @@ class Bench:
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def _rows(self, T: int) -> tuple[Tensor, Tensor]:
-        """Token ids [n, T], and the documents' lengths [n, D], 500 tokens on average."""
+        """Token ids [n, T] and document lengths [n, D], 500 tokens on average."""
         n = max(1, self.tokens // T)
         ids = np.random.default_rng(0).integers(10, min(2000, self.arch.vocab_size), (n, T))
         return torch.from_numpy(ids).to(self.device), packed_lengths(n, T, 500).to(self.device)
 
     def _padded(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The same documents, a row each, and the mask of their tokens."""
+        """The same documents, one per row, and their attention mask."""
         documents = [
             document
             for row, of in zip(ids, lengths.tolist(), strict=True)
@@ -236,7 +236,7 @@ class Bench:
         return step
 
     def _timed(self, what: str, step: Callable[[], None], lengths: Tensor) -> Record:
-        """Median seconds of a step, its real tokens a second and, on a GPU, the most memory it took."""
+        """Median seconds per step, tokens per second without padding and, on a GPU, peak memory."""
         for _ in range(2):
             step()
         if self.device == "cuda":
@@ -290,7 +290,7 @@ def _labels(ids: Tensor, share: float) -> Tensor:
 
 
 def _optimizer(model: torch.nn.Module, options: dict[str, bool]) -> Callable[[], None]:
-    """What follows the backward pass."""
+    """Clipping and the optimizer's step, which follow the backward pass."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **options)
 
     def finish() -> None:
@@ -309,7 +309,7 @@ def _flops(arch: Architecture, lengths: Tensor, objective: str) -> float:
 
 @contextmanager
 def _named(what: str) -> Iterator[list[Record]]:
-    """Collects the failure of what cannot run here: that is a result too."""
+    """Records the error of a measurement that cannot run on this machine as its result."""
     failure: list[Record] = []
     try:
         yield failure

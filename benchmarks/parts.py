@@ -1,4 +1,4 @@
-"""What a step is made of, and what stands around it: packer, loader, resume, loss, trainer, checkpoints, start."""
+"""Benchmarks of parts: packer, loader, resume, loss, trainer overhead, checkpoints, start-up."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ ROUNDS = 5
 
 @dataclass
 class Line:
-    """One measured thing.
+    """One measurement.
 
     Attributes:
-        what: It, and at which size.
-        unit: Of the figures.
-        ours: A figure a round.
-        peer: What it is compared with; empty if with nothing.
-        theirs: The peer's figures of the same rounds.
-        goal: What we ask of ourselves.
+        what: What is measured, and at which size.
+        unit: Unit of the values.
+        ours: One value per round.
+        peer: What it is compared with; empty without a comparison.
+        theirs: The peer's values in the same rounds.
+        goal: The target.
     """
 
     what: str
@@ -55,12 +55,12 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """Ours over theirs."""
+        """Our median divided by the peer's."""
         return statistics.median(self.ours) / statistics.median(self.theirs) if self.theirs else None
 
 
 def packer(seq_len: int) -> Iterator[Line]:
-    """Utilisation, and tokens a second on one core, for documents of log-normal length (median 300, sigma 1)."""
+    """Packing efficiency, and tokens per second on one core, for documents of log-normal length (median 300, sigma 1)."""
     rng = np.random.default_rng(0)
     lengths = np.maximum(8, rng.lognormal(np.log(300), 1.0, 100_000)).astype(int)
     token = bytes(1)
@@ -76,7 +76,7 @@ def packer(seq_len: int) -> Iterator[Line]:
 
 
 def loader_and_resume(rows: int = 20_000, seq_len: int = 1024) -> Iterator[Line]:
-    """Tokens a second of the loader in this process, and the time to the first batch after a resume."""
+    """Tokens per second of the loader in this process, and the time to the first batch after a resume."""
     with tempfile.TemporaryDirectory() as folder:
         prepare_rows(Path(folder), seq_len=seq_len, rows=rows)
 
@@ -116,7 +116,7 @@ def loader_and_resume(rows: int = 20_000, seq_len: int = 1024) -> Iterator[Line]
 
 
 def loss_alone(M: int = 2048, C: int = 768, V: int = 50_368) -> Iterator[Line]:
-    """Forward and backward of projection and cross-entropy, against torch on whole logits; time and memory."""
+    """Time and memory of the fused projection and cross-entropy, forward and backward, against torch with all logits."""
     sides = {"ours": _our_loss, "torch, whole logits": _dense_loss}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     context = torch.multiprocessing.get_context("spawn")
@@ -139,10 +139,10 @@ def _dense_loss(h: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> torch
 
 
 def _timed_loss(side: Callable[..., torch.Tensor], M: int, C: int, V: int) -> tuple[float, float]:
-    """Milliseconds, and megabytes above what the process held before; of gradients too."""
+    """Milliseconds, and megabytes above those of the process before, gradients included."""
     h, w = torch.randn(M, C, requires_grad=True), (0.02 * torch.randn(V, C)).requires_grad_()
     target = torch.randint(V, (M,))
-    torch.randn(512, 512) @ torch.randn(512, 512)  # its libraries are loaded by now
+    torch.randn(512, 512) @ torch.randn(512, 512)  # loads the libraries
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = []
     for _ in range(4):
@@ -156,8 +156,8 @@ def _timed_loss(side: Callable[..., torch.Tensor], M: int, C: int, V: int) -> tu
 def trainer_and_checkpoints(
     size: str, rows: int, seq_len: int, steps: int = 5, rounds: int = 3, precision: str = "fp32"
 ) -> Iterator[Line]:
-    """Seconds of a step in the trainer against a bare loop over the same batches, and of the wait for a batch; seconds and
-    bytes of a checkpoint.
+    """Seconds per step in the trainer against a bare loop over the same batches, the time spent waiting for batches, and the
+    seconds and bytes of a checkpoint.
     """
     setting = Setting(size=size, rows=rows, seq_len=seq_len, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
@@ -193,7 +193,7 @@ def trainer_and_checkpoints(
 
 
 class _Watch(Callback):
-    """Keeps the corrupted batches, the time at which each ended, and how long each was waited for."""
+    """Records the corrupted batches, the time at which each ended, and the time spent waiting for it."""
 
     def __init__(self) -> None:
         self.batches: list[Any] = []
@@ -215,7 +215,7 @@ class _Watch(Callback):
 
 
 def _bare_loop(run: RunConfig, encoder: Any, batches: list[Any]) -> float:
-    """Median seconds of a step over the batches: forward, backward, clipping, optimizer, and nothing else."""
+    """Median seconds per step over the batches: forward, backward, clipping and optimizer only."""
     optimizer = build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr)
     times = []
     device, bf16 = batches[0]["input_ids"].device.type, run.system.precision == "bf16"
@@ -254,7 +254,7 @@ def _seconds(command: list[str]) -> float:
 
 
 def data_preparation() -> Iterator[Line]:
-    """MB of text a second of CPU, text to packed rows, against `datasets.map` with the same tokenizer."""
+    """MB of text per CPU second, from text to packed rows, against `datasets.map` with the same tokenizer."""
     from benchmarks import data_prep
 
     speeds: dict[str, list[float]] = {name: [] for name in data_prep.SIDES}

@@ -1,9 +1,9 @@
-"""Tokens a second of a whole training step: ours in Composer against Hugging Face's Trainer, round by round.
+"""Tokens per second of a complete training step: ours in Composer against Hugging Face's Trainer.
 
-Same documents, same masks, same optimizer settings, both through their trainers, each in a process of its own; one works
-while the others wait. Before any clock starts both must give the same loss. The peers (`PEERS`) are the ways to hand
-the same documents to Trainer: packed as `run_mlm` packs (attention crosses documents, logits of every position), the
-same with logits of the masked positions only, compiled, and a document a row, padded.
+Both train on the same documents, masks and optimizer settings, each in its own process; the processes take turns, so that
+they never compete for cores. Equal losses are checked first. The peers (`PEERS`) are the ways in which Trainer can be given
+these documents: packed as by `run_mlm` (attention crosses documents, logits of every position), packed with logits of
+masked positions only, compiled, and padded to one document per row.
 
     python -m benchmarks.step                          Ettin 17M, rows of 1024, MLM 30%
     python -m benchmarks.step --size ettin-32m --objective clm --seq-len 512
@@ -59,26 +59,26 @@ from detour.provenance import environment
 console = Console(highlight=False)
 
 PEERS = {
-    "packed": "as run_mlm and run_clm ship: rows packed, attention across documents, logits of every position",
+    "packed": "as in run_mlm and run_clm: packed rows, attention across documents, logits of every position",
     "sparse": "packed, sparse_prediction: logits of the masked positions only",
     "compiled": "sparse, under torch.compile",
-    "padded": "a document a row, padded to the longest, sparse_prediction where there is one",
+    "padded": "one document per row, padded to the longest, with sparse_prediction where available",
 }
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is compared.
+    """One setting of the comparison.
 
     Attributes:
         size: The model, a name in `SIZES`.
         objective: "mlm" or "clm".
-        rate: Share of tokens masked, for MLM.
+        rate: Fraction of tokens masked, for MLM.
         seq_len: T.
         rows: B.
         peers: Names in `PEERS`.
-        steps: Steps a round; the first two are left out, their median counts.
-        rounds: Rounds after the one that warms up.
+        steps: Steps per round. The first two are excluded; the median of the others is reported.
+        rounds: Rounds after the warm-up round.
         precision: "fp32" or "bf16".
     """
 
@@ -100,12 +100,12 @@ class Setting:
 
 @dataclass
 class Side:
-    """What one side did.
+    """Measurements of one implementation.
 
     Attributes:
-        tokens_per_second: Of each round, padding not counted.
-        peak_bytes: Largest resident set of a round beyond what its process held before the first: model, optimizer,
-            activations, whatever its trainer makes; not the libraries. Nothing on systems other than Linux.
+        tokens_per_second: Per round, without padding.
+        peak_bytes: Peak resident set of a round, minus that of the process before the first round: model, optimizer state,
+            activations and the trainer's buffers, without libraries. 0 on systems other than Linux.
     """
 
     tokens_per_second: list[float] = field(default_factory=list)
@@ -121,9 +121,9 @@ class Result:
     """One comparison.
 
     Attributes:
-        loss_difference: Largest of the peers' losses from ours, on the same rows.
-        matmul_fraction: Share of this machine's rate of matrix products in the same precision, measured in the same process,
-            that our step's counted FLOPs reach.
+        loss_difference: Largest difference between a peer's loss and ours on the same rows.
+        matmul_fraction: MFU of our step: counted FLOPs per second divided by the matmul throughput in the same precision,
+            measured in the same process.
         sides: "ours" and the peers.
     """
 
@@ -134,12 +134,12 @@ class Result:
     sides: dict[str, Side] = field(default_factory=dict)
 
     def ratio(self, peer: str) -> float:
-        """Median of ours over median of the peer's."""
+        """Our median tokens per second divided by the peer's."""
         return self.sides["ours"].median / self.sides[peer].median
 
 
 class StepTimes(Callback):
-    """When each batch ended."""
+    """Records the time at which each batch ended."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -159,7 +159,7 @@ class PeerTimes(TrainerCallback):
 
 
 def peer_model(arch: Architecture, objective: str, *, sparse: bool = False) -> torch.nn.Module:
-    """Hugging Face's model of the same shape, its best attention on a CPU, its own compilation off (it needs a GPU)."""
+    """Hugging Face's model of the same architecture, with SDPA, and without its own compilation, which needs a GPU."""
     shape: dict[str, Any] = {
         key: getattr(arch, key)
         for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
@@ -172,7 +172,7 @@ def peer_model(arch: Architecture, objective: str, *, sparse: bool = False) -> t
 
 
 def loss_difference(arch: Architecture, objective: str, batch: Batch) -> float:
-    """Both losses on rows that are one document each, with the same weights."""
+    """Absolute difference of the two mean losses with the same weights, on rows of one document each."""
     peer = peer_model(arch, objective)
     T = batch["input_ids"].shape[1]
     single: Batch = {**batch, "doc_lengths": torch.full((len(batch["input_ids"]), 1), T)}
@@ -195,7 +195,7 @@ def loss_difference(arch: Architecture, objective: str, batch: Batch) -> float:
 
 
 def examples(batches: list[Batch], objective: str, peer: str) -> list[dict[str, torch.Tensor]]:
-    """A step's input to the peer, for each batch."""
+    """The peer's inputs, one per step."""
     steps = []
     for batch in batches:
         ids, labels = list(batch["input_ids"]), list(batch["labels"])
@@ -218,7 +218,7 @@ def examples(batches: list[Batch], objective: str, peer: str) -> list[dict[str, 
 
 
 def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -> None:
-    """A process that trains one round a message; answers tokens a second, peak memory, share of the product rate."""
+    """Trains one round per message; answers with tokens per second, peak bytes and MFU."""
     _settle()
     memory, dtype = Memory(), torch.bfloat16 if setting.precision == "bf16" else torch.float32
     while pipe.recv():
@@ -236,7 +236,7 @@ def our_side(pipe: Connection, run: RunConfig, setting: Setting, flops: float) -
 
 
 def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batch]) -> None:
-    """The same through `Trainer`, on the same corrupted documents."""
+    """The same with Hugging Face's Trainer on the same corrupted documents; its MFU is not computed."""
     _settle()
     dataset = examples(batches, setting.objective, peer)
     tokens = float(np.mean([int(batch["doc_lengths"].sum()) for batch in batches]))
@@ -252,7 +252,7 @@ def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batc
                 bf16=setting.precision == "bf16", torch_compile=peer == "compiled",
             )  # fmt: skip
             model = peer_model(SIZES[setting.size], setting.objective, sparse=peer != "packed")
-            # an item is a whole step
+            # one item is the batch of one step
             Trainer(
                 model=model, args=arguments, train_dataset=dataset, data_collator=lambda items: items[0],
                 callbacks=[times],
@@ -261,13 +261,13 @@ def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batc
 
 
 class Memory:
-    """Largest resident set since `restart`, beyond the process's own at the start. 0 where there is no /proc."""
+    """Peak resident set since `restart`, minus that at construction. 0 without /proc."""
 
     def __init__(self) -> None:
         self.before = self._bytes("VmRSS")
 
     def restart(self) -> None:
-        """Gives back what is left of the round before, and forgets its peak."""
+        """Returns free memory to the system and resets the peak."""
         gc.collect()
         if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)
@@ -283,7 +283,7 @@ class Memory:
 
 
 def _settle() -> None:
-    """Silent, and with nothing left of the process group that the parent's environment speaks of."""
+    """Silences this process and removes the parent's process group from its environment."""
     warnings.simplefilter("ignore")
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
@@ -294,12 +294,12 @@ def _settle() -> None:
 def _start(context: Any, side: Callable[..., None], *arguments: Any) -> Connection:
     ours, theirs = context.Pipe()
     context.Process(target=side, args=(theirs, *arguments), daemon=True).start()
-    theirs.close()  # so that a side that dies is an end of file here
+    theirs.close()  # so that recv raises EOFError if the process dies
     return ours
 
 
 def compare(setting: Setting) -> Result:
-    """The whole comparison at one setting."""
+    """Runs the comparison at one setting."""
     options = {"rate": setting.rate} if setting.objective == "mlm" else {}
     with tempfile.TemporaryDirectory() as folder:
         root, arch = Path(folder), SIZES[setting.size]
@@ -308,10 +308,10 @@ def compare(setting: Setting) -> Result:
         batches = corrupted(run, setting.objective, options, arch, setting.steps)
         difference = loss_difference(arch, setting.objective, batches[0])
         if difference > 1e-5:
-            raise SystemExit(f"losses differ by {difference:.1e}: no comparison of speed means anything")
+            raise SystemExit(f"losses differ by {difference:.1e}, so that speeds are not comparable")
         result = Result(setting, torch.get_num_threads(), difference)
         flops = statistics.mean(_flops(arch, batch) for batch in batches)
-        # a process each, so that neither's process group or threads touch the other; they take turns, never at once
+        # one process each, so that process groups and threads stay apart; they take turns
         context = torch.multiprocessing.get_context("spawn")
         pipes = {"ours": _start(context, our_side, run, setting, flops)}
         if "compiled" in setting.peers:
@@ -320,7 +320,7 @@ def compare(setting: Setting) -> Result:
         pipes |= {peer: _start(context, their_side, setting, peer, batches) for peer in setting.peers}
         result.sides = {name: Side() for name in pipes}
         shares = []
-        for turn in range(setting.rounds + 1):  # the first warms all up and is not counted
+        for turn in range(setting.rounds + 1):  # the first is the warm-up
             for name, pipe in pipes.items():
                 pipe.send(True)
                 speed, peak, share = pipe.recv()
@@ -376,7 +376,7 @@ def show(result: Result) -> None:
         table.add_row(name, f"{side.median:,.0f}", spread, ratio, f"{side.peak_bytes / 1e9:.2f}")
     console.print(table)
     console.print(
-        f"loss difference {result.loss_difference:.1e}; {result.matmul_fraction:.0%} of the rate of matrix products; "
+        f"loss difference {result.loss_difference:.1e}; MFU {result.matmul_fraction:.0%} of the measured matmul throughput; "
         f"{result.threads} threads"
     )
 
@@ -384,16 +384,16 @@ def show(result: Result) -> None:
 def main(
     size: Annotated[str, typer.Option(help=", ".join(SIZES))] = "ettin-17m",
     objective: Annotated[str, typer.Option(help="mlm or clm")] = "mlm",
-    rate: Annotated[float, typer.Option(help="Share of tokens masked.")] = 0.3,
+    rate: Annotated[float, typer.Option(help="Fraction of tokens masked.")] = 0.3,
     seq_len: int = 1024,
-    rows: Annotated[int, typer.Option(help="Rows in a step.")] = 4,
+    rows: Annotated[int, typer.Option(help="Rows per step.")] = 4,
     rounds: int = 5,
-    steps: Annotated[int, typer.Option(help="Steps in a round.", min=3)] = 4,
+    steps: Annotated[int, typer.Option(help="Steps per round.", min=3)] = 4,
     peer: Annotated[list[str] | None, typer.Option(help=", ".join(PEERS))] = None,
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    out: Annotated[Path | None, typer.Option(help="JSON lines to append the result to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON Lines file to which the result is appended.")] = None,
 ) -> None:
-    """Prints medians, spread and ratio; appends them to --out."""
+    """Print medians, ranges and ratios, and append them to --out."""
     warnings.simplefilter("ignore")
     setting = Setting(
         size=size, objective=objective, rate=rate, seq_len=seq_len, rows=rows, rounds=rounds, steps=steps,

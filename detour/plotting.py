@@ -60,6 +60,8 @@ def save_figure(draw: Callable[[], Figure], png: Path, svg: Path) -> str:
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script missing from the font
         figure = draw()
         FigureCanvasAgg(figure)
+        settle_layout(figure)
+        figure.set_layout_engine(None)  # else each file is laid out again, by a draw of its own
         with atomic_write(png) as file:
             figure.savefig(file, format="png", dpi=150)
         text = io.StringIO()
@@ -67,6 +69,12 @@ def save_figure(draw: Callable[[], Figure], png: Path, svg: Path) -> str:
     found = text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     write_text(svg, found)
     return found
+
+
+def settle_layout(figure: Figure) -> None:
+    """Runs the figure's layout engine, without drawing. Cost: about that of a draw."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
 
 
 def truncate(name: str, limit: int = 24) -> str:

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = [f"tests/evaluation/results/test_{name}.py" for name in ("statistics", "tables", "figures", "summary")]
 TARGETS = {
     "detour.evaluation.results.statistics": RESULTS[:1],
+    "detour.evaluation.results.student": RESULTS[:1],
     "detour.evaluation.results.tables": [RESULTS[1], RESULTS[3]],
     "detour.evaluation.results.figures": RESULTS[2:],
     "detour.evaluation.metrics": ["tests/evaluation/test_metrics.py"],

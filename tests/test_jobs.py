@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from detour import jobs as module
 from detour.errors import ConfigError, JobError, StoppedError
-from detour.jobs import BUSY, STOPPED, ExecutorConfig, Job, LocalExecutor, run_jobs
+from detour.jobs import BUSY, STOPPED, ExecutorConfig, Job, executors, run_jobs
+from detour.jobs import run as scheduler
 
 
 class MadeUp:
@@ -113,7 +113,7 @@ def test_a_job_that_stops_early_for_ever_is_given_up(tmp_path):
     fake = MadeUp({"a": [STOPPED] * 100})
     with pytest.raises(JobError, match="exit code 75"):
         run_jobs([fake.job("a")], ExecutorConfig(), tmp_path, executor=fake)
-    assert len(fake.order) == module.ATTEMPTS
+    assert len(fake.order) == scheduler.ATTEMPTS
 
 
 def test_a_signal_asks_the_running_jobs_to_save_and_starts_no_others(fake, tmp_path):
@@ -134,8 +134,8 @@ def test_a_signal_asks_the_running_jobs_to_save_and_starts_no_others(fake, tmp_p
 def test_the_time_left_is_that_of_finished_jobs_of_the_kind(fake, tmp_path, monkeypatch):
     """Jobs of kind x take 10 s per unit of work by a clock that each poll moves on."""
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + 10))
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(scheduler.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + 10))
     told = []
     work = [fake.job("a", kind="x", work=1.0), fake.job("b", "a", kind="x", work=3.0), fake.job("c", "b", kind="y")]
     run_jobs(work, ExecutorConfig(), tmp_path, executor=fake, observe=told.append)
@@ -163,13 +163,13 @@ def test_jobs_that_cannot_be_run_are_refused(fake, tmp_path, names, message):
 
 def command(monkeypatch, code):
     """Makes every job run a piece of Python."""
-    real = module._command
+    real = executors._command
 
     def replaced(job, config, folder):
         head = real(job, config, folder)[:4]
         return [*head, "-c", code.format(*job.arguments)]
 
-    monkeypatch.setattr(module, "_command", replaced)
+    monkeypatch.setattr(executors, "_command", replaced)
 
 
 def test_local_jobs_log_what_they_print_and_have_their_threads_and_gpus(monkeypatch, tmp_path):
@@ -190,7 +190,7 @@ def test_a_job_that_another_process_runs_is_waited_for(monkeypatch, tmp_path):
     out = tmp_path / "out"
     job = Job(name="a", arguments=(str(out),), is_done=lambda: out.exists() and not busy())
     (tmp_path / "jobs").mkdir()
-    other = subprocess.Popen(module._command(job, ExecutorConfig(), tmp_path / "jobs"))
+    other = subprocess.Popen(executors._command(job, ExecutorConfig(), tmp_path / "jobs"))
 
     def busy():
         return other.poll() is None
@@ -226,7 +226,7 @@ def test_a_stop_reaches_local_jobs_as_sigterm(monkeypatch, tmp_path):
 
 def test_training_on_several_gpus_is_started_by_torchrun(tmp_path):
     job = Job(name="a", arguments=("train", "x.yaml"), is_done=lambda: False)
-    words = module._command(job, ExecutorConfig(gpus=4), tmp_path)
+    words = executors._command(job, ExecutorConfig(gpus=4), tmp_path)
     assert words[:4] == [sys.executable, "-m", "detour.jobs", str(tmp_path / ".a.lock")]
     assert words[4:] == [
         "-m",
@@ -263,7 +263,7 @@ def test_slurm_gets_an_array_with_the_limits(monkeypatch, tmp_path):
     (tools / "srun").symlink_to(tools / "sbatch")
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     config = ExecutorConfig(cluster="slurm", parallel=2, threads=8, gpus=1, minutes=90, slurm={"partition": "gpu"})
-    executor = module.SlurmExecutor(config, tmp_path / "jobs")
+    executor = executors.SlurmExecutor(config, tmp_path / "jobs")
     executor.start([Job(name=n, arguments=("train", "x.yaml"), is_done=lambda: False) for n in "ab"])
     script = (tmp_path / "script.sh").read_text()
     for line in ("--array=0-1%2", "--time=90", "--cpus-per-task=8", "--gpus-per-node=1", "--partition=gpu"):
@@ -276,13 +276,13 @@ def test_an_option_that_slurm_does_not_have_is_refused(monkeypatch, tmp_path):
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(ConfigError, match=r"executor\.slurm: .*partitoin"):
-        module.SlurmExecutor(ExecutorConfig(cluster="slurm", slurm={"partitoin": "gpu"}), tmp_path / "jobs")
+        executors.SlurmExecutor(ExecutorConfig(cluster="slurm", slurm={"partitoin": "gpu"}), tmp_path / "jobs")
 
 
 def test_the_local_executor_gives_freed_gpus_again(tmp_path, monkeypatch):
     command(monkeypatch, "import os; open({0!r}, 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])")
     (tmp_path / "jobs").mkdir()
-    executor = LocalExecutor(ExecutorConfig(gpus=1), tmp_path / "jobs")
+    executor = executors.LocalExecutor(ExecutorConfig(gpus=1), tmp_path / "jobs")
     for index in range(2):
         out = Path(tmp_path / f"out{index}")
         (running,) = executor.start([Job(name=out.name, arguments=(str(out),), is_done=out.exists)])

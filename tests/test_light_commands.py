@@ -16,7 +16,7 @@ from detour.evaluation.data.task import load_task
 
 REPOSITORY = Path(__file__).parents[1]
 MODELS = {"torch", "transformers", "tokenizers", "composer", "streaming", "datasets", "huggingface_hub", "accelerate"}
-HEAVY = MODELS | {"wandb", "pandas", "sklearn", "seqeval", "pyarrow", "scipy", "matplotlib"}
+HEAVY = MODELS | {"wandb", "pandas", "sklearn", "seqeval", "pyarrow", "scipy", "scipy.stats", "matplotlib"}
 PHASES = [{"name": "only", "objective": "mlm", "tokens": 10, "options": {}}]
 CONFIG = {"name": "x", "model": {"size": "tiny", "architecture": {}}, "phases": PHASES}
 

@@ -1,7 +1,7 @@
 """A seeded generator of synthetic clinical texts in English and French: the corpus of the demo and of the tests.
 
-The texts are invented from a small table of diseases, and describe no real person. They are written to be learnt from
-(symptoms predict the diagnosis, the diagnosis predicts the drugs), not to be medical advice.
+The texts are generated from a table of diseases and describe no real person. Their regularities can be learned (symptoms
+predict the diagnosis, and the diagnosis the drugs); they are not medical advice.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["Fact", "document", "facts", "generate"]
 
 SOURCE = "detour-synthetic"
 LICENSE = "CC0-1.0"
-# seven cases for three pages of the other kinds, shared equally
+# 70% case reports, 15% discharge summaries, 15% pages of questions
 _KINDS = (case,) * 14 + (note,) * 3 + (questions,) * 3
 
 
 class Fact(NamedTuple):
-    """One thing the corpus teaches: the disease has this symptom and is treated with this drug."""
+    """A fact stated by the corpus: the disease has this symptom and is treated with this drug."""
 
     disease: str
     drug: str
@@ -31,12 +31,12 @@ class Fact(NamedTuple):
 
 
 def document(*, index: int, seed: int, language: Literal["en", "fr", "both"] = "both") -> dict[str, Any]:
-    """Document number ``index``: the same whatever was generated before it.
+    """Document number ``index``; depends on the arguments only.
 
     With ``both``, even indices are English and odd ones French.
     """
     chosen: Language = ("fr" if index % 2 else "en") if language == "both" else language
-    # a string seed is hashed with SHA-512: neighbouring indices give unrelated streams, on every Python
+    # a string seed is hashed with SHA-512: independent streams, the same in every version of Python
     rand = random.Random(f"{seed}:{index}:{chosen}").random
     context = draw(pick(diseases(), rand), chosen, rand)
     return {
@@ -53,9 +53,9 @@ def generate(*, documents: int, seed: int, language: Literal["en", "fr", "both"]
     """Documents 0 to ``documents`` - 1, as records `id, text, source, license, language, synthetic`.
 
     Args:
-        documents: How many; a longer run begins with the documents of a shorter one.
-        seed: Same seed, same documents.
-        language: One language, or `both` in turn.
+        documents: Number of documents; more documents begin with the same ones.
+        seed: Seed of all random choices.
+        language: One language, or `both` alternately.
     """
     if language not in ("en", "fr", "both"):
         raise ValueError(f"language is '{language}', expected 'en', 'fr' or 'both'")
@@ -63,7 +63,7 @@ def generate(*, documents: int, seed: int, language: Literal["en", "fr", "both"]
 
 
 def facts(language: Language) -> list[Fact]:
-    """Every (disease, drug, symptom) of the table, named as in the texts, for probes that fill in a mask."""
+    """Every (disease, drug, symptom) of the table, named as in the texts, for probes that predict masked words."""
     word = words(language)[0]
     return [
         Fact(*(word[key]["bare"] for key in (disease.name, drug, symptom)))

@@ -39,12 +39,12 @@ class Suffix(str, Enum):
 
 @contextmanager
 def _writer(path: Path) -> Iterator[TextIO]:
-    """A compressed text file that appears under its name only when it is complete."""
+    """A compressed text file, written atomically."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as raw:
         if path.suffix == ".zst":
             packed = zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False)
-        else:  # no name and no time inside, so that equal documents give equal bytes
+        else:  # without name and time in its header, so that equal documents give equal bytes
             packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
         with io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as text:  # type: ignore[arg-type]
             yield text
@@ -52,21 +52,23 @@ def _writer(path: Path) -> Iterator[TextIO]:
 
 
 def in_validation(index: int, *, seed: int, share: float) -> bool:
-    """Whether a document goes to the validation file; depends on nothing but the arguments."""
+    """Whether a document belongs to the validation file; depends on the arguments only."""
     return random.Random(f"split:{seed}:{index}").random() < share
 
 
 @app.command()
 def main(
-    out: Annotated[Path, typer.Option(help="Folder to write to; made if absent.")],
-    documents: Annotated[int, typer.Option(min=1, help="How many documents.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 17,
-    language: Annotated[Language, typer.Option(help="One language, or both in turn.")] = Language.both,
-    validation_share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share held out.")] = 0.02,
-    name: Annotated[str, typer.Option(help="Start of the files' names.")] = "synthetic",
+    out: Annotated[Path, typer.Option(help="Output folder.")],
+    documents: Annotated[int, typer.Option(min=1, help="Number of documents.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 17,
+    language: Annotated[Language, typer.Option(help="One language, or both alternately.")] = Language.both,
+    validation_share: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Fraction of documents in the validation file.")
+    ] = 0.02,
+    name: Annotated[str, typer.Option(help="Prefix of the file names.")] = "synthetic",
     suffix: Annotated[Suffix, typer.Option(help="Format of the files.")] = Suffix.zst,
 ) -> None:
-    """Write NAME.train.SUFFIX and NAME.val.SUFFIX: synthetic clinical texts, one JSON record a line."""
+    """Write NAME.train.SUFFIX and NAME.val.SUFFIX: synthetic clinical texts, one JSON record per line."""
     out.mkdir(parents=True, exist_ok=True)
     train, val = (out / f"{name}.{part}.{suffix.value}" for part in ("train", "val"))
     counts = {train: 0, val: 0}

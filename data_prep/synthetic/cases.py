@@ -1,4 +1,4 @@
-"""One synthetic case: what is drawn about the patient, and how it becomes a document."""
+"""One synthetic case: the facts drawn about a patient, and the documents written from them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ _FOLLOW_UP = {
     "w": ((6, "w"), (2, "m"), (3, "m")),
 }
 _LATE_FOLLOW_UP = ((2, "m"), (3, "m"), (4, "m"), (6, "m"))
-# a temperature of 38 °C and above is called fever
-_FEVER = 38.0
-# what a patient may deny, unless the disease brings something like it
+_FEVER = 38.0  # °C; from here on the texts mention fever
+# symptoms that a patient may deny, unless the disease has a similar one
 _DENIABLE = (
     "fever", "weight loss", "vomiting", "syncope", "palpitations", "night sweats", "haemoptysis", "headache",
     "back pain", "jaundice", "rectal bleeding", "chronic diarrhoea", "constipation", "double vision", "confusion",
@@ -56,7 +55,7 @@ _ORDERS = tuple(
 
 @cache
 def words(language: Language) -> tuple[dict[str, Noun], dict[str, Noun]]:
-    """The forms of every phrase, by key, for documents of the first and of the second side."""
+    """The forms of every phrase, by key, for documents about the first and about the second side of the body."""
     forms = GRAMMARS[language].forms
     column = 0 if language == "en" else 1
     sides = []
@@ -90,7 +89,7 @@ def _denials(name: str) -> list[str]:
 
 
 def _illnesses(disease: Disease, age: int, rand: Rand) -> list[tuple[str, str]]:
-    """The patient's other chronic illnesses with their drugs: more of them with age, none that is the case itself."""
+    """The patient's comorbidities with their drugs: more with age, and none related to the disease of the case."""
     open_to = [
         (illness, drug)
         for illness, drug in COMORBIDITIES
@@ -108,7 +107,7 @@ def _risks(disease: Disease, age: int) -> list[str]:
 
 
 def _prescription(name: str, grammar: ModuleType, rand: Rand) -> tuple[str, str]:
-    """The dose of a drug with route and frequency, and ' for seven days' or nothing."""
+    """The dose of a drug with route and frequency, and its duration (' for seven days') or an empty text."""
     drug = drugs()[name]
     dose = f"{grammar.dose(pick(drug.doses, rand))} {grammar.ROUTE[drug.route]} {grammar.FREQUENCY[drug.frequency]}"
     days = _whole(drug.days, rand) if drug.days else 0
@@ -132,7 +131,7 @@ def _lab(name: str, span: Range, word: Mapping[str, Noun], grammar: ModuleType, 
 
 
 def draw(disease: Disease, language: Language, rand: Rand) -> dict[str, Any]:
-    """The context of one patient with this disease: everything the templates may mention."""
+    """The context for the templates: facts about one patient with this disease."""
     grammar = GRAMMARS[language]
     word = words(language)[rand() < 0.5]
 
@@ -142,24 +141,24 @@ def draw(disease: Disease, language: Language, rand: Rand) -> dict[str, Any]:
     age, female = _whole(disease.ages, rand), rand() < disease.women
     count = max(2, _whole(disease.onset, rand))
     if disease.onset_unit == "h" and count > 20:
-        count = 12 * round(count / 12)  # nobody says 31 hours
+        count = 12 * round(count / 12)  # half days above a day
     onset = grammar.duration(count, disease.onset_unit)
     ward = disease.onset_unit in "hd" or (disease.onset_unit == "w" and rand() < 0.6)
     vital = {name: _within(disease.vitals.get(name, span), rand) for name, span in NORMAL_VITALS.items()}
     symptoms = sample(disease.symptoms, 3 + (rand() < 0.4), rand)
     signs = sample(disease.signs, 1 + int(rand() * 3), rand)
-    signs.sort(key=_is_normal)  # the first one is presented as the telling sign
+    signs.sort(key=_is_normal)  # the first is presented as the characteristic sign
     if _is_normal(signs[0]):
         signs = [next(sign for sign in disease.signs if not _is_normal(sign)), *signs]
     risks = sample(_risks(disease, age), 1 + int(rand() * 2.4), rand)
     tests = sample(disease.tests, 2, rand)
     chosen = sample(disease.drugs, 2, rand)
-    if rand() < 0.6:  # the table names the usual drug first
+    if rand() < 0.6:  # the first drug of the table is the usual one
         chosen = [disease.drugs[0], *(drug for drug in chosen if drug != disease.drugs[0])][:2]
     complications = sample(disease.complications, 2, rand)
     rivals = sample(differentials(disease.name), 2, rand)
     rival = by_name()[rivals[0]] if len(rivals) == 2 else disease
-    # a rival that only the other sex can have is not weighed
+    # no differential diagnosis of the other sex
     possible = len(rivals) == 2 and all(
         (by_name()[r].women > 0) if female else (by_name()[r].women < 1) for r in rivals
     )
@@ -242,7 +241,7 @@ def _some(table: Mapping[str, Range], rand: Rand) -> list[str]:
 
 
 def _listed(grammar: ModuleType, items: list[str]) -> str:
-    """The items as a list in the grammar's language, '' for none."""
+    """The items joined as a list in the grammar's language; empty without items."""
     return join(items, grammar.CONJUNCTIONS[""]) if items else ""
 
 

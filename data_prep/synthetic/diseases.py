@@ -1,8 +1,8 @@
-"""The disease table. Phrases are keys of the bilingual lexicon; `knowledge` parses this text and says what is missing.
+"""The disease table. Phrases are keys of the bilingual lexicon; `knowledge` parses this text.
 
 A disease is a block. Its first line is the English and the French name, then come lines that start with
 `@` organ | specialty | ages | share of women | time since onset (h, d, w, m, y), `=` definition in both languages,
-`s` symptoms, `e` signs, `t` tests and what they show, `l` laboratory ranges, `v` vital signs (Temperature, Heart rate,
+`s` symptoms, `e` signs, `t` tests and their findings, `l` laboratory ranges, `v` vital signs (Temperature, Heart rate,
 systolic Pressure, Saturation, Respiratory rate), `d` drugs, `p` other care, `r` risk factors, `c` complications.
 French nouns begin with their gender and number: m, f, mp, fp.
 """

@@ -100,7 +100,7 @@ def dose(text: str) -> str:
 
 
 def lab(noun: Noun, value: str, level: int) -> str:
-    """'a raised sodium of 150 mmol/L'; level is -1 below, 0 inside, 1 above the normal range."""
+    """'a raised sodium of 150 mmol/L'; level is -1 below, 0 within, 1 above the normal range."""
     if level == 0:
         return f"{noun['np']} of {value}"
     return f"a {'raised' if level > 0 else 'low'} {noun['bare']} of {value}"

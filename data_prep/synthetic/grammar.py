@@ -1,4 +1,4 @@
-"""A small template language, compiled once and expanded many times.
+"""A small template language, compiled before use.
 
 `[a|b|]` picks one of the alternatives, `{name}` is a value of the context, `{name.form}` is a noun in that form, or a
 list of nouns in that form joined with commas and a conjunction. Inside an alternative both may nest.
@@ -18,7 +18,7 @@ _TOKEN = re.compile(r"[\[\]|]|\{[\w.]+\}")
 
 
 class Slot:
-    """A place in a template that the context fills."""
+    """A placeholder for a value of the context."""
 
     __slots__ = ("form", "name")
 
@@ -56,7 +56,7 @@ def parse(text: str) -> Node:
 
 
 def expand(node: Node, context: Mapping[str, Any], rand: Rand, conjunctions: Mapping[str, str]) -> str:
-    """The text of a template, its alternatives drawn with ``rand``."""
+    """Expands a template, with alternatives drawn by ``rand``."""
     out: list[str] = []
     _expand(node, context, rand, conjunctions, out)
     return "".join(out)
@@ -86,7 +86,7 @@ def join(items: Sequence[str], conjunction: str) -> str:
 
 
 def pick(items: Sequence[Any], rand: Rand) -> Any:
-    """One item, uniformly. `random.choice` differs between Python versions, this does not."""
+    """One item, uniformly. Unlike `random.choice`, the same in every version of Python."""
     return items[int(rand() * len(items))]
 
 
@@ -105,15 +105,15 @@ def sample(items: Sequence[Any], k: int, rand: Rand) -> list[Any]:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text that are not empty; an indented one continues the line before it."""
+    """The nonempty lines of a text; an indented line continues the one before it."""
     return [line for line in re.sub(r"\n +", " ", text.strip()).splitlines() if line]
 
 
 class Section:
-    """Sentences in order. Each block of the text is one sentence: a header, then its possible wordings, one a line.
+    """Sentences in order. Each block of the text is one sentence: a header, then its wordings, one per line.
 
-    A header is `## 60 name -name`: the chance in percent that the sentence appears, the context names that must be
-    set for it, and those that must not. `##~` marks a sentence that trades places with its neighbours so marked.
+    A header is `## 60 name -name`: the probability of the sentence in percent, the context names that must be set for it,
+    and those that must not be. Adjacent sentences marked with `##~` are shuffled.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What the generator knows: diseases, drugs and laboratory tests, language-neutral except for their names."""
+"""Diseases, drugs and laboratory tests of the generator, independent of language except for their names."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ urate = a uric acid | f uricémie | µmol/L | 220-370 | 0
 wbc = a white cell count | mp leucocytes | G/L | 4.6-9.4 | 1
 """
 
-# chronic illnesses a patient may have besides the disease of the case, with their usual drug
+# comorbidities with their usual drug
 COMORBIDITIES = (
     ("hypertension", "amlodipine"),
     ("hypercholesterolaemia", "atorvastatin"),
@@ -190,7 +190,7 @@ NORMAL_VITALS: dict[str, Range] = {"T": (36.4, 37.3), "H": (62, 88), "P": (112, 
 
 @dataclass(frozen=True, kw_only=True)
 class Drug:
-    """A drug as the project's cases prescribe it; `kind` is its class."""
+    """A drug with its prescription; `kind` is its class."""
 
     doses: tuple[str, ...]
     frequency: str
@@ -201,7 +201,7 @@ class Drug:
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """A laboratory test: unit, normal range, and decimals printed."""
+    """A laboratory test: unit, normal range, and printed decimals."""
 
     unit: str
     normal: Range
@@ -210,7 +210,7 @@ class Lab:
 
 @dataclass(frozen=True, kw_only=True)
 class Disease:
-    """One row of the table. Strings are keys of `names`; `tests` pairs a test with what it shows."""
+    """One disease of the table. Strings are keys of `names`; `tests` pairs each test with its finding."""
 
     name: str
     organ: str
@@ -343,7 +343,7 @@ def names() -> dict[str, tuple[str, str]]:
 
 @cache
 def differentials(name: str) -> tuple[str, ...]:
-    """Up to four diseases a clinician would weigh against this one: they share what few diseases have."""
+    """Up to four differential diagnoses: diseases that share rare symptoms or the organ."""
     count = Counter(mark for disease in diseases() for mark in (*disease.symptoms, disease.organ))
     mine = by_name()[name]
 

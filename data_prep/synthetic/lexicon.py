@@ -1,4 +1,4 @@
-"""Bilingual noun phrases: `English = French`, entries parted by a semicolon or a line end.
+"""Bilingual noun phrases: `English = French`, entries separated by a semicolon or a line break.
 
 English: `a ` or `an ` before a countable noun, `+` before a plural, nothing before a mass noun. French: m, f, mp or fp.
 `{right/left}` is a side: a document takes the first or the second alternative throughout, in both languages.

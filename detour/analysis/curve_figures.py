@@ -72,7 +72,7 @@ def draw_decay(points: Sequence[DecayPoint], *, with_paper: bool = True) -> Figu
         for size in ("base_10B", "large_25B"):
             for arm, style in (("clm", "--"), ("mlm", ":")):
                 what = f"{size.replace('_', ' ')}, {arm.upper()}"
-                paper.draw_behind(axes, sweep[size]["decay_share_percent"], sweep[size][arm], what, style)
+                paper.draw_behind(axes, sweep[size]["decay_percent"], sweep[size][arm], what, style)
     axes.set_xlabel("decay tokens, % of the phase before")
     axes.set_ylabel("mean score over tasks, points")
     figure.legend(loc="outside lower center", ncols=2)

@@ -1,15 +1,14 @@
-"""Curves of the paper (arXiv 2605.12438), drawn behind ours for orientation: another model, other data, other budgets."""
+"""Curves of the paper (arXiv 2605.12438), drawn behind ours for reference; model, data and budgets differ."""
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from detour.evaluation.results.published import load_claims
 from detour.plotting import MUTED
 
 LAYERS = 22  # of ModernCamemBERT base
@@ -18,8 +17,8 @@ STYLES = ("--", ":")
 
 @cache
 def figures() -> dict[str, Any]:
-    """The published values, with the setting of each."""
-    return json.loads((files("detour.analysis") / "paper.json").read_text(encoding="utf-8"))
+    """The published curves by figure (`curves` in detour/evaluation/results/claims.yaml)."""
+    return load_claims().curves
 
 
 def draw_behind(axes: Axes, x: Any, y: Any, what: str, style: str = STYLES[0]) -> Line2D:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from detour.plotting import MARKERS, MUTED, OBJECTIVE_COLORS, truncate
+from detour.plotting import MARKERS, MUTED, OBJECTIVE_COLORS, settle_layout, truncate
 from detour.report.run_history import RunHistory
 from detour.units import short
 
@@ -76,7 +76,7 @@ def finish(
     """
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
-    figure.draw_without_rendering()  # fixes the width of the axes
+    settle_layout(figure)  # fixes the width of the axes
     width_pt = axes.get_window_extent().width * 72 / figure.dpi
     rows: list[float] = []  # where the last name of each row ends
     for phase in run.phases:

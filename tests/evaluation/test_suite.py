@@ -262,7 +262,7 @@ def test_the_command_line_from_folders_to_tables(encoder, write_task, made, data
     assert "0 to do" in CliRunner().invoke(app, call, catch_exceptions=False).output
     page = (out / "summary.md").read_text()
     assert "signs | accuracy | 2 |" in page
-    assert "LIMITED to at most 20 test" in page
+    assert "limited to at most 20 test" in page
     assert "0 wins, 1 ties, 0 losses" in page  # the same model twice, with the same seeds
     labels = {record["id"]: record["label"] for record in made.classification()["test"]}
     for record in suite.read_records(out):

@@ -41,15 +41,29 @@ def attended(backend, lengths, rule, qkv, dtype=torch.float32, dropout=0.0):
     return BACKENDS[backend](packing_of(lengths), rule, dtype)(*qkv, dropout)
 
 
-def assert_equal_to_dense(backend, lengths, rule):
-    ours, theirs = tensors(sum(lengths)), tensors(sum(lengths))
-    out, expected = attended(backend, lengths, rule, ours), dense(lengths, rule, *theirs)
-    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
+def with_gradients(attend, qkv, dtype):
+    """The output and the gradients of queries, keys and values, in float64."""
+    leaves = [part.detach().to(dtype).requires_grad_() for part in qkv]
+    out = attend(*leaves)
     mix = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
-    (out * mix).sum().backward()
-    (expected * mix).sum().backward()
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=2e-5)
+    (out * mix.to(dtype)).sum().backward()
+    return torch.stack([part.detach().double() for part in (out, *(leaf.grad for leaf in leaves))])
+
+
+def assert_equal_to_dense(backend, lengths, rule):
+    """In float64 the same function, and in float32 the same up to rounding.
+
+    To first order, rounding with unit roundoff u changes a score of at most S by (D + 3) u S, a softmax weight relatively
+    by twice that, and a gradient, the product of two such terms, by 4 (D + 3) u S times its magnitude.
+    """
+    qkv = tensors(sum(lengths))
+    expected = with_gradients(lambda *x: dense(lengths, rule, *x), qkv, torch.float64)
+    for dtype in (torch.float64, torch.float32):
+        found = with_gradients(lambda *x, t=dtype: attended(backend, lengths, rule, x, t), qkv, dtype)
+        q_NHd, k_NHd, _ = qkv
+        largest = (torch.einsum("nhd,mhd->hnm", q_NHd, k_NHd).abs().max() / D**0.5).clamp(min=1)
+        bound = 4 * (D + 3) * torch.finfo(dtype).eps / 2 * float(largest * expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=0, atol=bound)
 
 
 @settings(max_examples=80, deadline=None)

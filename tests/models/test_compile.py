@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch._inductor.config
 from torch._dynamo.utils import counters
 
 from detour.batch import IGNORE
@@ -17,6 +18,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 5e-2)])
+@torch._inductor.config.patch(compile_threads=1)  # in this process: each further one imports torch
 def test_compiled_regions_give_the_same_loss_and_survive_the_flip_without_recompiling(bf16, tolerance):
     torch._dynamo.reset()
     arch = Architecture(

@@ -1,4 +1,4 @@
-"""A tagger's head that knows which tag may follow which: BiLSTM, CRF and biaffine, as French clinical taggers use.
+"""A head for sequence labeling: a BiLSTM with a CRF and optionally a biaffine span classifier, as for French clinical corpora.
 
 Shapes: B windows, T tokens, W words of the longest window, C tags, H hidden size, L words of the longest span, E entity
 types, D size of the biaffine.
@@ -17,23 +17,23 @@ from transformers import PreTrainedModel
 
 from detour.batch import IGNORE
 
-FORBIDDEN = -1e4  # log-weight of a transition that IOB2 does not have
+FORBIDDEN = -1e4  # log-weight of a transition that is invalid in IOB2
 
 
 class Biaffine(nn.Module):
-    """Log-odds that a span of words is an entity of a type, from its first and its last word.
+    """Log-odds that a span of words is an entity of a given type, from its first and last word.
 
-    Yu et al. 2020 (arXiv 2005.07150), equations 1 to 3: ``f'Ug + W[f; g] + b`` for each type, f and g being one layer over
-    the state of the first and of the last word. There a softmax is over types and "none"; here each type is a yes or no,
-    because odds can be added to the log-weights of a CRF.
+    Yu et al. 2020 (arXiv 2005.07150), equations 1 to 3: ``f'Ug + W[f; g] + b`` for each type, where f and g are one layer
+    over the state of the first and of the last word. The paper has a softmax over types and "none"; here each type is a
+    binary decision, because log-odds can be added to the log-weights of a CRF.
 
-    Cost: B W L E D multiplications, a loop over L.
+    Cost: B W L E D multiplications, in a loop over L.
 
     Args:
-        hidden: Size of a word's state.
-        types: How many entity types.
-        longest: Words of the longest span that is scored.
-        size: Of both layers; 150 is that of the paper above.
+        hidden: Size of a word's state, H.
+        types: Number of entity types, E.
+        longest: Length of the longest span that is scored, in words, L.
+        size: Size of both layers, D; 150 in the paper.
     """
 
     def __init__(self, hidden: int, types: int, longest: int, size: int = 150) -> None:
@@ -42,11 +42,11 @@ class Biaffine(nn.Module):
         self.first, self.last = nn.Linear(hidden, size), nn.Linear(hidden, size)
         self.pair_DED = nn.Parameter(torch.randn(size, types, size) / size)
         self.first_alone, self.last_alone = nn.Linear(size, types, bias=False), nn.Linear(size, types)
-        # at first one span is expected at each word; even odds for each would drown the loss of the tags
+        # at initialization one span per word is expected; even odds would dominate the loss of the tags
         nn.init.constant_(self.last_alone.bias, -math.log(longest * types))
 
     def forward(self, states_BWH: Tensor) -> Tensor:
-        """float32 [B, W, L, E]: of the span from word w to word w + l; 0 where that is past the last one."""
+        """float32 [B, W, L, E]: log-odds of the span from word w to word w + l; 0 if it ends beyond the last word."""
         first_BWD, last_BWD = F.relu(self.first(states_BWH)), F.relu(self.last(states_BWH))
         turned_BWED = torch.einsum("bwd,def->bwef", first_BWD, self.pair_DED)
         first_BWE, last_BWE = self.first_alone(first_BWD), self.last_alone(last_BWD)
@@ -63,19 +63,19 @@ class Biaffine(nn.Module):
 class BiLstmCrf(nn.Module):
     """An encoder with a BiLSTM over its states at first sub-words, and a linear-chain CRF (Lafferty et al. 2001) over tags.
 
-    An I-X can only follow B-X or I-X. A window's words are a chain of its own, which may begin with I-X: an entity that
-    begins in the window before.
+    I-X follows only B-X or I-X. Each window is one chain, which may begin with I-X: the continuation of an entity from the
+    window before.
 
-    With a biaffine over the same BiLSTM, both are trained at once, and the tags of a window are those of the greatest
-    product of the CRF's probability and of the biaffine's for the spans that they make. (The paper names the three parts
-    and not how they are joined; docs/decisions/0011.)
+    With a biaffine over the same BiLSTM, both are trained jointly, and decoding maximizes the product of the CRF's
+    probability and the biaffine's probabilities of the spans. (The paper names the three parts, but not their combination;
+    docs/decisions/0011.)
 
-    Cost: a loop over the words of the longest window, forward and once more to decode.
+    Cost: a loop over the words of the longest window, in the forward pass and in decoding.
 
     Args:
-        encoder: Gives ``last_hidden_state``.
-        labels: O, then B-X and I-X of each type in turn.
-        longest: Words of the longest entity, for the biaffine; 0 is none. Longer ones are then never given.
+        encoder: A model whose output has ``last_hidden_state``.
+        labels: O, followed by B-X and I-X of each type.
+        longest: Length of the longest entity in words, for the biaffine, which predicts no longer one; 0 for no biaffine.
     """
 
     base_model_prefix = "encoder"
@@ -89,17 +89,17 @@ class BiLstmCrf(nn.Module):
         self.start_C = nn.Parameter(torch.zeros(len(labels)))
         self.transitions_CC = nn.Parameter(torch.zeros(len(labels), len(labels)))
         self.register_buffer("forbidden_CC", torch.tensor([[_may_not(a, b) for b in labels] for a in labels]), False)
-        # two at least, so that a loop over longer spans than one word is never over nothing
+        # at least two, so that spans of more than one word exist
         self.biaffine = Biaffine(2 * (hidden // 2), len(labels) // 2, max(longest, 2)) if longest else None
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, **loss_arguments: Any
     ) -> dict[str, Tensor]:
-        """The loss (negative log-likelihood a word), and outside training also the best tags as ``logits`` [B, T].
+        """The loss (negative log-likelihood per word) and, in evaluation mode, the best tags as ``logits`` [B, T].
 
         Args:
-            labels: int64 [B, T]; where they are not IGNORE, a word is read. Nothing else of them reaches the tags.
-            loss_arguments: ``num_items_in_batch``, the words of the whole batch, where this is a part of it.
+            labels: int64 [B, T]; other than IGNORE at the first sub-word of each word. Decoding uses only these positions.
+            loss_arguments: ``num_items_in_batch``, the number of words in the batch of which this is a micro-batch.
         """
         states_BTH = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         read_BT = labels != IGNORE
@@ -127,14 +127,14 @@ class BiLstmCrf(nn.Module):
         return outputs
 
     def score(self, emissions_BWC: Tensor, tags_BW: Tensor, mask_BW: Tensor) -> Tensor:
-        """[B]: the log-weight of given tags."""
+        """[B]: the log-weight of the given tags."""
         start_C, move_CC = self._weights()
         emitted_BW = emissions_BWC.gather(2, tags_BW[..., None])[..., 0]
         moved_BW = torch.cat([start_C[tags_BW[:, :1]], move_CC[tags_BW[:, :-1], tags_BW[:, 1:]]], 1)
         return ((emitted_BW + moved_BW) * mask_BW).sum(1)
 
     def log_partition(self, emissions_BWC: Tensor, mask_BW: Tensor) -> Tensor:
-        """[B]: the log of the summed weights of all tags, by the forward algorithm; 0 for a window without words."""
+        """[B]: the log partition function, by the forward algorithm; 0 for a window without words."""
         start_C, move_CC = self._weights()
         alpha_BC = start_C + emissions_BWC[:, 0]
         for w in range(1, emissions_BWC.shape[1]):
@@ -143,7 +143,7 @@ class BiLstmCrf(nn.Module):
         return torch.logsumexp(alpha_BC, dim=1) * mask_BW[:, 0]
 
     def best(self, emissions_BWC: Tensor, mask_BW: Tensor) -> Tensor:
-        """int64 [B, W]: the tags of the greatest weight, by Viterbi's algorithm."""
+        """int64 [B, W]: the tags of maximum weight, by the Viterbi algorithm."""
         start_C, move_CC = self._weights()
         delta_BC, stay_C = start_C + emissions_BWC[:, 0], torch.arange(len(start_C), device=start_C.device)
         back = []
@@ -158,20 +158,22 @@ class BiLstmCrf(nn.Module):
 
     @torch.no_grad()
     def best_spans(self, emissions_BWC: Tensor, odds_BWLE: Tensor, mask_BW: Tensor) -> Tensor:
-        """int64 [B, W]: the tags of the greatest log-weight plus log-odds of the spans that they make.
+        """int64 [B, W]: the tags that maximize their log-weight plus the log-odds of their spans.
 
-        Viterbi's algorithm over whole spans (Sarawagi and Cohen 2004): an I-X is reached from the span's first word.
+        The Viterbi algorithm over segments (semi-Markov; Sarawagi and Cohen 2004): I-X is entered from the span's first word.
         """
         start_C, move_CC = (weights.double() for weights in self._weights())
-        emissions_BWC, odds_BWLE = emissions_BWC.double(), odds_BWLE.double()  # sums along documents are subtracted
+        emissions_BWC, odds_BWLE = emissions_BWC.double(), odds_BWLE.double()  # differences of cumulative sums
         device, words, longest = start_C.device, emissions_BWC.shape[1], odds_BWLE.shape[2]
         types = torch.arange(1, len(start_C), 2, device=device)
         begin_E, stay_E = move_CC[types, types + 1], move_CC[types + 1, types + 1]
         inside_BWE = emissions_BWC[..., 2::2].cumsum(1)
-        enter_BWE = torch.zeros_like(inside_BWE)  # the greatest value of tags up to a word that say B-X there
-        close: list[Tensor] = []  # [B, C] a word: of tags up to it whose last span ends there
-        came: list[Tensor] = []  # [B, C] a word: the tag before
-        since: list[Tensor] = []  # [B, E] a word: where a span begins that ends there in I-X; -1 is before the window
+        enter_BWE = torch.zeros_like(inside_BWE)  # maximum over tags up to a word, with B-X at it
+        close: list[Tensor] = []  # [B, C] per word: maximum over tags up to it whose last span ends at it
+        came: list[Tensor] = []  # [B, C] per word: the tag before
+        since: list[
+            Tensor
+        ] = []  # [B, E] per word: first word of the span that ends at it in I-X; -1: before the window
         for w in range(words):
             before_BC = start_C.expand(len(emissions_BWC), 1, -1) if w == 0 else close[-1][:, :, None] + move_CC
             reach_BC, from_BC = before_BC.max(1)
@@ -208,10 +210,10 @@ class BiLstmCrf(nn.Module):
 
 
 def span_losses(odds_BWLE: Tensor, tags_BW: Tensor, mask_BW: Tensor) -> Tensor:
-    """[B]: the negative log-probability of the spans that tags make: of each span that fits, whether it is one of them."""
+    """[B]: the binary cross-entropy of all spans within the window, whose targets are the spans of the tags."""
     words = torch.arange(tags_BW.shape[1], device=tags_BW.device)
     inner_BW = (tags_BW > 0) & (tags_BW % 2 == 0) & mask_BW
-    stop_BW = words.where(~inner_BW, tags_BW.shape[1]).flip(1).cummin(1).values.flip(1)  # first word from here not I-X
+    stop_BW = words.where(~inner_BW, tags_BW.shape[1]).flip(1).cummin(1).values.flip(1)  # the next word that is not I-X
     length_BW = F.pad(stop_BW[:, 1:], (0, 1), value=tags_BW.shape[1]) - words
     begins_BW = (tags_BW % 2 == 1) & mask_BW
     begins_BW[:, 0] |= inner_BW[:, 0]

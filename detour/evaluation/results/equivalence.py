@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
+from detour.evaluation.results.student import LEVEL, POWER, seeds_needed
 
-from detour.evaluation.results.statistics import LEVEL, POWER, seeds_needed
-
-TOO_MANY = 1001  # for more seeds than are searched
+TOO_MANY = 1001  # more seeds than the search covers
 
 
 def equivalence_p(mean: float, error: float, df: float, margin: float) -> float:
@@ -25,13 +23,13 @@ def equivalence_p(mean: float, error: float, df: float, margin: float) -> float:
     Returns:
         p in [0, 1]; nan where the standard error is not known.
     """
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     if math.isnan(error):
         return math.nan
     if error == 0:
         return float(abs(mean) >= margin)
-    return float(t.sf((margin - abs(mean)) / error, df))
+    return float(stdtr(df, (abs(mean) - margin) / error))
 
 
 def equivalence_power(difference: float, sd: float, n: int, margin: float) -> float:
@@ -69,7 +67,7 @@ def seeds_for_equivalence(sd: float, margin: float, *, most: int = 1000) -> int 
     """Least number of seeds with which a true difference of 0 is declared equivalent with a power of 0.8.
 
     Returns:
-        None where ``most`` seeds are not enough, or the spread is not known.
+        None if ``most`` seeds are not enough, or the standard deviation is unknown.
     """
     if not sd > 0 or equivalence_power(0.0, sd, most, margin) < POWER:
         return None
@@ -87,29 +85,10 @@ def seeds_to_decide(mean: float, sd: float, margin: float | None) -> int | None:
     the mean difference.
 
     Returns:
-        1001 where 1000 are not enough; None where the spread is not known.
+        1001 if 1000 are not enough; None if the standard deviation is unknown.
     """
     if not sd > 0:
         return None
     if margin is None:
         return seeds_needed(mean, sd) or TOO_MANY
     return max(seeds_needed(margin, sd) or TOO_MANY, seeds_for_equivalence(sd, margin) or TOO_MANY)
-
-
-def t_interval(mean: float, error: float, df: float, level: float = LEVEL) -> tuple[float, float]:
-    """Ends of the two-sided t interval of a mean; nan where the standard error is not known."""
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + level) / 2, df)) * error if np.isfinite(error) else math.nan
-    return mean - half, mean + half
-
-
-def t_test_p(mean: float, error: float, df: float) -> float:
-    """Two-sided p that a mean is 0; nan where the standard error is not known."""
-    from scipy.stats import t
-
-    if math.isnan(error):
-        return math.nan
-    if error == 0:
-        return float(mean == 0)
-    return float(2 * t.sf(abs(mean) / error, df))

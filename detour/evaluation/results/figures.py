@@ -24,8 +24,8 @@ def forest_plot(comparison: Comparison, metrics: dict[str, str], folder: Path) -
 def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
     """A point and a t interval for each task, in points, and below them the mean over tasks.
 
-    Filled points differ from zero after Holm's correction; tasks are sorted by their difference. An interval that ends
-    beyond the axis has an arrow there, with the value at which it ends.
+    Filled points differ significantly from zero after Holm's correction; tasks are sorted by difference. An interval that
+    exceeds the axis ends in an arrow, labeled with the end of the interval.
     """
     tasks = sorted(comparison.tasks, key=lambda d: d.summary.mean)
     y_K = np.arange(len(tasks)) + 1.0
@@ -50,14 +50,18 @@ def draw_forest(comparison: Comparison, metrics: dict[str, str]) -> Figure:
     axes.set_yticks([0.0, *y_K], ["mean over tasks", *labels])
     axes.set_ylim(-0.6, len(tasks) + 0.6)
     axes.grid(axis="y", visible=False)
-    cut = "; arrows: on to the value beside them" if np.abs(np.nan_to_num(ends_K2)).max(initial=0) > limit else ""
+    cut = (
+        "; arrows: the interval ends at the value shown"
+        if np.abs(np.nan_to_num(ends_K2)).max(initial=0) > limit
+        else ""
+    )
     axes.set_xlabel(f"points; 95% intervals, filled where Holm's p is below 0.05{cut}")
     axes.set_title(f"{truncate(comparison.model)} minus {truncate(comparison.baseline)}")
     return figure
 
 
 def draw_interval(axes: Axes, y: float, ends_2: np.ndarray, limit: float, color: str, *, digits: int = 1) -> None:
-    """A line from end to end, as far as the axis goes; beyond it an arrow and the value of the end."""
+    """An interval as a line, clipped to the axis; a clipped end has an arrow and its value."""
     axes.plot(ends_2.clip(-limit, limit), [y, y], color=color, lw=1.6, zorder=2)
     for end, marker, side in zip(ends_2, "<>", ("left", "right"), strict=True):
         if abs(end) > limit:
@@ -69,9 +73,9 @@ def draw_interval(axes: Axes, y: float, ends_2: np.ndarray, limit: float, color:
 
 
 def reach(means_K: np.ndarray, ends_K2: np.ndarray, pooled_2: np.ndarray, *, least: float = 1.0) -> float:
-    """How far the axis goes on either side, at least ``least``: every point and the mean's interval are on it.
+    """Half the range of the axis, at least ``least``. It contains every point, and the interval of the mean over tasks.
 
-    Few seeds can give intervals a hundred times the differences; such ones go on beyond the figure, with an arrow.
+    With few seeds, intervals can be a hundred times as wide as the differences; those are clipped.
     """
     shown = np.abs([*means_K, *pooled_2]).max(initial=least)
     widest = np.abs(np.nan_to_num(ends_K2)).max(initial=shown)

@@ -22,9 +22,10 @@ import numpy as np
 
 from detour.errors import ConfigError
 from detour.evaluation.results.components import Components, components
-from detour.evaluation.results.equivalence import equivalence_p, seeds_to_decide, t_interval, t_test_p
+from detour.evaluation.results.equivalence import equivalence_p, seeds_to_decide
 from detour.evaluation.results.score_grid import Score, ScoreGrid, score_grid
-from detour.evaluation.results.statistics import Summary, holm, minimum_detectable_effect, summarize
+from detour.evaluation.results.statistics import Summary, holm, summarize
+from detour.evaluation.results.student import minimum_detectable_effect, t_interval, t_test_p
 from detour.evaluation.results.verdicts import (
     ALPHA,
     FINETUNING,

@@ -1,10 +1,10 @@
-"""The figures of the paper as claims, with the protocol of each; read from ``claims.yaml``."""
+"""The published values of the paper: claims with their protocols, score tables and curves; read from ``claims.yaml``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from detour.config.load import read_into
 from detour.errors import ConfigError
@@ -104,11 +104,13 @@ class Paper:
         protocols: By name.
         scores: The tables by language, from which the means of the claims can be computed.
         claims: In the order of the ledger.
+        curves: Series of values by figure, which `detour.analysis` draws behind its own.
     """
 
     protocols: dict[str, Protocol]
     scores: dict[str, ScoreTable]
     claims: list[Claim]
+    curves: dict[str, Any] = field(default_factory=dict)
 
 
 def load_claims(path: Path = FILE) -> Paper:

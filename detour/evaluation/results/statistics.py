@@ -1,6 +1,6 @@
-"""What the scores of several seeds say: intervals, paired comparisons, corrections, and how many seeds it would take.
+"""Statistics over seeds: intervals, paired comparisons, corrections for multiple tests, bootstrap.
 
-Scores are paired by seed: models with the same seed get the same order of examples and the same draw of the head.
+Scores are paired by seed: models fine-tuned with the same seed have the same order of examples and initial head.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-LEVEL = 0.95
-POWER = 0.8
+from detour.evaluation.results.student import LEVEL, minimum_detectable_effect, seeds_needed, t_interval, t_test_p
+
 DRAWS = 10_000
 TIE = 0.0005  # half of the last digit in the tables
 Scores = Mapping[str, Mapping[int, float]]  # task -> seed -> score
@@ -24,11 +23,11 @@ class Summary:
     """Scores of one model on one task.
 
     Attributes:
-        n: Seeds.
-        mean: Of the scores.
+        n: Number of seeds.
+        mean: Mean score.
         sd: Sample standard deviation (n - 1); nan for one seed.
         low: Lower end of the 95% t interval of the mean; nan for one seed.
-        high: Its upper end.
+        high: Upper end of the interval.
     """
 
     n: int
@@ -43,14 +42,14 @@ class Difference:
     """A model minus the baseline on one task, over the seeds that both have.
 
     Attributes:
-        task: Its name.
-        summary: Of the differences.
-        p: Two-sided paired t test; nan for one seed; 1 if every difference is 0.
-        p_holm: Corrected over the tasks of the comparison.
+        task: Name of the task.
+        summary: Summary of the differences.
+        p: p value of the two-sided paired t test; nan for one seed; 1 if every difference is 0.
+        p_holm: p after Holm's correction over the tasks of the comparison.
         minimum_detectable_effect: Smallest true mean difference that this number of seeds detects with a power of
             0.8, given this task's standard deviation.
-        seeds_needed: Seeds to show the mean difference seen with that power; None where a thousand are not enough, or
-            the spread is not known.
+        seeds_needed: Number of seeds that detects the observed mean difference with that power; None if 1000 are not
+            enough, or the standard deviation is unknown.
     """
 
     task: str
@@ -66,17 +65,17 @@ class Comparison:
     """A model against the baseline over all tasks that both have.
 
     Attributes:
-        model: Its name.
-        baseline: The other's.
-        tasks: One entry a task.
+        model: Name of the model.
+        baseline: Name of the baseline.
+        tasks: One entry per task.
         mean: Mean over tasks of the mean differences.
-        low: Lower end of the 95% interval of it by paired bootstrap over tasks and seeds.
-        high: Its upper end.
+        low: Lower end of the 95% interval of ``mean`` by paired bootstrap over tasks and seeds.
+        high: Upper end of that interval.
         p: Two-sided bootstrap p value that the mean is 0.
-        wins: Tasks with a mean difference above half of the last digit in the tables.
-        losses: Below.
-        significant_wins: Those of the wins with a corrected p below 0.05.
-        significant_losses: Likewise.
+        wins: Number of tasks with a mean difference above `TIE`.
+        losses: Number of tasks with a mean difference below -`TIE`.
+        significant_wins: Number of wins with a corrected p below 0.05.
+        significant_losses: Number of losses with a corrected p below 0.05.
     """
 
     model: str
@@ -98,23 +97,25 @@ class Comparison:
 
 def summarize(values: Sequence[float]) -> Summary:
     """Mean, spread and 95% t interval. Raises ValueError for no values."""
-    from scipy.stats import t
-
     if not values:
         raise ValueError("no scores")
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Summary(n=1, mean=mean, sd=math.nan, low=math.nan, high=math.nan)
     sd = float(np.std(values, ddof=1))
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
-    return Summary(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
+    low, high = t_interval(mean, sd / math.sqrt(n), n - 1)
+    return Summary(n=n, mean=mean, sd=sd, low=low, high=high)
 
 
 def compare(model: str, scores: Scores, baseline: str, baseline_scores: Scores, *, seed: int = 0) -> Comparison:
-    """A model minus the baseline on the tasks, and within them the seeds, that both have.
+    """A model minus the baseline, on the tasks and seeds that both have.
 
     Args:
-        seed: Of the bootstrap.
+        model: Name of the model.
+        scores: Its scores.
+        baseline: Name of the baseline.
+        baseline_scores: Its scores.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: They have no task and seed in common.
@@ -164,7 +165,7 @@ def clear_best(scores: Mapping[str, Scores]) -> dict[str, str]:
     are the significant wins and losses of `compare`.
 
     Args:
-        scores: By model.
+        scores: Scores by model.
     """
     found: dict[str, tuple[str, bool, float]] = {}  # the model of the highest mean, whether it is above all, its p
     for task in dict.fromkeys(task for tasks in scores.values() for task in tasks):
@@ -189,14 +190,12 @@ def clear_best(scores: Mapping[str, Scores]) -> dict[str, str]:
 
 def paired_p(differences: np.ndarray) -> float:
     """Two-sided p of the paired t test; nan for one difference, 1 where all are 0, 0 where all are one other value."""
-    from scipy.stats import ttest_1samp
-
-    if len(differences) < 2:
+    n = len(differences)
+    if n < 2:
         return math.nan
-    if np.ptp(differences) == 0:
-        return float(differences[0] == 0)
-    result: Any = ttest_1samp(differences, 0)
-    return float(result.pvalue)
+    equal = np.ptp(differences) == 0  # their computed standard deviation may differ from 0 by rounding
+    error = 0.0 if equal else float(np.std(differences, ddof=1)) / math.sqrt(n)
+    return t_test_p(float(np.mean(differences)), error, n - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -213,15 +212,17 @@ def bootstrap(differences: Sequence[np.ndarray], *, seed: int, draws: int = DRAW
     """Mean over tasks of the mean difference, its 95% percentile interval, and the two-sided p that it is 0.
 
     Each draw takes as many tasks as there are, with replacement, and of each task as many seeds as it has, with
-    replacement: what is asked is whether other tasks of this kind and other seeds would say the same. With few tasks
-    the interval is too narrow, as bootstrap intervals of few values are.
+    replacement, so that the interval generalizes over tasks of this kind and over seeds. With few tasks it is too narrow,
+    as are all bootstrap intervals of few values.
 
     Args:
-        differences: For each task, one paired difference a seed.
+        differences: For each task, one paired difference per seed.
+        seed: Seed of the draws.
+        draws: Number of draws.
     """
     rng = np.random.default_rng(seed)
     means_DT = np.stack([d[rng.integers(len(d), size=(draws, len(d)))].mean(1) for d in differences], axis=1)
-    # two picks of a task in one draw would share its seeds; a fresh draw of seeds for each pick comes from another row
+    # if a task is picked twice in one draw, its seeds are drawn independently: each pick takes another row
     rows_DT = rng.integers(draws, size=(draws, len(differences)))
     picks_DT = rng.integers(len(differences), size=(draws, len(differences)))
     drawn_D = means_DT[rows_DT, picks_DT].mean(1)
@@ -229,33 +230,3 @@ def bootstrap(differences: Sequence[np.ndarray], *, seed: int, draws: int = DRAW
     tail = min((drawn_D <= 0).mean(), (drawn_D >= 0).mean())
     p = min(1.0, 2 * (tail * draws + 1) / (draws + 1))
     return float(np.mean([d.mean() for d in differences])), float(low), float(high), float(p)
-
-
-def power(difference: float, sd: float, n: int) -> float:
-    """Of the two-sided paired t test with n pairs, for a true mean difference and standard deviation of differences."""
-    from scipy.stats import ncf, t
-
-    critical, shift = t.ppf((1 + LEVEL) / 2, n - 1), difference / sd * math.sqrt(n)
-    return float(ncf.sf(critical**2, 1, n - 1, shift**2))  # T squared; scipy's own noncentral t gives nan in its tails
-
-
-def seeds_needed(difference: float, sd: float, *, most: int = 1000) -> int | None:
-    """Least number of seeds with which the difference would be seen with a power of 0.8; None above ``most``."""
-    if not sd > 0 or not difference:
-        return None
-    low, high = 1, most  # power rises with n
-    if power(difference, sd, most) < POWER:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(difference, sd, middle) >= POWER else (middle, high)
-    return high
-
-
-def minimum_detectable_effect(sd: float, n: int) -> float:
-    """Least true mean difference that n seeds would show with a power of 0.8; nan where the spread is not known."""
-    from scipy.optimize import brentq
-
-    if n < 2 or not sd > 0:
-        return math.nan
-    return float(brentq(lambda d: power(d, sd, n) - POWER, 1e-9 * sd, 100 * sd))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""From the records of a folder to its tables, comparisons, forest plots, and one page that holds them."""
+"""The tables, comparisons, forest plots and summary page of a folder of records."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from detour.errors import ConfigError, DataError
 from detour.evaluation.metrics import title
 from detour.evaluation.results import tables
 from detour.evaluation.results.arms import check_comparison, write_arms
-from detour.evaluation.results.statistics import Comparison, clear_best, compare, seeds_needed, summarize
+from detour.evaluation.results.statistics import Comparison, clear_best, compare, summarize
+from detour.evaluation.results.student import seeds_needed
 from detour.evaluation.results.tables import markdown, points, probability
 from detour.evaluation.results.verdicts import FINETUNING
 from detour.evaluation.suite import collect, deciding, row_of
 from detour.files import write_text
 
-GAPS = (0.005, 0.01, 0.02)  # differences that readers ask about
+GAPS = (0.005, 0.01, 0.02)  # differences for which the page states the seeds needed
 Scores = dict[str, dict[str, dict[int, float]]]  # model -> task -> seed -> score
 
 
@@ -43,26 +44,12 @@ def write_summary(
     """
     records = collect(out)
     _check_alike(records)
-    scores: Scores = {}
-    for record in records:
-        row = row_of(record)
-        scores.setdefault(row["model"], {}).setdefault(row["task"], {})[row["seed"]] = row["test"]
+    scores = _scores(records)
     models = sorted(scores, key=lambda name: (name != baseline, name))
     check_comparison(models, baseline, margin, drop_tasks)
     by_arm = baseline is not None and baseline not in models
-    described = {record["task"]["name"]: record["task"] for record in records}
-    metrics = {name: task["metric"] for name, task in described.items()}
-    best = clear_best(scores)
-    rows = [
-        tables.Row(
-            task=name,
-            language=task["language"],
-            metric=task["metric"],
-            summaries={m: summarize(list(scores[m][name].values())) for m in models if name in scores[m]},
-            best=best.get(name),
-        )
-        for name, task in described.items()
-    ]
+    metrics = {record["task"]["name"]: record["task"]["metric"] for record in records}
+    rows = _rows(records, scores, models)
     write_text(out / "scores.md", tables.scores_markdown(rows, models))
     write_text(out / "scores.tex", tables.scores_latex(rows, models))
     write_text(out / "scores.csv", tables.scores_csv(rows))
@@ -71,21 +58,49 @@ def write_summary(
     if by_arm and baseline is not None:
         compared = write_arms(records, out, baseline=baseline, margin=margin, drop_tasks=drop_tasks)
     if comparisons:
-        write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics))
-    for comparison in comparisons:
-        from detour.evaluation.results.figures import forest_plot  # loads matplotlib
-
-        suffix = f"differences_{comparison.model}"
-        write_text(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
-        write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
-        forest_plot(comparison, metrics, out)
+        _write_comparisons(out, comparisons, metrics)
     page = out / "summary.md"
     write_text(page, "\n".join(_page(records, rows, models, comparisons, metrics, compared)))
     return page
 
 
+def _scores(records: Sequence[dict[str, Any]]) -> Scores:
+    scores: Scores = {}
+    for record in records:
+        row = row_of(record)
+        scores.setdefault(row["model"], {}).setdefault(row["task"], {})[row["seed"]] = row["test"]
+    return scores
+
+
+def _rows(records: Sequence[dict[str, Any]], scores: Scores, models: Sequence[str]) -> list[tables.Row]:
+    """One row per task, in the order of the records."""
+    best = clear_best(scores)
+    tasks = {record["task"]["name"]: record["task"] for record in records}
+    return [
+        tables.Row(
+            task=name,
+            language=task["language"],
+            metric=task["metric"],
+            summaries={m: summarize(list(scores[m][name].values())) for m in models if name in scores[m]},
+            best=best.get(name),
+        )
+        for name, task in tasks.items()
+    ]
+
+
+def _write_comparisons(out: Path, comparisons: Sequence[Comparison], metrics: dict[str, str]) -> None:
+    from detour.evaluation.results.figures import forest_plot  # loads matplotlib
+
+    write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics))
+    for comparison in comparisons:
+        suffix = f"differences_{comparison.model}"
+        write_text(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
+        write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
+        forest_plot(comparison, metrics, out)
+
+
 def _check_alike(records: Sequence[dict[str, Any]]) -> None:
-    """Scores of one task are only put together where the task was the same."""
+    """Raises DataError if records of one task differ in its configuration or data, or those of one model in its weights."""
     first: dict[str, dict[str, Any]] = {}
     for record in records:
         name = record["task"]["name"]
@@ -93,12 +108,12 @@ def _check_alike(records: Sequence[dict[str, Any]]) -> None:
         for key in ("task", "data"):
             if deciding(record)[key] != deciding(other)[key]:
                 one, two = (f"{r['model']['name']} seed {r['seed']}" for r in (other, record))
-                raise DataError(f"task '{name}': {one} and {two} differ in their {key}; keep them in different folders")
+                raise DataError(f"task '{name}': {one} and {two} differ in their {key}; use one folder for each")
     hashes: dict[str, str] = {}
     for record in records:
         model = record["model"]
         if hashes.setdefault(model["name"], model["sha256"]) != model["sha256"]:
-            raise DataError(f"model '{model['name']}': its records are of two models; keep them in different folders")
+            raise DataError(f"model '{model['name']}': its records are of two models; use one folder for each")
 
 
 def _comparisons(scores: Scores, models: Sequence[str], baseline: str | None) -> list[Comparison]:
@@ -132,7 +147,7 @@ def _page(
         page += ["", *_check(comparison), "", tables.differences_markdown(comparison, metrics)]
         page.append(f"![forest plot]({quote(f'forest_{comparison.model}.png')})\n")
     page += [
-        "## What stands behind it\n",
+        "## Models and notes\n",
         *[f"- {markdown(model)}: sha256 {markdown(hashes[model])}" for model in models],
     ]
     page += _remarks(records)
@@ -160,40 +175,41 @@ def _check(comparison: Comparison) -> list[str]:
         "(paired bootstrap over tasks and seeds).",
         f"{c.wins} wins, {c.ties} ties, {c.losses} losses by the mean difference; after Holm's correction "
         f"{c.significant_wins} and {c.significant_losses} are significant at 0.05 (paired t test over seeds).",
-        "*Minimum detectable effect*: the smallest true difference that this number of seeds would show with a power of 0.8 at "
-        "0.05, given the observed spread; *seeds needed*: to show the observed difference. Both before correction over tasks.",
+        "*Minimum detectable effect*: the smallest true difference that this number of seeds detects with a power of 0.8 at "
+        "0.05, given the observed standard deviation; *seeds needed*: to detect the observed difference with that power. Both "
+        "before correction over tasks.",
     ]
     if spreads := [d.summary.sd for d in c.tasks if d.summary.sd > 0]:
         needed = [[seeds_needed(gap, sd) or "over 1000" for sd in (min(spreads), max(spreads))] for gap in GAPS]
         spelt = "; ".join(f"{points(gap)} points, {n[0]} to {n[1]}" for gap, n in zip(GAPS, needed, strict=True))
         lines.append(
-            f"Seeds that it takes to show a given gap on one task, from the steadiest task to the least steady: {spelt}."
+            f"Seeds needed to detect a given difference on one task, from the least to the most variable task: {spelt}."
         )
     if all(d.summary.n == 1 for d in c.tasks):
-        lines.append("With one seed the interval of the mean knows nothing of the spread between seeds.")
+        lines.append("With one seed, the interval of the mean does not include the variance between seeds.")
     if len(c.tasks) < 6:
-        lines.append(f"With {len(c.tasks)} tasks the bootstrap interval of the mean is too narrow: read it with care.")
+        lines.append(f"With only {len(c.tasks)} tasks, the bootstrap interval of the mean is too narrow.")
     return lines
 
 
 def _remarks(records: Sequence[dict[str, Any]]) -> list[str]:
-    """What a reader must know of single tasks: cuts, limits, windows, inputs shorter than asked, notes of the task."""
+    """Notes on single tasks: truncation, limits, lengths below those configured, unreadable words, the tasks' own notes."""
     remarks: dict[str, None] = {}
     for record in records:
         task, outcome, name = record["task"], record["outcome"], markdown(record["task"]["name"])
         who = f"{name}, {markdown(record['model']['name'])}"
         if cut := {split: n for split, n in outcome["truncated"].items() if n}:
             spelt = ", ".join(f"{n} of {record['data']['counts'][split]} {split}" for split, n in cut.items())
-            remarks[f"- {who}: texts cut at {outcome['max_length']} tokens: {spelt}"] = None
+            remarks[f"- {who}: texts truncated to {outcome['max_length']} tokens: {spelt}"] = None
         if outcome["max_length"] < task["max_length"]:
             remarks[
-                f"- {who}: inputs of {outcome['max_length']} tokens, all that the model takes; asked {task['max_length']}"
+                f"- {who}: inputs of {outcome['max_length']} tokens, the maximum of the model; configured: {task['max_length']}"
             ] = None
         if lost := sum(outcome["unreadable"].values()):
-            remarks[f"- {who}: {lost} words that the tokenizer leaves nothing of, predicted O"] = None
+            remarks[f"- {who}: {lost} words without a token, predicted O"] = None
         if limits := {split: n for split, n in task["limit"].items() if n}:
             spelt = ", ".join(f"at most {n} {split}" for split, n in limits.items())
-            remarks[f"- {name}: LIMITED to {spelt} examples; not comparable with published scores"] = None
+            remarks[f"- {name}: limited to {spelt} examples; not comparable with published scores"] = None
         if task["note"]:
             remarks[f"- {name}: {markdown(task['note'])}"] = None
     return list(remarks)

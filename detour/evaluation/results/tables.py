@@ -36,12 +36,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How a table is written: what makes any text harmless in a cell, and how a cell is set.
+    """Markup of a table's cells.
 
     Attributes:
-        escape: From a text to one that is shown as it is.
-        bold: Around what is already escaped.
-        spread: Between a mean and its standard deviation.
+        escape: Escapes a text, so that it is shown literally.
+        bold: Sets an escaped text in bold.
+        spread: Sign between a mean and its standard deviation.
     """
 
     escape: Callable[[str], str]
@@ -50,18 +50,18 @@ class Form:
 
 
 def markdown(text: object) -> str:
-    """A text as Markdown (CommonMark, GitHub's tables) that is shown as it is, on one line."""
+    """A text escaped for Markdown (CommonMark and GitHub's tables), on one line."""
     line = _BEGINS.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", _one_line(text).strip()))
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def latex(text: object) -> str:
-    """A text as LaTeX that is set as it is, on one line."""
+    """A text escaped for LaTeX, on one line."""
     return _one_line(text).translate(_LATEX)
 
 
 def spreadsheet(value: object) -> object:
-    """A value of a CSV file; a text that a spreadsheet would run as a formula gets an apostrophe before it (as OWASP advises)."""
+    """A cell of a CSV file. A text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe (OWASP)."""
     formula = isinstance(value, str) and (value.lstrip().startswith(("=", "+", "-", "@")) or value[:1] in ("\t", "\r"))
     return f"'{value}" if formula else value
 
@@ -70,21 +70,21 @@ def _one_line(text: object) -> str:
     return "".join(c if c.isprintable() else " " for c in str(text))
 
 
-# an underscore between letters is none of Markdown's, and task names are full of them
+# an underscore between letters is literal in Markdown, and frequent in task names
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$#!]|(?<![^\W_])_|_(?![^\W_])")
-_BEGINS = re.compile(r"^(\d*)([-+.)])(?=[-+ ]|$)")  # a list, or a line across the page
+_BEGINS = re.compile(r"^(\d*)([-+.)])(?=[-+ ]|$)")  # list items and thematic breaks
 _LATEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "%&#_${}"}
-    | {sign: f"${sign}$" for sign in "<>|"}  # else other signs, by the font's encoding
+    | {sign: f"${sign}$" for sign in "<>|"}  # otherwise other characters in the OT1 font encoding
     | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", NONE: "--"}
-    | {"[": "{[}", "]": "{]}"}  # after the end of a line they are its argument
+    | {"[": "{[}", "]": "{]}"}  # after \\ a bracket would be its optional argument
 )
 MARKDOWN = Form(escape=markdown, bold="**{}**".format, spread="±")
 LATEX = Form(escape=latex, bold="\\textbf{{{}}}".format, spread="$\\pm$")
 
 
 def scores_markdown(rows: Sequence[Row], models: Sequence[str]) -> str:
-    """A line a task: mean ± standard deviation and the 95% interval of each model; in bold a clear best (`Row.best`)."""
+    """One line per task: mean ± standard deviation and 95% interval of each model; a clear best (`Row.best`) in bold."""
     return markdown_table(["task", "metric", "seeds", *models], _score_cells(rows, models, MARKDOWN))
 
 
@@ -94,7 +94,7 @@ def scores_latex(rows: Sequence[Row], models: Sequence[str]) -> str:
 
 
 def scores_csv(rows: Sequence[Row]) -> str:
-    """A line a task and model; scores as they are, not in points."""
+    """One line per task and model; scores in their own unit, not in points."""
     header = ["task", "language", "metric", "model", "seeds", "mean", "sd", "low", "high"]
     lines = [
         [row.task, row.language, row.metric, model, s.n, s.mean, s.sd, s.low, s.high]
@@ -105,7 +105,7 @@ def scores_csv(rows: Sequence[Row]) -> str:
 
 
 def differences_markdown(comparison: Comparison, metrics: dict[str, str]) -> str:
-    """A line a task: difference in points, interval, p values, and what so many seeds can show."""
+    """One line per task: difference in points, interval, p values, minimum detectable effect, and seeds needed."""
     return markdown_table(_HEADER, _difference_cells(comparison, metrics, MARKDOWN))
 
 
@@ -115,7 +115,7 @@ def differences_latex(comparison: Comparison, metrics: dict[str, str]) -> str:
 
 
 def differences_csv(comparisons: Iterable[Comparison], metrics: dict[str, str]) -> str:
-    """A line a comparison and task; differences as they are, not in points."""
+    """One line per comparison and task; differences in the unit of the score, not in points."""
     header = ["model", "baseline", "task", "metric", "seeds", "difference", "sd", "low", "high"]
     header += ["p", "p_holm", "minimum_detectable_effect", "seeds_needed"]
     lines = [
@@ -141,7 +141,7 @@ _HEADER = [
 
 
 def points(value: float, *, sign: bool = False) -> str:
-    """0.8234 -> "82.3"; a dash for what is not known."""
+    """0.8234 -> "82.3"; nan becomes a dash."""
     return NONE if math.isnan(value) else f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
 
 
@@ -181,20 +181,20 @@ def _difference_cells(comparison: Comparison, metrics: dict[str, str], form: For
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table. Cells are Markdown already, the header is plain text."""
+    """A Markdown table. Cells are Markdown; the header is plain text and is escaped."""
     whole = [[markdown(cell) for cell in header], ["---"] * len(header), *lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in whole)
 
 
 def latex_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A booktabs table. Cells are LaTeX already, the header is plain text."""
+    """A booktabs table. Cells are LaTeX; the header is plain text and is escaped."""
     rows = [" & ".join(line) + " \\\\\n" for line in [[latex(cell) for cell in header], *lines]]
     columns = "ll" + "r" * (len(header) - 2)
     return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{rows[0]}\\midrule\n{''.join(rows[1:])}\\bottomrule\n\\end{{tabular}}\n"
 
 
 def csv_table(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """CSV; None and nan become empty cells, and no cell is a formula."""
+    """A CSV table. None and nan become empty cells; formulas are escaped (`spreadsheet`)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

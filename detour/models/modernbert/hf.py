@@ -1,4 +1,4 @@
-"""ModernBERT folders of Hugging Face: reading encoders and decoders, writing encoders. Strict in both directions."""
+"""Hugging Face folders of ModernBERT: strict reading of encoders and decoders, and writing of encoders."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ __all__ = ["expected_shapes", "fetch", "hf_config", "read_architecture", "read_c
 
 
 def fetch(name_or_folder: str) -> Path:
-    """The folder itself, or a hub repository's configuration and safetensors, downloaded into the hub's cache."""
+    """The path of a local folder, or of a hub repository's configuration and safetensors, downloaded into the hub's cache."""
     if Path(name_or_folder).is_dir():
         return Path(name_or_folder)
     try:
         return Path(snapshot_download(name_or_folder, allow_patterns=["config.json", "*.safetensors", "*.index.json"]))
-    except Exception as error:  # the hub client raises many kinds, all of which mean the same here
+    except Exception as error:  # the hub client raises many types of errors
         raise ModelError(f"model '{name_or_folder}': no such folder, and the hub gave: {first_line(error)}") from error
 
 
 def read_weights(
     folder: Path, arch: Architecture, *, load: Callable[[Path], dict[str, Tensor]] = load_file
 ) -> dict[str, Tensor]:
-    """The folder's weights under the encoder's names, on the CPU in fp32; the tied projection is left out.
+    """The folder's weights under the encoder's names, on the CPU in fp32, without the tied projection.
 
     A folder of the trunk alone (`ModernBertModel`, as sentence-embedding models are), with names that begin with
     ``model.`` or without that prefix, gives the trunk's weights only. Only safetensors are read; nothing is unpickled.
 
     Args:
         folder: The folder.
-        arch: The architecture that they must fit.
+        arch: The expected architecture.
         load: Reads one safetensors file.
 
     Raises:
@@ -88,7 +88,7 @@ def _of_head(name: str) -> bool:
 
 
 def _as_encoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Other classes' names to those of the encoder, which pass unchanged.
+    """Renames the weights of other classes to the encoder's names; those of the encoder are unchanged.
 
     A trunk alone gets the prefix ``model.``; of decoders q, k and v are joined, and lm_head is called head.
     """
@@ -121,8 +121,8 @@ def hf_config(
 
     Args:
         arch: The architecture.
-        tokenizer: Its ids come first; [CLS] and [SEP] serve as bos and eos where neither it nor ``start`` has these.
-        start: config.json of the start model, for special ids that the tokenizer does not declare.
+        tokenizer: Its ids take precedence; [CLS] and [SEP] are bos and eos if neither it nor ``start`` defines these.
+        start: config.json of the start model, for special ids that the tokenizer does not define.
     """
     start = start or {}
     special: dict[str, Any] = {}
@@ -131,7 +131,7 @@ def hf_config(
         special[key] = start.get(key) if id is None else id
     special["bos_token_id"] = tokenizer.cls_token_id if special["bos_token_id"] is None else special["bos_token_id"]
     special["eos_token_id"] = tokenizer.sep_token_id if special["eos_token_id"] is None else special["eos_token_id"]
-    for key in ("mask_token_id", "unk_token_id"):  # no keys of ModernBertConfig
+    for key in ("mask_token_id", "unk_token_id"):  # not keys of ModernBertConfig
         if key not in start:
             del special[key]
     return ModernBertConfig(
@@ -161,7 +161,7 @@ def write_folder(
         weights: Under the encoder's names, without the tied projection.
         tokenizer: The run's.
         card: Text of the model card.
-        start: config.json of the start model; its keys that are not the architecture's are carried over.
+        start: config.json of the start model; keys that do not describe the architecture are carried over.
 
     Raises:
         ModelError: The folder exists and is not empty.
@@ -171,12 +171,12 @@ def write_folder(
     out.mkdir(parents=True, exist_ok=True)
     hf_config(arch, tokenizer, start=start).save_pretrained(out)
     config = out / "config.json"
-    # as text: a key from a file must not become an attribute of the library's object
+    # written as text, because a key from a file must not become an attribute of the config object
     values = json.loads(config.read_text(encoding="utf-8")) | carried_keys(dict(start or {}))
     config.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file({k: v.contiguous() for k, v in weights.items()}, out / "model.safetensors", metadata={"format": "pt"})
     tokenizer.model_max_length = arch.max_position_embeddings
-    # the library's default names token_type_ids too, which ModernBERT's forward pass refuses
+    # the library's default includes token_type_ids, which ModernBERT's forward pass does not accept
     tokenizer.model_input_names = MODEL_INPUTS
     tokenizer.init_kwargs["model_input_names"] = MODEL_INPUTS
     tokenizer.save_pretrained(out)

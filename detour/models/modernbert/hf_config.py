@@ -1,4 +1,4 @@
-"""What a Hugging Face config.json says of a ModernBERT. Every key is read, known to have no effect, or refused."""
+"""Reads the config.json of a Hugging Face ModernBERT. Every key is used, known to have no effect, or refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detour.models.modernbert.architecture import Architecture
 log = logging.getLogger(__name__)
 
 TYPES = ("modernbert", "modernbert-decoder")
-NAMES = (  # fields of Architecture that the config calls the same
+NAMES = (  # fields of Architecture with the same name in the config
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "global_attn_every_n_layers", "local_attention", "max_position_embeddings", "norm_eps", "norm_bias",
     "attention_bias", "mlp_bias", "classifier_bias", "decoder_bias", "embedding_dropout", "attention_dropout",
@@ -23,7 +23,7 @@ NAMES = (  # fields of Architecture that the config calls the same
 _NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _ROPE = ("global_rope_theta", "local_rope_theta", "rope_parameters", "rope_scaling")
 _ALSO_READ = ("model_type", "layer_types", "sliding_window", *_ROPE)
-_ONLY = {  # keys that change the function, each with the one value that this model implements
+_ONLY = {  # keys that change the function, with the only value that this model implements
     "hidden_activation": "gelu", "classifier_activation": "gelu", "tie_word_embeddings": True,
     "is_encoder_decoder": False, "add_cross_attention": False, "tie_encoder_decoder": False,
     "chunk_size_feed_forward": 0, "pruned_heads": {}, "partial_rotary_factor": 1.0,
@@ -32,21 +32,21 @@ _ONLY_OF_ENCODERS = {"is_decoder": False, "is_causal": False, "causal_mask": Fal
 _ONLY_OF_DECODERS = {"is_causal": True, "causal_mask": True}
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id", "mask_token_id",
              "unk_token_id")  # fmt: skip
-_OF_THE_FILE = (  # about the folder itself; written anew by an export
+_OF_THE_FILE = (  # about the folder itself; set by each export
     "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path", "_commit_hash", "name_or_path",
     "attn_implementation", "_attn_implementation", "_attn_implementation_internal", "_attn_implementation_autoset",
 )  # fmt: skip
-_NO_EFFECT = {  # on the encoder and its language-modeling head: the modeling code of transformers 4.57 and 5 reads none
-    # the heads of fine-tuned models, and their labels
+_NO_EFFECT = {  # on the encoder and its language-modeling head: not read by the modeling code of transformers 4.57 and 5
+    # heads of fine-tuned models, and their labels
     "classifier_pooling", "classifier_dropout", "id2label", "label2id", "num_labels", "problem_type",
     "finetuning_task", "task_specific_params", "sentence_transformers",
-    # how it is computed or returned
+    # form of the computation and of the output
     "deterministic_flash_attn", "reference_compile", "repad_logits_with_grad", "gradient_checkpointing", "use_cache",
     "return_dict", "output_hidden_states", "output_attentions", "torchscript", "use_bfloat16", "tf_legacy_loss",
     "sparse_prediction", "sparse_pred_ignore_index",
-    # in published configs, of no meaning to ModernBERT: norm_eps is read, positions are rotary
+    # in published configs, but unused by ModernBERT, which reads norm_eps and has rotary positions
     "layer_norm_eps", "position_embedding_type", "cross_attention_hidden_size",
-    # of tokenizers and text generation
+    # tokenizers and text generation
     "tokenizer_class", "prefix", "decoder_start_token_id", "max_length", "min_length", "do_sample", "early_stopping",
     "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
     "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
@@ -74,14 +74,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_architecture(folder: Path, *, ignore: Collection[str] = ()) -> Architecture:
-    """The architecture that a folder's config.json describes.
+    """The architecture described by a folder's config.json.
 
     A decoder folder (`ModernBertDecoder`) is read too; its causal window is one narrower and is kept so, and all its
     layers have one rotary base unless transformers 5 wrote it.
 
     Args:
-        folder: Of a Hugging Face model.
-        ignore: Unknown keys of the config that the user vouches for.
+        folder: A folder of a Hugging Face model.
+        ignore: Unknown keys of the config that, according to the user, have no effect.
 
     Raises:
         ModelError: Missing or damaged file, another model type, a feature that this model does not have (scaled rotary
@@ -110,13 +110,13 @@ def read_architecture(folder: Path, *, ignore: Collection[str] = ()) -> Architec
 
 
 def carried_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """What an export must hand on unchanged: the keys of a start config that neither training nor export decides."""
+    """The keys of a start config that neither training nor export sets, which an export carries over."""
     ours = {*NAMES, *_ALSO_READ, *_OF_THE_FILE, *TOKEN_IDS, *_NEVER_CARRIED, *_ONLY, *_ONLY_OF_ENCODERS}
     return {key: value for key, value in config.items() if key not in ours}
 
 
 def _refuse_unknown(path: Path, config: dict[str, Any], *, decoder: bool, ignore: Collection[str]) -> None:
-    """Raises ModelError if a key has a value that this model does not implement, or an effect that is unknown."""
+    """Raises ModelError if a key has a value that is not implemented, or an unknown effect."""
     only = _ONLY | (_ONLY_OF_DECODERS if decoder else _ONLY_OF_ENCODERS)
     for key, value in only.items():
         if config.get(key, value) != value:
@@ -131,9 +131,9 @@ def _refuse_unknown(path: Path, config: dict[str, Any], *, decoder: bool, ignore
 
 
 def _set_window(values: dict[str, Any], config: dict[str, Any], *, decoder: bool) -> None:
-    """The sliding window, which decoders of transformers 4 write as its half. Raises ValueError if the keys disagree."""
+    """The sliding window, of which decoders of transformers 4 store half. Raises ValueError if the keys disagree."""
     half = config.get("sliding_window")
-    if half is not None and (decoder or "local_attention" in config):  # transformers 4 reads no such key of an encoder
+    if half is not None and (decoder or "local_attention" in config):  # transformers 4 ignores it for encoders
         if values.setdefault("local_attention", 2 * half) // 2 != half:
             raise ValueError(f"sliding_window is {half}, expected half of local_attention, {values['local_attention']}")
     elif half is not None:
@@ -145,7 +145,7 @@ def _set_window(values: dict[str, Any], config: dict[str, Any], *, decoder: bool
 
 
 def _every(config: dict[str, Any]) -> int:
-    """Which layers are global, from their list. Raises ValueError if it is not every n-th from the first on."""
+    """The n of "every n-th layer is global", from the list of layer types. Raises ValueError for any other pattern."""
     kinds, stated = config["layer_types"], config.get("global_attn_every_n_layers")
     for every in (stated or 3, *([] if stated else range(1, len(kinds) + 1))):
         if kinds == [
@@ -157,10 +157,10 @@ def _every(config: dict[str, Any]) -> int:
 
 
 def _thetas(config: dict[str, Any], *, decoder: bool) -> tuple[float, float]:
-    """Rotary bases of global and local layers, as transformers 4 and 5 write them.
+    """Rotary bases of global and local layers, from the keys of transformers 4 or 5.
 
     Raises:
-        ValueError: The embeddings are scaled (YaRN, linear, ...), or two places state different bases.
+        ValueError: The embeddings are scaled (YaRN, linear, ...), or two keys state different bases.
     """
     if config.get("rope_scaling") is not None:
         _plain_rope(config["rope_scaling"], "rope_scaling")
@@ -176,13 +176,13 @@ def _thetas(config: dict[str, Any], *, decoder: bool) -> tuple[float, float]:
         return thetas[0], thetas[1]
     global_theta = _number(config.get("global_rope_theta", 160_000.0), "global_rope_theta")
     local_theta = config.get("local_rope_theta", 10_000.0)
-    if decoder or local_theta is None:  # transformers 4's decoder rotates all layers alike, whatever its config says
+    if decoder or local_theta is None:  # the decoder of transformers 4 has one base for all layers
         return global_theta, global_theta
     return global_theta, _number(local_theta, "local_rope_theta")
 
 
 def _plain_rope(record: Any, where: str) -> dict[str, Any]:
-    """The record, if it describes the original rotary embedding and nothing more; else raises ValueError."""
+    """Returns the record if it describes the original rotary embedding only; otherwise raises ValueError."""
     if not isinstance(record, dict):
         raise ValueError(f"{where} is {record!r}, expected a mapping with rope_type and rope_theta")
     for key in ("rope_type", "type"):  # "type" in older files

@@ -1,4 +1,4 @@
-"""An exported folder as its users will load it: plain transformers, through every class that the model card names."""
+"""Checks an exported folder with plain transformers, through every class that the model card names."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PIPELINES = ("fill-mask", "feature-extraction")
 
 @torch.no_grad()
 def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tensor]) -> float:
-    """Largest difference of logits between the exported folder in plain transformers and our own model, as a share of
-    the largest logit (but never of less than 1).
+    """Largest difference of logits between the exported folder in plain transformers and our model, relative to the
+    largest logit (at least 1).
 
-    Two documents of different length, the shorter one padded for transformers: bidirectional attention, masking and
-    the head are all exercised. Loading fails on any missing or unexpected weight.
+    The input is two documents of different lengths, the shorter one padded for transformers, so that bidirectional
+    attention, masking and the head are covered. Loading fails on any missing or unexpected weight.
     """
     theirs, _ = _load(out, "AutoModelForMaskedLM")
     long, short = min(2 * arch.local_attention + 5, arch.max_position_embeddings), 7
@@ -44,17 +44,17 @@ def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tenso
 def check_uses(
     out: Path, *, arch: Architecture, weights: dict[str, Tensor], tokenizer: PreTrainedTokenizerFast, tolerance: float
 ) -> None:
-    """Takes text through the exported tokenizer into every class and pipeline that the model card names.
+    """Runs text through the exported tokenizer and every class and pipeline that the model card names.
 
     Args:
         out: The folder.
         arch: The architecture.
-        weights: What was exported, under the encoder's names.
-        tokenizer: The one that was exported.
-        tolerance: Largest difference of hidden states that passes, as a share of the largest of them (or of 1).
+        weights: The exported weights, under the encoder's names.
+        tokenizer: The exported tokenizer.
+        tolerance: Largest accepted difference of hidden states, relative to the largest of them (at least 1).
 
     Raises:
-        ModelError: One of them fails, lacks weights, or computes something else than our model.
+        ModelError: One of them fails, lacks weights, or differs from our model.
     """
     with _one_error(out, "AutoTokenizer"):
         reloaded: Any = transformers.AutoTokenizer.from_pretrained(out, trust_remote_code=False)
@@ -99,7 +99,7 @@ def _check_class(
 
 
 def _load(out: Path, name: str) -> tuple[PreTrainedModel, list[str]]:
-    """The model in evaluation mode, and the names of weights that the folder lacks: of classifiers alone, or ModelError."""
+    """The model in evaluation mode, and its weights missing in the folder. Raises ModelError if they are not a classifier's."""
     with _quiet():
         model, info = getattr(transformers, name).from_pretrained(
             out, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
@@ -126,13 +126,13 @@ def _difference(found: Tensor, expected: Tensor, real: Tensor) -> float:
 def _one_error(out: Path, what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # transformers raises many kinds, all of which mean the same here
+    except Exception as error:  # transformers raises many types of errors
         raise ModelError(f"{out}: {what} of transformers {transformers.__version__}: {first_line(error)}") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's notes on heads that are drawn anew, which are meant here."""
+    """Silences the library's warnings about randomly initialized heads, which are intended here."""
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)
     try:

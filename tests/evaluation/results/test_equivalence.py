@@ -17,9 +17,8 @@ from detour.evaluation.results.equivalence import (
     equivalence_power,
     seeds_for_equivalence,
     seeds_to_decide,
-    t_interval,
-    t_test_p,
 )
+from detour.evaluation.results.student import t_interval, t_test_p
 
 VALUES = st.lists(st.floats(-3, 3), min_size=2, max_size=9).filter(lambda values: np.std(values) > 1e-3)
 

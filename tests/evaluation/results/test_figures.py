@@ -101,7 +101,7 @@ def test_an_interval_that_ends_beyond_the_axis_has_an_arrow_and_the_value_of_its
     assert right == (">", pytest.approx(0.99 * limit))
     told = {text.get_text(): (text.xy[0] > 0, text.xy[1]) for text in axes.texts}
     assert told == {"-149.3": (False, 1.0), "+150.9": (True, 1.0)}
-    assert axes.get_xlabel().endswith("arrows: on to the value beside them")
+    assert axes.get_xlabel().endswith("arrows: the interval ends at the value shown")
 
 
 def test_one_end_beyond_the_axis_is_told_alone():

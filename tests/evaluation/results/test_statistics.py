@@ -19,12 +19,10 @@ from detour.evaluation.results.statistics import (
     clear_best,
     compare,
     holm,
-    minimum_detectable_effect,
     paired_p,
-    power,
-    seeds_needed,
     summarize,
 )
+from detour.evaluation.results.student import minimum_detectable_effect, power, seeds_needed
 
 
 def test_the_interval_is_that_of_the_t_distribution():
@@ -161,6 +159,17 @@ def test_power_is_that_of_statsmodels(effect, n):
         assert power(-effect * 0.02, 0.02, n) == pytest.approx(theirs, abs=1e-6)
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 20, 1000])
+def test_power_is_that_of_the_noncentral_f_distribution(n):
+    """From a difference of nothing to one that is always shown, where statsmodels gives nan."""
+    critical = stats.t.ppf(0.975, n - 1) ** 2
+    for noncentrality in (1e-6, 0.3, 2.0, 12.0, 40.0, 99.0, 150.0):
+        theirs = stats.ncf.sf(critical, 1, n - 1, noncentrality**2)
+        assert power(noncentrality / math.sqrt(n), 1.0, n) == pytest.approx(theirs, abs=1e-11)
+    assert power(0.0, 1.0, n) == pytest.approx(0.05)
+    assert power(1.0, 1e-300, n) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("effect", [0.1, 0.2, 0.35, 0.5, 0.8, 1.0, 1.5])
 def test_the_seeds_needed_are_those_of_statsmodels(effect):
     theirs = TTestPower().solve_power(effect, power=0.8, alpha=0.05, alternative="two-sided")
@@ -169,7 +178,7 @@ def test_the_seeds_needed_are_those_of_statsmodels(effect):
     assert seeds_needed(effect, 1.0, most=math.ceil(theirs) - 1) is None
 
 
-@pytest.mark.parametrize("n", [4, 5, 10, 40])
+@pytest.mark.parametrize("n", [4, 5, 10, 40, 400])
 def test_the_detectable_difference_is_that_of_statsmodels(n):
     theirs = TTestPower().solve_power(nobs=n, power=0.8, alpha=0.05, alternative="two-sided")
     assert minimum_detectable_effect(0.02, n) == pytest.approx(0.02 * theirs, rel=1e-4)

@@ -71,7 +71,7 @@ def test_tables_hold_the_means_and_intervals_of_the_records(tmp_path):
         assert float(row["p"]) == pytest.approx(stats.ttest_rel(*pairs).pvalue)
         assert float(row["p_holm"]) >= float(row["p"])
     assert "## detour minus twin" in page
-    assert "With 3 tasks the bootstrap interval" in page
+    assert "With only 3 tasks, the bootstrap interval" in page
 
 
 def test_every_table_names_the_averaging(tmp_path):
@@ -120,7 +120,7 @@ def test_one_seed_gives_scores_without_intervals(tmp_path):
     write_records(tmp_path, seeds=(1,))
     page = write_summary(tmp_path, baseline="twin").read_text()
     assert "nan" not in page
-    assert "knows nothing of the spread between seeds" in page
+    assert "does not include the variance between seeds" in page
     assert all(row["sd"] == "" for row in read_csv(tmp_path / "scores.csv"))
 
 
@@ -182,10 +182,10 @@ def test_what_a_reader_must_know_is_on_the_page(tmp_path):
     task = json.loads(json.dumps(load_task("hoc", ["limit.train=5"]), default=vars))
     write_records(tmp_path, models=("old",), tasks=("hoc",), outcome=outcome, task=task)
     page = write_summary(tmp_path).read_text()
-    assert "texts cut at 256 tokens: 4 of 9 train, 1 of 9 test" in page
-    assert "inputs of 256 tokens, all that the model takes; asked 512" in page
-    assert "3 words that the tokenizer leaves nothing of" in page
-    assert "LIMITED to at most 5 train examples" in page
+    assert "texts truncated to 256 tokens: 4 of 9 train, 1 of 9 test" in page
+    assert "inputs of 256 tokens, the maximum of the model; configured: 512" in page
+    assert "3 words without a token" in page
+    assert "limited to at most 5 train examples" in page
 
 
 def test_cells_of_tables():

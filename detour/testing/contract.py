@@ -1,10 +1,4 @@
-"""The contract of an objective as a test suite that needs no test framework; for this library and for third parties.
-
-from detour.testing import check_objective
-
-def test_my_objective_keeps_the_contract():
-    check_objective(MyObjective(rate=0.2))
-"""
+"""The contract of an objective, checked on clean batches."""
 
 from __future__ import annotations
 
@@ -19,95 +13,20 @@ from detour.batch import IGNORE, Batch, check_batch, doc_ids_of
 from detour.errors import DataError
 from detour.objectives.base import Attention, Objective
 from detour.objectives.random import RowRandom
+from detour.testing.batches import ROW_TOKENS, ROWS, make_batch, make_vocab
 from detour.vocab import Vocab
 
-ROW_TOKENS = 48
-# A full row of one document, one-token documents only, cuts of every kind, padding long and short.
-ROWS = (
-    (ROW_TOKENS,),
-    (1,) * ROW_TOKENS,
-    (1, 2, 3, 41, 1),
-    (20, 20),
-    (12, 12, 12, 12),
-    (5,),
-    (2,),
-    (1,),
-    (10, 1, 30, 6),
-    (7, 40),
-)
-ENOUGH_TOKENS = 4  # a document with as many ordinary tokens allows every objective a supervised position
-
-
-def make_vocab(size: int = 64, *, words: bool = True) -> Vocab:
-    """A vocabulary with ids pad 0, cls 1, sep 2, unk 3, mask 4 and ordinary ones above.
-
-    Args:
-        size: Number of ids, at least 8.
-        words: Whether tokens tell where a word begins; then every third ordinary token continues one.
-    """
-    ids_V = torch.arange(size)
-    return Vocab(
-        size=size,
-        mask_id=4,
-        pad_id=0,
-        special_ids=(0, 1, 2, 3, 4),
-        ordinary_ids=ids_V[5:],
-        starts_word_V=(ids_V % 3 != 0) | (ids_V < 5) if words else None,
-    )
-
-
-def make_batch(
-    rows: Sequence[Sequence[int]],
-    *,
-    T: int | None = None,
-    vocab: Vocab | None = None,
-    seed: int = 0,
-    first_sample: int = 0,
-    specials: bool = True,
-) -> Batch:
-    """A clean batch of random tokens with documents of the given lengths.
-
-    Args:
-        rows: For each row the lengths of its documents.
-        T: Tokens in a row; by default those of the longest row. The rest of a row is padding.
-        vocab: Source of the ids, `make_vocab()` by default.
-        seed: Of the tokens.
-        first_sample: `sample_id` of the first row; the others count up from there.
-        specials: Begin and end each document of three tokens or more with a special token.
-    """
-    vocab = vocab or make_vocab()
-    T = T or max(sum(row) for row in rows)
-    width = max(len(row) for row in rows)
-    generator = torch.Generator().manual_seed(seed)
-    drawn_BT = torch.randint(len(vocab.ordinary_ids), (len(rows), T), generator=generator)
-    lengths_BD = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
-    sample_id_B = first_sample + torch.arange(len(rows))
-    batch = Batch(input_ids=vocab.ordinary_ids[drawn_BT], doc_lengths=lengths_BD, sample_id=sample_id_B)
-    batch["input_ids"][doc_ids_of(batch) < 0] = vocab.pad_id
-    if specials:
-        _frame_documents(batch, vocab)
-    return batch
-
-
-def _frame_documents(batch: Batch, vocab: Vocab) -> None:
-    """Sets the first and last token of each document of three or more to a special id that is neither mask nor pad."""
-    framing = [i for i in vocab.special_ids if i not in (vocab.mask_id, vocab.pad_id)] or [vocab.mask_id]
-    ends_BD = batch["doc_lengths"].cumsum(1)
-    for row, document in (batch["doc_lengths"] >= 3).nonzero().tolist():
-        end = int(ends_BD[row, document])
-        start = end - int(batch["doc_lengths"][row, document])
-        batch["input_ids"][row, start] = framing[0]
-        batch["input_ids"][row, end - 1] = framing[min(1, len(framing) - 1)]
+ENOUGH_TOKENS = 4  # a document with this many ordinary tokens allows a supervised position under every objective
 
 
 def check_objective(
     objective: Objective, *, vocab: Vocab | None = None, seeds: Sequence[int] = (0, 1, 2), tolerance: float = 0.03
 ) -> None:
-    """Asserts the contract of `detour.objectives.Objective`; takes under a second a seed.
+    """Asserts the contract of `detour.objectives.Objective`; takes less than a second per seed.
 
     Args:
         objective: The objective, with the options to be tested.
-        vocab: What it is tested on; by default `make_vocab()`, 64 ids that tell where words begin.
+        vocab: What it is tested on; by default `make_vocab()`, 64 ids that mark where words begin.
         seeds: Seeds to test with.
         tolerance: Relative error allowed in `target_fraction` (plus 0.002 for chance).
 
