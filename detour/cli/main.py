@@ -24,6 +24,7 @@ from detour.cli.experiment import app as experiment_commands
 from detour.cli.groups import Commands
 from detour.cli.merge import app as merge_commands
 from detour.cli.probe import app as probe_commands
+from detour.cli.retention import app as retention_commands
 from detour.cli.runs import app as run_commands
 from detour.errors import DetourError, StoppedError
 from detour.files import reason, starved
@@ -36,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.registered_commands += run_commands.registered_commands
+app.registered_commands += [*run_commands.registered_commands, *retention_commands.registered_commands]
 app.add_typer(data_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(probe_commands)
