@@ -19,6 +19,8 @@ from detour.evaluation.models import CARDS, READ, Model
 from detour.files import write_json, write_text
 from detour.markup import markdown
 
+# of sentence-transformers: they name modules in folders that are not copied
+_MODULES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
 RECORDS = ("transplant.json", "merge.json")  # of an earlier derivation: not carried over to the next
 
 
@@ -104,12 +106,11 @@ def identity(model: Model) -> dict[str, str]:
 def _copied(folder: Path) -> list[Path]:
     """Configuration and tokenizer files: no weights, no index of them, and no record of an earlier derivation."""
     files = sorted({file for pattern in READ for file in folder.glob(pattern)})
+    others = (*CARDS, *RECORDS, *_MODULES)
     return [
         file
         for file in files
-        if file.suffix != ".safetensors"
-        and not file.name.endswith(".index.json")
-        and file.name not in (*CARDS, *RECORDS)
+        if file.suffix != ".safetensors" and not file.name.endswith(".index.json") and file.name not in others
     ]
 
 
