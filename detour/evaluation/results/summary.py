@@ -52,7 +52,7 @@ def write_summary(
     by_arm = baseline is not None and baseline not in models
     described = {record["task"]["name"]: record["task"] for record in records}
     metrics = {name: task["metric"] for name, task in described.items()}
-    best = clear_best(scores)
+    best, flagged = clear_best(scores), tables.degenerate_cells(records)
     rows = [
         tables.Row(
             task=name,
@@ -60,6 +60,7 @@ def write_summary(
             metric=task["metric"],
             summaries={m: summarize(list(scores[m][name].values())) for m in models if name in scores[m]},
             best=best.get(name),
+            degenerate={m: flagged[m, name] for m in models if (m, name) in flagged},
         )
         for name, task in described.items()
     ]
@@ -71,13 +72,13 @@ def write_summary(
     if by_arm and baseline is not None:
         compared = write_arms(records, out, baseline=baseline, margin=margin, drop_tasks=drop_tasks)
     if comparisons:
-        write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics))
+        write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics, flagged))
     for comparison in comparisons:
         from detour.evaluation.results.figures import forest_plot  # loads matplotlib
 
         suffix = f"differences_{comparison.model}"
-        write_text(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
-        write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
+        write_text(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics, flagged))
+        write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics, flagged))
         forest_plot(comparison, metrics, out)
     page = out / "summary.md"
     write_text(page, "\n".join(_page(records, rows, models, comparisons, metrics, compared)))
@@ -125,11 +126,18 @@ def _page(
         "other model (paired t tests over fine-tuning seeds, Holm's correction over tasks, 0.05).\n"
     )
     page.append(tables.scores_markdown(rows, models))
+    if any(row.degenerate for row in rows):
+        page.append(f"{tables.FOOTNOTE}\n")
     for language in dict.fromkeys(row.language for row in rows):
         page += _language_mean([row for row in rows if row.language == language], models, language)
     page += compared
     for comparison in comparisons:
-        page += ["", *_check(comparison), "", tables.differences_markdown(comparison, metrics)]
+        page += [
+            "",
+            *_check(comparison),
+            "",
+            tables.differences_markdown(comparison, metrics, tables.degenerate_cells(records)),
+        ]
         page.append(f"![forest plot]({quote(f'forest_{comparison.model}.png')})\n")
     page += [
         "## What stands behind it\n",
@@ -185,6 +193,10 @@ def _remarks(records: Sequence[dict[str, Any]]) -> list[str]:
         if cut := {split: n for split, n in outcome["truncated"].items() if n}:
             spelt = ", ".join(f"{n} of {record['data']['counts'][split]} {split}" for split, n in cut.items())
             remarks[f"- {who}: texts cut at {outcome['max_length']} tokens: {spelt}"] = None
+        if outcome.get("degenerate"):
+            remarks[f"- {who}, seed {record['seed']}: DEGENERATE, the test predictions are {outcome['degenerate']}"] = (
+                None
+            )
         if outcome["max_length"] < task["max_length"]:
             remarks[
                 f"- {who}: inputs of {outcome['max_length']} tokens, all that the model takes; asked {task['max_length']}"
