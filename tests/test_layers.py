@@ -24,7 +24,7 @@ ROWS = [  # lowest first; a module imports from lower rows, and from its own pac
     ["detour.corpus", "detour.cost"],
     ["detour.training", "detour.evaluation"],
     ["detour.export", "detour.report", "detour.analysis"],
-    ["detour.experiments"],
+    ["detour.experiments", "detour.merging", "detour.retention"],
     ["detour.build"],
     ["detour.train"],
     ["detour.cli"],

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 
 from detour.analysis import paper
 from detour.analysis.curves import Accuracy, DecayPoint, FreezeRow
-from detour.evaluation.probes.needle import POSITIONS, VALUES
+from detour.evaluation.probes.needle import POSITIONS
 from detour.plotting import INK, MARKERS, MUTED, OBJECTIVE_COLORS, PAPER, truncate
 
 
-def draw_needle(found: Sequence[Accuracy], *, with_paper: bool = True) -> Figure:
+def draw_needle(found: Sequence[Accuracy], *, chance: float = 1 / 8, with_paper: bool = True) -> Figure:
     """Accuracy in percent by length and by place, with 95% Wilson intervals.
 
-    Our probe retrieves one of eight values; the paper's is a yes-no question, so that its chance level is 50%.
+    The needle probe retrieves one of eight values; the presence probe, as the paper's, is a yes-no question (chance 1/2).
     """
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     by_length, by_place = figure.subplots(1, 2, sharey=True)
@@ -30,9 +30,7 @@ def draw_needle(found: Sequence[Accuracy], *, with_paper: bool = True) -> Figure
             ends = 100 * np.array([[point.low, point.high] for point in mine]).T
             spread = np.abs(ends - y)
             axes.errorbar(x, y, spread, color=color, marker=marker, ms=5, lw=1.6, capsize=2.5, label=truncate(model))
-        axes.axhline(
-            100 / len(next(iter(VALUES.values()))), color=INK, lw=1, ls=(0, (1, 2)), label="chance (one in eight)"
-        )
+        axes.axhline(100 * chance, color=INK, lw=1, ls=(0, (1, 2)), label=f"chance (one in {1 / chance:.0f})")
     if with_paper:
         published = paper.figures()["needle"]
         for key, style, name in (("clm_detour", "--", "detour"), ("mlm", ":", "MLM")):

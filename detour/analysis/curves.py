@@ -24,6 +24,7 @@ from detour.evaluation.suite import deciding, read_records, row_of
 
 NEEDLE_COLUMNS = ("model", "model_sha256", "probe", "data", "metric", "value", "examples", "settings")
 ACCURACY = "accuracy_"
+CHANCE = {"needle": 1 / 8, "presence": 1 / 2}  # probe -> accuracy of guessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +69,19 @@ def needle_accuracies(paths: Sequence[Path]) -> tuple[list[Accuracy], dict[str, 
     """Accuracies by length (over all places) and by place (over all lengths), and what identifies them.
 
     Args:
-        paths: Files that ``detour probe needle --out`` wrote.
+        paths: Files that ``detour probe needle --out`` or ``detour probe presence --out`` wrote.
 
     Returns:
-        The accuracies, and ``{"models": name -> sha256, "language", "distractors"}``.
+        The accuracies, and ``{"models": name -> sha256, "probe", "language", "distractors"}``.
 
     Raises:
         DataError: A file cannot be read, holds no needle scores, or holds a score that is no share of its examples.
-        ConfigError: Two languages or numbers of distractors, a score listed twice, two models of one name, or models
+        ConfigError: Two probes, languages, or numbers of distractors, a score listed twice, two models of one name, or models
             that were not all probed at the same lengths.
     """
     cells: dict[tuple[str, int, str], tuple[int, int]] = {}
     hashes: dict[str, str] = {}
-    kinds: set[tuple[str, int]] = set()
+    kinds: set[tuple[str, str, int]] = set()
     for path in paths:
         for where, row in _needle_rows(path):
             model, tokens, place, hits, examples, distractors = _needle_cell(where, row)
@@ -89,10 +90,10 @@ def needle_accuracies(paths: Sequence[Path]) -> tuple[list[Accuracy], dict[str, 
             if (model, tokens, place) in cells:
                 raise ConfigError(f"{where}: '{model}' has a second score at {tokens} tokens, {place}")
             cells[model, tokens, place] = hits, examples
-            kinds.add((row["data"], distractors))
+            kinds.add((row["probe"], row["data"], distractors))
     if len(kinds) > 1:
         raise ConfigError(
-            f"needle: scores of {len(kinds)} languages and numbers of distractors, {sorted(kinds)}; expected one"
+            f"needle: scores of {len(kinds)} probes, languages, and numbers of distractors, {sorted(kinds)}; expected one"
         )
     lengths = sorted({tokens for _, tokens, _ in cells})
     if missing := [(m, t, p) for m in hashes for t in lengths for p in POSITIONS if (m, t, p) not in cells]:
@@ -105,8 +106,8 @@ def needle_accuracies(paths: Sequence[Path]) -> tuple[list[Accuracy], dict[str, 
                 hits, examples = (sum(column) for column in zip(*parts, strict=True))
                 low, high = wilson(hits, examples)
                 found.append(Accuracy(model=model, by=by, at=at, hits=hits, examples=examples, low=low, high=high))
-    ((language, distractors),) = kinds
-    return found, {"models": hashes, "language": language, "distractors": distractors}
+    ((probe, language, distractors),) = kinds
+    return found, {"models": hashes, "probe": probe, "language": language, "distractors": distractors}
 
 
 def _needle_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
@@ -120,8 +121,10 @@ def _needle_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
             rows = [(f"{path}:{reader.line_num}", row) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
-    if wrong := [where for where, row in rows if row["probe"] != "needle"]:
+    if wrong := [where for where, row in rows if row["probe"] not in CHANCE]:
         raise DataError(f"{wrong[0]}: not a score of the needle probe")
+    overall = ("presence", "accuracy")  # over all lengths and places
+    rows = [(where, row) for where, row in rows if (row["probe"], row["metric"]) != overall]
     if not rows:
         raise DataError(f"{path}: no scores")
     return rows
@@ -131,7 +134,7 @@ def _needle_cell(where: str, row: dict[str, str]) -> tuple[str, int, str, int, i
     """Model, tokens, place, hits, examples, distractors."""
     try:
         settings, examples, value = json.loads(row["settings"]), int(row["examples"]), float(row["value"])
-        tokens, distractors = int(settings["tokens"]), int(settings["distractors"])
+        tokens, distractors = int(settings["tokens"]), int(settings["distractors"]) if row["probe"] == "needle" else 0
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{where}: damaged ({first_line(error)})") from error
     place = row["metric"].removeprefix(ACCURACY)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from detour import __version__
 from detour.analysis.weights import place_of, read_folder
 from detour.data.tokenizer import load_tokenizer, tokenizer_sha256
-from detour.errors import ConfigError, ModelError, first_line
-from detour.evaluation.models import CARDS, READ, Model
-from detour.files import write_json, write_text
+from detour.errors import ConfigError, ModelError
+from detour.evaluation.derived import derived_card, identity, refuse_full, write_like
+from detour.evaluation.models import Model
 from detour.markup import markdown
 from detour.models.modernbert.hf import read_architecture, read_config
 from detour.models.modernbert.hf_config import TOKEN_IDS, carried_keys
@@ -132,9 +127,7 @@ def transplant(
         ModelError: Configurations, tokenizers, or parameters of the two differ, a folder cannot be read, or ``out`` is not
             empty or cannot be written.
     """
-    out = out.expanduser().resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out}: exists and is not empty")
+    out = refuse_full(out)
     refuse_differences(donor, receiver)
     theirs, ours = read_folder(donor.folder), read_folder(receiver.folder)
     if odd := sorted(theirs.keys() ^ ours.keys()):
@@ -144,13 +137,21 @@ def transplant(
     chosen = select_parameters(ours, layers=indices, modules=modules)
     weights = {**ours, **{name: theirs[name] for name in chosen}}
     record = {
-        "donor": {"name": donor.name, "sha256": donor.sha256},
-        "receiver": {"name": receiver.name, "sha256": receiver.sha256},
+        "donor": identity(donor),
+        "receiver": identity(receiver),
         "layers": indices,
         "modules": None if modules is None else list(modules),
         "parameters": chosen,
     }
-    _write(out, receiver.folder, weights, record)
+    write_like(
+        out,
+        receiver.folder,
+        weights,
+        record_name=RECORD,
+        record=record,
+        card=_card(record),
+        check=lambda folder: _check(folder, weights),
+    )
     return Transplant(out=out, parameters=chosen, numbers=sum(weights[name].numel() for name in chosen))
 
 
@@ -185,55 +186,21 @@ def recovery(receiver_score: float, donor_score: float, transplanted_score: floa
     return (transplanted_score - receiver_score) / (donor_score - receiver_score)
 
 
-def _write(out: Path, receiver: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> None:
-    """Writes the folder under a temporary name, reads the weights back, and renames it."""
-    aside = out.with_name(f".writing-{out.name}")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        for file in _copied(receiver):
-            shutil.copyfile(file, aside / file.name)
-        save_file(
-            {k: v.contiguous() for k, v in weights.items()}, aside / "model.safetensors", metadata={"format": "pt"}
-        )
-        write_json(aside / RECORD, record)
-        write_text(aside / "README.md", _card(record))
-        reread = read_folder(aside)
-        if not all(torch.equal(reread[name], weights[name]) for name in weights):
-            raise ModelError(f"{aside}: the weights on disk are not those that were written")
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{out}: cannot be written: {first_line(error)}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _copied(folder: Path) -> list[Path]:
-    """Configuration and tokenizer files: no weights, no index of them, and no record of an earlier transplant."""
-    files = sorted({file for pattern in READ for file in folder.glob(pattern)})
-    return [
-        file
-        for file in files
-        if file.suffix != ".safetensors" and not file.name.endswith(".index.json") and file.name not in (*CARDS, RECORD)
-    ]
+def _check(folder: Path, weights: dict[str, Tensor]) -> None:
+    reread = read_folder(folder)
+    if not all(torch.equal(reread[name], weights[name]) for name in weights):
+        raise ModelError(f"{folder}: the weights on disk are not those that were written")
 
 
 def _card(record: dict[str, Any]) -> str:
     """The model card: what comes from where."""
-    data = ModelCardData(library_name="transformers", tags=["modernbert", "causal-detour", "transplant"])
     layers, modules = record["layers"], record["modules"]
     what = f"{len(record['parameters'])} tensors; layers: {'all' if layers is None else layers or 'none'}"
     what += f"; modules: {'all' if modules is None else ', '.join(modules) or 'none'}"
-    lines = [
-        f"| {role} | {markdown(record[role]['name'])} | `{record[role]['sha256']}` |" for role in ("donor", "receiver")
-    ]
-    return str(
-        ModelCard(
-            f"---\n{data.to_yaml()}\n---\n\n# Transplant\n\nA model for analysis: the receiver's weights, with these from the "
-            f"donor: {markdown(what)}. See `{RECORD}`.\n\n| | model | sha256 of its folder |\n|---|---|---|\n"
-            + "\n".join(lines)
-            + f"\n\nWritten by `detour analyze transplant`, version {__version__}.\n"
-        )
+    return derived_card(
+        "Transplant",
+        tags=["modernbert", "transplant"],
+        text="A model for analysis: the receiver's weights, with these from the "
+        f"donor: {markdown(what)}. See `{RECORD}`; made by `detour analyze transplant`.",
+        parents=[(role, record[role]["name"], record[role]["sha256"]) for role in ("donor", "receiver")],
     )

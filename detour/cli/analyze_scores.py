@@ -21,21 +21,25 @@ Scores = Annotated[Path, typer.Argument(help="A folder that `detour eval run` wr
 @app.command()
 def needle(
     scores: Annotated[
-        list[Path], typer.Argument(help="CSV files that `detour probe needle --out` wrote.", metavar="FILE")
+        list[Path],
+        typer.Argument(
+            help="CSV files of `detour probe needle` or `detour probe presence`, written with --out.", metavar="FILE"
+        ),
     ],
     out: Out,
     paper: Paper = True,
 ) -> None:
     """Needle accuracy by length and place, with 95% Wilson intervals."""
     from detour.analysis.curve_figures import draw_needle
-    from detour.analysis.curves import needle_accuracies
+    from detour.analysis.curves import CHANCE, needle_accuracies
     from detour.analysis.output import save
 
     found, inputs = needle_accuracies(scores)
     rows = [{**vars(point), "accuracy": point.accuracy} for point in found]
+    probe = inputs["probe"]
     inputs |= {"scores": rows}  # they are read, not computed: other ones are other inputs
     for path in save(out, "needle", inputs=inputs, settings={"paper": paper}, values={"accuracies": rows}, rows=rows,
-                     draw=lambda: draw_needle(found, with_paper=paper)):  # fmt: skip
+                     draw=lambda: draw_needle(found, chance=CHANCE[probe], with_paper=paper)):  # fmt: skip
         print(path)
 
 

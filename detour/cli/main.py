@@ -22,7 +22,9 @@ from detour.cli.data import app as data_commands
 from detour.cli.evaluation import app as evaluation_commands
 from detour.cli.experiment import app as experiment_commands
 from detour.cli.groups import Commands
+from detour.cli.merge import app as merge_commands
 from detour.cli.probe import app as probe_commands
+from detour.cli.retention import app as retention_commands
 from detour.cli.runs import app as run_commands
 from detour.errors import DetourError, StoppedError
 from detour.files import reason, starved
@@ -35,10 +37,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.registered_commands += run_commands.registered_commands
+app.registered_commands += [*run_commands.registered_commands, *retention_commands.registered_commands]
 app.add_typer(data_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(probe_commands)
+app.add_typer(merge_commands)
 app.add_typer(experiment_commands)
 app.add_typer(analysis_commands)
 

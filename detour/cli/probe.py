@@ -92,6 +92,37 @@ def needle(
 
 
 @app.command()
+def presence(
+    models: Models,
+    language: Annotated[str, typer.Option(help="Language of the texts: en or fr.")] = "fr",
+    tokens: Annotated[
+        list[int] | None, typer.Option(help="Text length in tokens; repeatable. Default: 512, 1024, 2048, 4096, 8192.")
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs of a fact and a text, over all lengths.", min=40)] = 1500,
+    seeds: Annotated[int, typer.Option(help="Probe seeds, each with a test fold of its own.", min=1, max=6)] = 5,
+    epochs: Annotated[int, typer.Option(help="Epochs of the network; the paper's is 3.", min=1)] = 3,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of the network; the paper's is 2e-5.")] = 2e-5,
+    out: Out = None,
+) -> None:
+    """Say whether a long text holds a fact (the paper's needle): accuracy of a small network on the frozen first state."""
+    from detour.evaluation.probes.presence import LENGTHS, Head, presence_probe
+
+    head = Head(epochs=epochs, learning_rate=learning_rate)
+    settings = {"pairs": pairs, "seeds": seeds, "epochs": epochs, "learning_rate": learning_rate}
+
+    def rows(encoder: Frozen) -> Iterator[Row]:
+        found = presence_probe(encoder, language, tokens or LENGTHS, pairs=pairs, seeds=seeds, head=head)
+        ends = {"binomial_95": found.binomial(), "seeds_95": (found.by_seed.low, found.by_seed.high)}
+        yield Row(language, "accuracy", found.accuracy, sum(found.examples.values()), settings | ends)
+        for (length, position), count in found.examples.items():
+            if count:
+                share = found.hits[length, position] / count
+                yield Row(language, f"accuracy_{position}", share, count, settings | {"tokens": length})
+
+    _probe("presence", models, out, rows)
+
+
+@app.command()
 def held_out(
     models: Models,
     text: Annotated[list[Path], typer.Option(help="JSON or text files, or folders of them; repeatable.")],

@@ -139,10 +139,16 @@ def export(
         int | None,
         typer.Option(help="Export the checkpoint at this token count. Default: the latest."),
     ] = None,
+    sentence_transformers: Annotated[
+        bool,
+        typer.Option(
+            "--sentence-transformers", help="Also a SentenceTransformer: mean pooling and normalization, untrained."
+        ),
+    ] = False,
 ) -> None:
     """Export a run's encoder as a Hugging Face folder with a model card, and verify it with transformers."""
     from detour.export.run import export_run
 
     with naming(out):
-        difference = export_run(run, out, tokens=tokens)
+        difference = export_run(run, out, tokens=tokens, sentence_transformers=sentence_transformers)
     print(f"{out} (largest difference of logits in transformers: {difference:.1e})")

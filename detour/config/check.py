@@ -79,6 +79,14 @@ def _data(run: RunConfig) -> Iterator[str]:
         yield f"data.train: proportions sum to {sum(shares):g}, expected 1"
     if any(stream.proportion is not None for stream in data.validation):
         yield "data.validation: rows are drawn in proportion to the folders' sizes; leave proportion out"
+    if any(stream.name is not None for stream in data.train):
+        yield "data.train: name is for folders of data.validation"
+    names = [stream.name for stream in data.validation if stream.name is not None]
+    for name, count in Counter(names).items():
+        if fault := fault_of_name(name):
+            yield f"data.validation: the name {name[:40]!r} {fault}"
+        elif count > 1:
+            yield f"data.validation: {count} folders are called '{name}'"
     for key, streams in {"data.train": data.train, "data.validation": data.validation}.items():
         real = [os.path.realpath(stream.path) for stream in streams if "\0" not in stream.path]
         for path, count in Counter(real).items():

@@ -12,7 +12,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ConfigError, ModelError, first_line
@@ -108,6 +108,27 @@ def load_pretrained(auto: Any, folder: Path, **config: Any) -> tuple[PreTrainedM
     except Exception as error:  # of many types in transformers and safetensors
         raise ModelError(f"{folder}: cannot be loaded as an encoder: {first_line(error)}") from error
     return model, sorted(info["missing_keys"])
+
+
+def load_complete(auto: Any, folder: Path) -> PreTrainedModel:
+    """Loads a model in fp32 and evaluation mode, of which no weight but those of a pooler may be missing.
+
+    Args:
+        auto: One of transformers' AutoModel classes.
+        folder: Hugging Face folder.
+
+    Raises:
+        ModelError: The model cannot be loaded, or weights are missing.
+    """
+    model, missing = load_pretrained(auto, folder)
+    if lost := [key for key in missing if "pooler." not in key]:
+        raise ModelError(f"{folder}: {len(lost)} weights are missing, the first is {lost[0]}")
+    return model.eval()
+
+
+def load_masked_lm(folder: Path) -> PreTrainedModel:
+    """Loads an encoder with its masked-LM head (`load_complete`), of any architecture of transformers."""
+    return load_complete(AutoModelForMaskedLM, folder)
 
 
 def takes_types(model: nn.Module) -> bool:

@@ -56,6 +56,7 @@ class _Outcome:
     unreadable: dict[str, int]
     precision: str
     seconds: float
+    degenerate: str | None = None  # records of earlier versions do not say
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ FORMAT = 1
 PROSE = ("source", "license", "credentials", "note")  # task keys that do not affect scores
 PACKAGES = ("accelerate", "scikit-learn", "scipy", "seqeval", "tokenizers")
 COLUMNS: tuple[str, ...] = (
-    "model", "task", "language", "kind", "seed", "metric", "test", "validation", "epoch", "max_length", "truncated",
+    "model", "task", "language", "kind", "seed", "metric", "test", "validation", "epoch", "max_length", "truncated", "degenerate",
     "train_examples", "test_examples", "precision", "seconds", "model_sha256", "data_sha256", "task_sha256",
     "detour", "commit",
 )  # fmt: skip
@@ -193,6 +193,7 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
         "epoch": outcome["epoch"],
         "max_length": outcome["max_length"],
         "truncated": sum(outcome["truncated"].values()),
+        "degenerate": outcome.get("degenerate"),
         "train_examples": record["data"]["counts"]["train"],
         "test_examples": record["data"]["counts"]["test"],
         "precision": outcome["precision"],

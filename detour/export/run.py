@@ -14,6 +14,7 @@ from detour.cost.ledger import read_costs
 from detour.data.tokenizer import load_tokenizer, tokenizer_sha256
 from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
+from detour.export.sentence import write_sentence_files
 from detour.models.modernbert import hf
 from detour.models.modernbert.architecture import architecture
 from detour.models.modernbert.reload import check_uses
@@ -23,11 +24,17 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # relative to the largest logit; two fp32 implementations sum in different orders
 
 
-def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> float:
+def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, sentence_transformers: bool = False) -> float:
     """Writes the newest valid checkpoint, or the one at ``tokens``, as a folder for plain transformers.
 
     The folder is written under a temporary name and verified before it is renamed: transformers reloads it, its logits are
     compared with those of our model, and every class and pipeline named in the model card is run on text.
+
+    Args:
+        run_folder: The run.
+        out: The new folder; must not exist, or be empty.
+        tokens: Token count of the checkpoint; None for the newest.
+        sentence_transformers: Add the files that make it a sentence-transformers model (`write_sentence_files`).
 
     Returns:
         Largest relative difference of the logits.
@@ -62,6 +69,8 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None) -> flo
                 f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}"
             )
         check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
+        if sentence_transformers:
+            write_sentence_files(aside, width=arch.hidden_size, longest=arch.max_position_embeddings)
         if out.exists():  # an empty folder, possibly a working directory or a mount point
             for file in sorted(aside.iterdir()):
                 shutil.move(file, out / file.name)

@@ -144,6 +144,7 @@ def validation_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> l
         [manifests[path].counts.rows for path in paths],
         rows=run.evaluation.rows,
         seed=run.evaluation.seed,
+        names=[stream.name for stream in run.data.validation],
     )
 
 

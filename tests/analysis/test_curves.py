@@ -37,7 +37,12 @@ def test_needle_accuracies_are_pooled_over_places_and_over_lengths(tmp_path, wri
     assert points["two", 1024].hits == 3
     expected = proportion_confint(60, 120, 0.05, method="wilson")
     assert (points["one", 512].low, points["one", 512].high) == pytest.approx(expected, abs=1e-9)
-    assert inputs == {"models": {"one": "sha one", "two": "sha two"}, "language": "en", "distractors": 3}
+    assert inputs == {
+        "models": {"one": "sha one", "two": "sha two"},
+        "probe": "needle",
+        "language": "en",
+        "distractors": 3,
+    }
     left, right = draw_needle(found).axes
     line = left.containers[0].lines[0]
     assert list(line.get_xdata()) == [512, 1024]

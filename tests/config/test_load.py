@@ -224,6 +224,12 @@ NAN, INF = float("nan"), float("inf")
             {"data__validation__0__proportion": 2.0},
             "data.validation: rows are drawn in proportion to the folders' sizes",
         ),
+        ({"data__train__0__name": "x"}, "data.train: name is for folders of data.validation"),
+        ({"data__validation__0__name": "a/b"}, "data.validation: the name 'a/b' holds '/'"),
+        (
+            {"data__validation": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]},
+            "data.validation: 2 folders are called 'x'",
+        ),
         ({"data__seq_len": 7}, "data.seq_len: 7, expected at least 8"),
         ({"data__global_batch_size": 0}, "data.global_batch_size: 0, expected at least 1"),
         ({"data__micro_batch_size": 0}, "data.micro_batch_size: 0, expected at least 1"),

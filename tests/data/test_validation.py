@@ -79,6 +79,15 @@ def test_a_folder_s_rows_do_not_depend_on_its_place_or_on_where_it_lies():
     assert first[0].drawn.tolist() != other[0].drawn.tolist()
 
 
+def test_folders_may_be_named():
+    named = draw(["a/held", "b/held"], SHA[:2], [300, 100], rows=8, seed=5, names=[None, "general"])
+    assert [folder.name for folder in named] == ["a", "general"]
+    unnamed = draw(["a/held", "b/held"], SHA[:2], [300, 100], rows=8, seed=5)
+    assert [folder.drawn.tolist() for folder in named] == [folder.drawn.tolist() for folder in unnamed]
+    with pytest.raises(DataError, match="two folders are called 'a'"):
+        draw(["a/held", "b/held"], SHA[:2], [300, 100], rows=8, seed=5, names=[None, "a"])
+
+
 def test_folders_of_the_same_rows_are_refused():
     with pytest.raises(DataError, match=r"a and c contain the same rows"):
         draw(["a", "b", "c"], [SHA[0], SHA[1], SHA[0]], [5, 5, 5], rows=9, seed=0)

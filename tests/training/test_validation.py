@@ -21,7 +21,7 @@ from streaming.base.format.mds import MDSReader
 
 from detour.build import build_trainer, close
 from detour.config.schema import RunConfig
-from detour.data.manifest import SourceFile, TokenizerInfo
+from detour.data.manifest import ShardManifest, SourceFile, TokenizerInfo
 from detour.data.shards import RowWriter
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.models.loss import linear_cross_entropy
@@ -29,7 +29,7 @@ from detour.train import train
 from detour.training.callbacks.eval_loss import EvalLoss
 from detour.training.checkpoints import files as checkpoints
 from detour.training.composer_model import TokenLoss
-from detour.training.run_folder import RunFolder
+from detour.training.run_folder import RunFolder, validation_rows
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDERS = {"english": 30, "french": 12}
@@ -362,3 +362,9 @@ def test_two_processes_measure_what_one_measures(run_of, start, parallelism, row
     assert len(one) == 7  # mlm: together, two folders, spread; clm: together, two folders
     assert two == pytest.approx(one, rel=1e-5, abs=1e-5)
     assert not any(math.isnan(loss) for loss in two.values())
+
+
+def test_a_folder_is_evaluated_under_its_own_name(tiny_run, corpus):
+    run = tiny_run(data={"validation": [{"path": str(corpus.validation), "name": "general"}]})
+    manifest = ShardManifest.load(corpus.validation)
+    assert [folder.name for folder in validation_rows(run, {str(corpus.validation): manifest})] == ["general"]

@@ -71,6 +71,11 @@ def load_dataset(task: Task, root: Path) -> Dataset:
     for example in (example for examples in splits.values() for example in examples):
         _refuse_lone_surrogates(example, task)
     labels = _labels(task, splits, declared)
+    if task.negative_label is not None and task.negative_label not in labels:
+        raise DataError(
+            f"task '{task.name}': negative_label is '{task.negative_label}'{suggestion(task.negative_label, labels)}, "
+            f"expected one of its labels: {', '.join(labels)}"
+        )
     splits = {split: _limited(examples, getattr(task.limit, split)) for split, examples in splits.items()}
     return Dataset(splits=splits, labels=labels, sha256=_hash(splits, labels))
 

@@ -103,7 +103,8 @@ class Task:
         source: Reader of the examples.
         metric: Metric that selects the epoch and is reported; its name includes the averaging (`metrics.MEASURES`).
         labels: All labels (for NER entity types); empty means those declared by the data, or else those found in train.
-        negative_label: Classification: the class excluded from F1, for example "no relation".
+        negative_label: Classification: the class excluded from F1, for example "no relation"; one of `labels`, or of those
+            that the data declares.
         max_length: Tokens of an input. Longer documents are windowed (NER) or truncated and counted (other kinds).
         license: License of the data as stated by its distributor.
         credentials: How to obtain the data if it is not freely downloadable.
@@ -223,7 +224,9 @@ def _problems(task: Task) -> Iterator[str]:
         yield f"source: {error}"
     if len(set(task.labels)) != len(task.labels):
         yield "labels: one stands twice"
-    if task.negative_label is not None and (task.kind != "classification" or task.negative_label not in task.labels):
+    if task.negative_label is not None and (
+        task.kind != "classification" or (task.labels and task.negative_label not in task.labels)
+    ):
         yield f"negative_label: '{task.negative_label}', expected one of the labels of a classification task"
     fractions = task.split.fractions
     if fractions and (len(fractions) not in (2, 3) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9):

@@ -41,7 +41,7 @@ from detour.evaluation.data.features import Encoded, encode_texts, encode_words
 from detour.evaluation.data.task import Task
 from detour.evaluation.finetune.callbacks import KeepBest, Progress, Report
 from detour.evaluation.finetune.heads import BiLstmCrf
-from detour.evaluation.finetune.scoring import predictions_of, score
+from detour.evaluation.finetune.scoring import degenerate, predictions_of, score
 from detour.evaluation.models import load_pretrained, takes_types
 
 
@@ -62,6 +62,7 @@ class Outcome:
         seconds: Wall-clock time of training and prediction.
         precision: "fp32" or "bf16".
         predictions: Predictions for the test split, in its order.
+        degenerate: Why the test predictions say nothing (`degenerate`); None if they say something.
     """
 
     test: dict[str, float]
@@ -76,6 +77,7 @@ class Outcome:
     seconds: float
     precision: str
     predictions: list[Any]
+    degenerate: str | None = None
 
 
 def finetune(
@@ -137,6 +139,7 @@ def finetune(
         seconds=round(time.monotonic() - began, 2),
         precision="bf16" if trainer.args.bf16 else "fp32",
         predictions=test,
+        degenerate=degenerate(task, data, "test", test),
     )
 
 

@@ -39,6 +39,25 @@ def predictions_of(task: Task, data: Dataset, encoded: Encoded, outputs: Any) ->
     return tags if task.training.head == "linear" else [to_iob2(sequence, "iob1") for sequence in tags]
 
 
+def degenerate(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> str | None:
+    """Why predictions say nothing although the targets do: "empty", "one class", or "one value"; None if they say something.
+
+    Empty: no entity, or no label of any example. One class: the same label, or labels, for every example.
+    """
+    targets: list[Any] = [example.target for example in data.splits[split]]
+    if task.kind == "ner":
+        found, wanted = ({tag for tags in each for tag in tags} - {"O"} for each in (predictions, targets))
+        return "empty" if wanted and not found else None
+    kinds, wanted = (
+        {tuple(sorted(p)) if isinstance(p, (list, tuple)) else p for p in each} for each in (predictions, targets)
+    )
+    if len(kinds) > 1 or len(wanted) == 1:
+        return None
+    if task.kind == "similarity":
+        return "one value"
+    return "empty" if kinds == {()} else "one class"
+
+
 def score(task: Task, data: Dataset, split: str, predictions: Sequence[Any]) -> dict[str, float]:
     """All metrics of the task's kind."""
     targets: list[Any] = [example.target for example in data.splits[split]]

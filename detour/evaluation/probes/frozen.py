@@ -15,10 +15,9 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM, DataCollatorWithPadding
 
 from detour.data.tokenizer import load_tokenizer
-from detour.errors import ModelError
 from detour.evaluation.data.features import Encoded
 from detour.evaluation.finetune.finetune import longest_input
-from detour.evaluation.models import load_pretrained, takes_types
+from detour.evaluation.models import load_complete, takes_types
 
 Pooling = Callable[[Tensor, Tensor], Tensor]  # states [N, T, H], mask [N, T] -> [N, ...]
 BATCH_TOKENS = 16_384
@@ -50,10 +49,8 @@ class Frozen:
     def __init__(self, folder: Path, *, masked_lm: bool = False) -> None:
         self.tokenizer = load_tokenizer(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model, missing = load_pretrained(AutoModelForMaskedLM if masked_lm else AutoModel, folder)
-        if lost := [key for key in missing if "pooler." not in key]:
-            raise ModelError(f"{folder}: {len(lost)} weights are missing, the first is {lost[0]}")
-        self.model = model.eval().to(self.device)  # type: ignore[arg-type]
+        model = load_complete(AutoModelForMaskedLM if masked_lm else AutoModel, folder)
+        self.model = model.to(self.device)  # type: ignore[arg-type]
         self.longest = longest_input(self.model, self.tokenizer)
 
     @torch.no_grad()

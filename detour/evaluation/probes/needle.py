@@ -106,28 +106,37 @@ def haystack(
         ConfigError: ``tokens`` is too small for the question, the facts and one other sentence.
     """
     encode: Any = encoder.tokenizer
-
-    def draw(options: Sequence[str]) -> str:
-        return options[rng.integers(len(options))]
-
     others = [other for other in VALUES[language] if other != value]
     rooms, drugs = rng.permutation(OTHER_ROOMS)[:distractors], rng.permutation(others)[:distractors]
-    fact = draw(FACTS[language]).format(ROOM, value)
-    false = [draw(FACTS[language]).format(room, drug) for room, drug in zip(rooms, drugs, strict=True)]
+    fact = _draw(FACTS[language], rng).format(ROOM, value)
+    false = [_draw(FACTS[language], rng).format(room, drug) for room, drug in zip(rooms, drugs, strict=True)]
     left = tokens - len(encode(QUESTIONS[language], " ".join([fact, *false]), verbose=False)["input_ids"]) - 2
-    sentences: list[str] = []
-    while True:
-        sentence = " ".join(draw(options[language]) for options in (WHO, DID, WHEN)) + "."
-        left -= len(encode(f" {sentence}", add_special_tokens=False, verbose=False)["input_ids"])
-        if left < 0:
-            break
-        sentences.append(sentence)
+    sentences = filler(encoder, language, left, rng)
     if not sentences:
         raise ConfigError(f"needle: {tokens} tokens hold no sentence beside question and facts")
     for other in false:
         sentences.insert(int(rng.integers(len(sentences) + 1)), other)
     index = {"start": 0, "middle": len(sentences) // 2, "end": len(sentences)}[position]
     return " ".join([*sentences[:index], fact, *sentences[index:]])
+
+
+def filler(encoder: Frozen, language: str, tokens: int, rng: np.random.Generator) -> list[str]:
+    """Sentences without facts, of at most this many tokens together.
+
+    Args:
+        encoder: Its tokenizer counts the tokens.
+        language: "en" or "fr".
+        tokens: Maximum length.
+        rng: Draws the sentences.
+    """
+    encode: Any = encoder.tokenizer
+    sentences: list[str] = []
+    while True:
+        sentence = " ".join(_draw(options[language], rng) for options in (WHO, DID, WHEN)) + "."
+        tokens -= len(encode(f" {sentence}", add_special_tokens=False, verbose=False)["input_ids"])
+        if tokens < 0:
+            return sentences
+        sentences.append(sentence)
 
 
 def needle_probe(
@@ -188,6 +197,10 @@ def needle_probe(
         accuracy = {position: float(network.score(*examples(test, (position,), tokens))) for position in POSITIONS}
         found.append(Needle(tokens=tokens, accuracy=accuracy, examples=test))
     return found
+
+
+def _draw(options: Sequence[str], rng: np.random.Generator) -> str:
+    return options[rng.integers(len(options))]
 
 
 def _fit(features: np.ndarray, values: list[str], *, seed: int) -> Any:

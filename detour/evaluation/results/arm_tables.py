@@ -11,9 +11,12 @@ from detour.evaluation.results.statistics import Summary
 from detour.evaluation.results.tables import (
     LATEX,
     MARKDOWN,
+    NO_FLAGS,
     NONE,
+    Flagged,
     Form,
     csv_table,
+    flags_of,
     latex_table,
     markdown_table,
     probability,
@@ -24,19 +27,29 @@ Metrics = Mapping[str, str]  # task -> name of its metric; given, every table na
 Means = Mapping[str, Mapping[str, Summary]]  # arm -> task -> mean, as of `detour.evaluation.results.levels.arm_means`
 
 
-def means_markdown(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None) -> str:
+def means_markdown(
+    basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS
+) -> str:
     """One line per task, the mean over tasks last: for each arm mean ± standard deviation over seeds [95% interval]."""
-    return markdown_table([*_first(metrics), "repeated", *means], _mean_cells(basis, means, scale, metrics, MARKDOWN))
+    return markdown_table(
+        [*_first(metrics), "repeated", *means], _mean_cells(basis, means, scale, metrics, MARKDOWN, flagged)
+    )
 
 
-def means_latex(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None) -> str:
+def means_latex(
+    basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS
+) -> str:
     """The same as a booktabs table."""
-    return latex_table([*_first(metrics), "repeated", *means], _mean_cells(basis, means, scale, metrics, LATEX))
+    return latex_table(
+        [*_first(metrics), "repeated", *means], _mean_cells(basis, means, scale, metrics, LATEX, flagged)
+    )
 
 
-def means_csv(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None) -> str:
+def means_csv(
+    basis: Basis, means: Means, scale: Scale, metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS
+) -> str:
     """One line per arm and task, in the scale's unit."""
-    header = ["arm", "task", "metric", "unit", "basis", "seeds", "mean", "sd", "low", "high"]
+    header = ["arm", "task", "metric", "unit", "basis", "seeds", "mean", "sd", "low", "high", "degenerate"]
     lines = [
         [
             arm,
@@ -46,6 +59,7 @@ def means_csv(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None 
             basis,
             s.n,
             *(scale.factor * value for value in (s.mean, s.sd, s.low, s.high)),
+            flagged.get((arm, task), 0),
         ]
         for arm, tasks in means.items()
         for task, s in tasks.items()
@@ -53,17 +67,19 @@ def means_csv(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None 
     return csv_table(header, lines)
 
 
-def contrasts_markdown(comparison: ArmComparison, metrics: Metrics | None = None) -> str:
+def contrasts_markdown(comparison: ArmComparison, metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS) -> str:
     """One line per task, the mean over tasks last: the difference, its interval, tests, and verdict."""
-    return markdown_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, MARKDOWN))
+    return markdown_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, MARKDOWN, flagged))
 
 
-def contrasts_latex(comparison: ArmComparison, metrics: Metrics | None = None) -> str:
+def contrasts_latex(comparison: ArmComparison, metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS) -> str:
     """The same as a booktabs table."""
-    return latex_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, LATEX))
+    return latex_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, LATEX, flagged))
 
 
-def contrasts_csv(comparisons: Iterable[ArmComparison], metrics: Metrics | None = None) -> str:
+def contrasts_csv(
+    comparisons: Iterable[ArmComparison], metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS
+) -> str:
     """One line per comparison and task, the mean over tasks last; differences in the scale's unit."""
     header = [
         "arm",
@@ -81,7 +97,7 @@ def contrasts_csv(comparisons: Iterable[ArmComparison], metrics: Metrics | None 
         "high_90",
     ]
     header += ["p", "p_holm", "margin", "p_equivalence", "p_equivalence_holm", "minimum_detectable_effect"]
-    header += ["seeds_to_decide", "verdict", "sentence"]
+    header += ["seeds_to_decide", "verdict", "sentence", "degenerate"]
     lines = []
     for c in comparisons:
         for t in (*c.tasks, c.overall):
@@ -90,7 +106,8 @@ def contrasts_csv(comparisons: Iterable[ArmComparison], metrics: Metrics | None 
             tests = [t.p, t.p_holm, c.margin, t.p_equivalence, t.p_equivalence_holm]
             tests += [c.scale.factor * t.minimum_detectable_effect, t.seeds_to_decide, t.verdict.value, t.sentence]
             metric = (metrics or {}).get(t.name)
-            lines.append([c.arm, c.baseline, t.name, metric, c.scale.unit, c.basis, s.n, *values, *tests])
+            lines.append([c.arm, c.baseline, t.name, metric, c.scale.unit, c.basis, s.n, *values, *tests,
+                          flags_of(flagged, (c.arm, c.baseline), t.name)])  # fmt: skip
     return csv_table(header, lines)
 
 
@@ -129,20 +146,24 @@ def _first(metrics: Metrics | None) -> list[str]:
     return ["task"] if metrics is None else ["task", "metric"]
 
 
-def _task_cells(task: str, metrics: Metrics | None, form: Form) -> list[str]:
+def _task_cells(task: str, metrics: Metrics | None, form: Form, *, marked: bool = False) -> list[str]:
+    name = form.escape(task) + (form.mark if marked else "")
     if metrics is None:
-        return [form.escape(task)]
-    return [form.escape(task), form.escape(title(metrics[task]) if task in metrics else NONE)]
+        return [name]
+    return [name, form.escape(title(metrics[task]) if task in metrics else NONE)]
 
 
-def _mean_cells(basis: Basis, means: Means, scale: Scale, metrics: Metrics | None, form: Form) -> list[list[str]]:
+def _mean_cells(
+    basis: Basis, means: Means, scale: Scale, metrics: Metrics | None, form: Form, flagged: Flagged
+) -> list[list[str]]:
     lines = []
     for task in next(iter(means.values())):
         cells = []
-        for tasks in means.values():
+        for arm, tasks in means.items():
             s = tasks[task]
             mean, sd, low, high = (amount(value, scale, sign=False) for value in (s.mean, s.sd, s.low, s.high))
-            cells.append(mean if s.n == 1 else f"{mean} {form.spread} {sd} [{low}, {high}]")
+            cell = mean if s.n == 1 else f"{mean} {form.spread} {sd} [{low}, {high}]"
+            cells.append(cell + (form.mark if flagged.get((arm, task)) else ""))
         n = next(iter(means.values()))[task].n
         lines.append([*_task_cells(task, metrics, form), form.escape(_repeated(n, basis)), *cells])
     return lines
@@ -165,8 +186,10 @@ def _header(comparison: ArmComparison, metrics: Metrics | None) -> Sequence[str]
     ]
 
 
-def _contrast_cells(comparison: ArmComparison, metrics: Metrics | None, form: Form) -> list[list[str]]:
-    lines = []
+def _contrast_cells(
+    comparison: ArmComparison, metrics: Metrics | None, form: Form, flagged: Flagged
+) -> list[list[str]]:
+    lines, both = [], (comparison.arm, comparison.baseline)
     for t in (*comparison.tasks, comparison.overall):
         s, scale = t.summary, comparison.scale
         interval = form.escape(NONE) if math.isnan(s.low) else f"[{amount(s.low, scale)}, {amount(s.high, scale)}]"
@@ -176,5 +199,6 @@ def _contrast_cells(comparison: ArmComparison, metrics: Metrics | None, form: Fo
         texts = [probability(p) for p in (t.p, t.p_holm, t.p_equivalence_holm)]
         texts += [amount(t.minimum_detectable_effect, scale, sign=False), seeds, verdict_cell(t)]
         start = [form.escape(text) for text in (_repeated(s.n, comparison.basis), amount(s.mean, scale))]
-        lines.append([*_task_cells(t.name, metrics, form), *start, interval, *map(form.escape, texts)])
+        marked = bool(flags_of(flagged, both, t.name))
+        lines.append([*_task_cells(t.name, metrics, form, marked=marked), *start, interval, *map(form.escape, texts)])
     return lines

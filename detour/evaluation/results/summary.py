@@ -49,7 +49,8 @@ def write_summary(
     check_comparison(models, baseline, margin, drop_tasks)
     by_arm = baseline is not None and baseline not in models
     metrics = {record["task"]["name"]: record["task"]["metric"] for record in records}
-    rows = _rows(records, scores, models)
+    flagged = tables.degenerate_cells(records)
+    rows = _rows(records, scores, models, flagged)
     write_text(out / "scores.md", tables.scores_markdown(rows, models))
     write_text(out / "scores.tex", tables.scores_latex(rows, models))
     write_text(out / "scores.csv", tables.scores_csv(rows))
@@ -58,7 +59,7 @@ def write_summary(
     if by_arm and baseline is not None:
         compared = write_arms(records, out, baseline=baseline, margin=margin, drop_tasks=drop_tasks)
     if comparisons:
-        _write_comparisons(out, comparisons, metrics)
+        _write_comparisons(out, comparisons, metrics, flagged)
     page = out / "summary.md"
     write_text(page, "\n".join(_page(records, rows, models, comparisons, metrics, compared)))
     return page
@@ -72,7 +73,9 @@ def _scores(records: Sequence[dict[str, Any]]) -> Scores:
     return scores
 
 
-def _rows(records: Sequence[dict[str, Any]], scores: Scores, models: Sequence[str]) -> list[tables.Row]:
+def _rows(
+    records: Sequence[dict[str, Any]], scores: Scores, models: Sequence[str], flagged: tables.Flagged
+) -> list[tables.Row]:
     """One row per task, in the order of the records."""
     best = clear_best(scores)
     tasks = {record["task"]["name"]: record["task"] for record in records}
@@ -83,19 +86,22 @@ def _rows(records: Sequence[dict[str, Any]], scores: Scores, models: Sequence[st
             metric=task["metric"],
             summaries={m: summarize(list(scores[m][name].values())) for m in models if name in scores[m]},
             best=best.get(name),
+            degenerate={m: flagged[m, name] for m in models if (m, name) in flagged},
         )
         for name, task in tasks.items()
     ]
 
 
-def _write_comparisons(out: Path, comparisons: Sequence[Comparison], metrics: dict[str, str]) -> None:
+def _write_comparisons(
+    out: Path, comparisons: Sequence[Comparison], metrics: dict[str, str], flagged: tables.Flagged
+) -> None:
     from detour.evaluation.results.figures import forest_plot  # loads matplotlib
 
-    write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics))
+    write_text(out / "differences.csv", tables.differences_csv(comparisons, metrics, flagged))
     for comparison in comparisons:
         suffix = f"differences_{comparison.model}"
-        write_text(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics))
-        write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics))
+        write_text(out / f"{suffix}.md", tables.differences_markdown(comparison, metrics, flagged))
+        write_text(out / f"{suffix}.tex", tables.differences_latex(comparison, metrics, flagged))
         forest_plot(comparison, metrics, out)
 
 
@@ -140,11 +146,18 @@ def _page(
         "other model (paired t tests over fine-tuning seeds, Holm's correction over tasks, 0.05).\n"
     )
     page.append(tables.scores_markdown(rows, models))
+    if any(row.degenerate for row in rows):
+        page.append(f"{tables.FOOTNOTE}\n")
     for language in dict.fromkeys(row.language for row in rows):
         page += _language_mean([row for row in rows if row.language == language], models, language)
     page += compared
     for comparison in comparisons:
-        page += ["", *_check(comparison), "", tables.differences_markdown(comparison, metrics)]
+        page += [
+            "",
+            *_check(comparison),
+            "",
+            tables.differences_markdown(comparison, metrics, tables.degenerate_cells(records)),
+        ]
         page.append(f"![forest plot]({quote(f'forest_{comparison.model}.png')})\n")
     page += [
         "## Models and notes\n",
@@ -201,6 +214,10 @@ def _remarks(records: Sequence[dict[str, Any]]) -> list[str]:
         if cut := {split: n for split, n in outcome["truncated"].items() if n}:
             spelt = ", ".join(f"{n} of {record['data']['counts'][split]} {split}" for split, n in cut.items())
             remarks[f"- {who}: texts truncated to {outcome['max_length']} tokens: {spelt}"] = None
+        if outcome.get("degenerate"):
+            remarks[f"- {who}, seed {record['seed']}: degenerate, the test predictions are {outcome['degenerate']}"] = (
+                None
+            )
         if outcome["max_length"] < task["max_length"]:
             remarks[
                 f"- {who}: inputs of {outcome['max_length']} tokens, the maximum of the model; configured: {task['max_length']}"

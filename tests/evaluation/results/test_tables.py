@@ -219,3 +219,13 @@ def test_two_seeds_have_an_interval():
         significant_wins=0, significant_losses=0,
     )  # fmt: skip
     assert "| 2 | +1.0 | [-2.0, +4.0] |" in tables.differences_markdown(comparison, {"a": "accuracy"}).replace("\\", "")
+
+
+def test_degenerate_cells_are_marked_in_every_table():
+    both = {"x": summary(0.5), "y": summary(0.5)}
+    rows = [Row(task="a", language="en", metric="accuracy", summaries=both, degenerate={"y": 2})]
+    _, cells = markdown_rows(tables.scores_markdown(rows, ["x", "y"]))
+    assert [text.endswith("†") for text, _ in cells] == [False, False, False, False, True]
+    assert tables.scores_latex(rows, ["x", "y"]).count("$^\\dagger$") == 1
+    found = csv.DictReader(io.StringIO(tables.scores_csv(rows)))
+    assert [(row["model"], row["degenerate"]) for row in found] == [("x", "0"), ("y", "2")]

@@ -51,7 +51,7 @@ class Hub(Reader):
         for split in SPLITS:
             theirs = self.splits.get(split, split)
             if theirs in found:
-                rows = map(_names_of_classes(found[theirs].features), found[theirs])
+                rows = map(_names_of_classes(found[theirs].features, f"{self.name} {theirs}"), found[theirs])
                 records = ((f"{self.name} {theirs}:{number}", row) for number, row in enumerate(rows))
                 splits[split] = examples_of(records, kind, self.columns)
         if not splits:
@@ -61,16 +61,26 @@ class Hub(Reader):
         return splits
 
 
-def _names_of_classes(features: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Returns a function that replaces class indices in a row, including those in lists, by class names."""
+def _names_of_classes(features: Mapping[str, Any], where: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Returns a function that replaces class indices in a row, including those in lists, by class names.
+
+    It raises DataError for an index below 0, which stands for a hidden label.
+    """
     single = {key: f.names for key, f in features.items() if hasattr(f, "names")}
     lists = {key: f.feature.names for key, f in features.items() if hasattr(getattr(f, "feature", None), "names")}
+
+    def name(key: str, names: list[str], number: int) -> str:
+        if number < 0:
+            raise DataError(
+                f"{where}: '{key}' is {number}, which stands for a hidden label; this split has none to score"
+            )
+        return names[number]
 
     def named(row: dict[str, Any]) -> dict[str, Any]:
         return {
             **row,
-            **{key: names[row[key]] for key, names in single.items()},
-            **{key: [names[number] for number in row[key]] for key, names in lists.items()},
+            **{key: name(key, names, row[key]) for key, names in single.items()},
+            **{key: [name(key, names, number) for number in row[key]] for key, names in lists.items()},
         }
 
     return named

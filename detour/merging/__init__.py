@@ -1,0 +1,1 @@
+"""Merging of encoders in weight space, and of the checkpoints of one run."""

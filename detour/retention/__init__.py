@@ -1,0 +1,1 @@
+"""What training on a domain gained there, and what it lost elsewhere."""
