@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from detour import objectives
 from detour.config.schema import RunConfig
-from detour.models.modernbert.architecture import SIZES, Architecture
+from detour.models.families import sizes
+from detour.models.modernbert.architecture import ModernBertArchitecture
 
 OUT = Path(__file__).parent.parent / "docs" / "config.md"
 HEAD = """\
@@ -145,7 +146,7 @@ def size_section() -> list[str]:
     """The named sizes, and the fields of an architecture."""
     lines = ["## Sizes", "", "Names for `model.size`.", ""]
     lines += ["| size | layers | hidden | GLU | heads | vocabulary |", "|---|---|---|---|---|---|"]
-    for name, a in SIZES.items():
+    for name, a in sizes().items():
         shape = (a.num_hidden_layers, a.hidden_size, a.intermediate_size, a.num_attention_heads, a.vocab_size)
         lines.append(f"| `{name}` | {' | '.join(map(str, shape))} |")
     lines += ["", "## `model.architecture`", ""]
@@ -153,7 +154,7 @@ def size_section() -> list[str]:
         "Fields that differ from the size's; those without a meaning are as in Hugging Face's `ModernBertConfig`.",
         "",
     ]
-    lines += [*table(Architecture, required="the size's"), ""]
+    lines += [*table(ModernBertArchitecture, required="the size's"), ""]
     return lines
 
 

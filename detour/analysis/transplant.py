@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from detour import __version__
@@ -22,8 +21,8 @@ from detour.errors import ConfigError, ModelError, first_line
 from detour.evaluation.models import CARDS, READ, Model
 from detour.files import write_json, write_text
 from detour.markup import markdown
-from detour.models.modernbert.hf import read_architecture, read_config
-from detour.models.modernbert.hf_config import TOKEN_IDS, carried_keys
+from detour.models.hf import carried_keys, read_architecture, read_config, save_weights
+from detour.models.hf_config import TOKEN_IDS
 
 GROUPS = {  # what --modules takes -> modules of `detour.analysis.weights`
     "attention": {"attention_qkv", "attention_out"},
@@ -193,9 +192,7 @@ def _write(out: Path, receiver: Path, weights: dict[str, Tensor], record: dict[s
         aside.mkdir(parents=True)
         for file in _copied(receiver):
             shutil.copyfile(file, aside / file.name)
-        save_file(
-            {k: v.contiguous() for k, v in weights.items()}, aside / "model.safetensors", metadata={"format": "pt"}
-        )
+        save_weights(aside / "model.safetensors", weights, read_architecture(receiver))
         write_json(aside / RECORD, record)
         write_text(aside / "README.md", _card(record))
         reread = read_folder(aside)

@@ -24,7 +24,7 @@ from detour.cost.plan import memory
 from detour.data.packing import pack_rows, split_document
 from detour.errors import ConfigError
 from detour.models.attention import select
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
 from detour.training.optim import build_optimizer
 from detour.units import short
 

@@ -1,0 +1,94 @@
+"""What the layers of all families are made of: the attention, the part around it, and the plan of a forward pass.
+
+Parameters have the same names in every family, so that freezing, transplants and weight changes address them alike;
+each family's `Format` translates them to and from Hugging Face's. Shapes: see `detour.batch`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from detour.models.attention import Attend
+from detour.models.rope import rotate
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """Rotary table and attention function shared by all layers with the same rule in one forward pass.
+
+    Attributes:
+        cos: Cosines, or None if positions are not rotary.
+        sin: Sines, likewise.
+        attend: The attention kernel, with the masks of this batch.
+    """
+
+    cos: Tensor | None
+    sin: Tensor | None
+    attend: Attend
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention of every family. The attention rule is an argument of the forward pass, not a part of it.
+
+    Args:
+        width: Hidden width, C.
+        heads: Number of query heads, H.
+        head_dim: Width of a head, d.
+        bias: Whether the query, key and value projections have a bias.
+        out_bias: Whether the output projection has one; None for as ``bias``.
+        dropout: Of the attention probabilities.
+        out_dropout: Of the output.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        head_dim: int,
+        bias: bool,
+        out_bias: bool | None = None,
+        dropout: float = 0.0,
+        out_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.heads, self.head_dim, self.dropout = heads, head_dim, dropout
+        self.Wqkv = nn.Linear(width, 3 * heads * head_dim, bias=bias)
+        self.Wo = nn.Linear(heads * head_dim, width, bias=bias if out_bias is None else out_bias)
+        self.out_drop = nn.Dropout(out_dropout)
+
+    def project(self, x_NC: Tensor, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [N, H, d]; queries and keys are rotated if there is a table."""
+        qkv_N3Hd = self.Wqkv(x_NC).unflatten(-1, (3, self.heads, self.head_dim))
+        if cos is None or sin is None:
+            q_NHd, k_NHd, v_NHd = qkv_N3Hd.unbind(1)
+            return q_NHd, k_NHd, v_NHd
+        qk_N2Hd, v_N1Hd = qkv_N3Hd.split([2, 1], dim=1)
+        q_NHd, k_NHd = rotate(qk_N2Hd, cos, sin).unbind(1)
+        return q_NHd, k_NHd, v_N1Hd[:, 0]
+
+    def merge(self, o_NHd: Tensor) -> Tensor:
+        """Output projection of the attention output, [N, C]."""
+        return self.out_drop(self.Wo(o_NHd.flatten(1)))
+
+
+class Layer(nn.Module, ABC):
+    """A transformer layer. The parts before and after the attention kernel are methods, compiled separately."""
+
+    attn: Attention
+
+    @abstractmethod
+    def before_attention(self, x_NC: Tensor, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [N, H, d]."""
+
+    @abstractmethod
+    def after_attention(self, x_NC: Tensor, o_NHd: Tensor) -> Tensor:
+        """The layer's output [N, C] from its input and the attention output."""
+
+    def forward(self, x_NC: Tensor, plan: LayerPlan) -> Tensor:
+        q_NHd, k_NHd, v_NHd = self.before_attention(x_NC, plan.cos, plan.sin)
+        o_NHd = plan.attend(q_NHd, k_NHd, v_NHd, self.attn.dropout if self.training else 0.0)
+        return self.after_attention(x_NC, o_NHd)
