@@ -103,6 +103,11 @@ class Architecture(ABC):
     def longest_document(self) -> int:
         """Most tokens that a document may have."""
 
+    @property
+    def required_pad_id(self) -> int | None:
+        """The padding id that the tokenizer must have, because positions depend on it; None for any."""
+        return None
+
     @abstractmethod
     def layer_rules(self, attention: str) -> list[LayerRule]:
         """The rule of each layer. Raises ConfigError unless ``attention`` is "bidirectional" or "causal"."""

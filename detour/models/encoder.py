@@ -17,7 +17,7 @@ from detour.batch import target_positions
 from detour.models.architecture import Architecture, LayerRule
 from detour.models.attention import BACKENDS
 from detour.models.families import family_of
-from detour.models.layers import LayerPlan
+from detour.models.layers import BaseTrunk, LayerPlan
 from detour.models.loss import linear_cross_entropy
 from detour.models.packed import Packing
 from detour.models.rope import rotary_table
@@ -49,11 +49,11 @@ class Encoder(nn.Module):
         self.backend = BACKENDS[backend]
         self.gradient_checkpointing = gradient_checkpointing
         modules = family_of(arch).modules
-        self.model = modules.Trunk(arch)
+        self.model: BaseTrunk = modules.Trunk(arch)
         self.head = modules.Head(arch)
         self.decoder = nn.Linear(arch.hidden_size, arch.vocab_size, bias=arch.has_decoder_bias)
         if arch.tied:
-            self.decoder.weight = self.model.embeddings.tok_embeddings.weight  # type: ignore[union-attr,assignment]
+            self.decoder.weight = self.model.embeddings.tok_embeddings.weight
         modules.reset_parameters(self, arch)
 
     def compile_regions(self) -> None:
@@ -61,23 +61,23 @@ class Encoder(nn.Module):
 
         A switch of objective therefore recompiles nothing. Cost: the first step takes tens of seconds longer.
         """
-        for layer in self.model.layers:  # type: ignore[union-attr]
+        for layer in self.model.layers:
             layer.before_attention = torch.compile(layer.before_attention)
             layer.after_attention = torch.compile(layer.after_attention)
         self.head.forward = torch.compile(self.head.forward, dynamic=True)  # type: ignore[method-assign]
 
     def hidden(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str) -> Tensor:
         """Final hidden states [N, C] of the flattened batch, including padding."""
-        packing = Packing.of(doc_lengths_BD, input_ids_BT.shape[1])
+        packing = Packing.of(doc_lengths_BD, input_ids_BT.shape[1], limit=self.arch.longest_document)
         rules = self.arch.layer_rules(attention)
         plans = {rule: self._plan(packing, rule) for rule in dict.fromkeys(rules)}
-        x_NC = self.model.embeddings(input_ids_BT.flatten(), packing.position_N)  # type: ignore[operator]
-        for layer, rule in zip(self.model.layers, rules, strict=True):  # type: ignore[arg-type]
+        x_NC = self.model.embeddings(input_ids_BT.flatten(), packing.position_N)
+        for layer, rule in zip(self.model.layers, rules, strict=True):
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x_NC = checkpoint(layer, x_NC, plans[rule], use_reentrant=False)
             else:
                 x_NC = layer(x_NC, plans[rule])
-        return self.model.final_norm(x_NC)  # type: ignore[operator]
+        return self.model.final_norm(x_NC)
 
     def forward(
         self,

@@ -14,24 +14,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from detour.models.hf_format import Format
-
-
-class Trunk(Protocol):
-    """What `detour.models.encoder.Encoder` uses of a family's trunk.
-
-    ``embeddings(ids_N, position_N)`` gives [N, C] and holds the matrix ``tok_embeddings``; ``layers`` are
-    `detour.models.layers.Layer`; ``final_norm`` maps [N, C] to [N, C].
-    """
-
-    embeddings: nn.Module
-    layers: nn.ModuleList
-    final_norm: nn.Module
+    from detour.models.layers import BaseTrunk
 
 
 class Modules(Protocol):
     """The modules of a family: a Python module with these names. ``Head`` maps [M, C] to [M, C]."""
 
-    Trunk: Callable[[Any], nn.Module]
+    Trunk: Callable[[Any], BaseTrunk]
     Head: Callable[[Any], nn.Module]
     reset_parameters: Callable[[nn.Module, Any], None]
 

@@ -92,3 +92,17 @@ class Layer(nn.Module, ABC):
         q_NHd, k_NHd, v_NHd = self.before_attention(x_NC, plan.cos, plan.sin)
         o_NHd = plan.attend(q_NHd, k_NHd, v_NHd, self.attn.dropout if self.training else 0.0)
         return self.after_attention(x_NC, o_NHd)
+
+
+class BaseTrunk(nn.Module):
+    """The embeddings, layers and final norm of a family.
+
+    Attributes:
+        embeddings: From ids [N] and positions [N] to [N, C]; has the token embedding as ``tok_embeddings``.
+        layers: Each a `Layer`.
+        final_norm: From [N, C] to [N, C].
+    """
+
+    embeddings: nn.Module
+    layers: nn.ModuleList
+    final_norm: nn.Module

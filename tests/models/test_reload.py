@@ -12,8 +12,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from detour.data.tokenizer import train_bpe
 from detour.errors import ModelError
 from detour.models.encoder import Encoder
-from detour.models.hf import write_folder
 from detour.models.families import architecture
+from detour.models.hf import write_folder
 from detour.models.modernbert.hf import FORMAT
 from detour.models.reload import check_uses
 

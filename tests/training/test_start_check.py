@@ -29,7 +29,7 @@ from detour.config.load import from_mapping, to_yaml
 from detour.config.schema import RunConfig
 from detour.data.tokenizer import train_bpe
 from detour.errors import DataError, ModelError
-from detour.models.modernbert import hf
+from detour.models import hf
 from detour.training.start_check import check_start
 
 SMALL = {

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detour.models.layers import Attention, Layer
+from detour.models.layers import Attention, BaseTrunk, Layer
 from detour.models.modernbert.architecture import ModernBertArchitecture
 
 
@@ -70,7 +70,7 @@ class ModernBertLayer(Layer):
         return x_NC + self.mlp(self.mlp_norm(x_NC)).to(x_NC.dtype)
 
 
-class Trunk(nn.Module):
+class Trunk(BaseTrunk):
     """Embeddings, layers, final norm."""
 
     def __init__(self, arch: ModernBertArchitecture) -> None:

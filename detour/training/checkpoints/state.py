@@ -49,8 +49,11 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
     rng_states = dist.all_gather_object(rng_state())
     if dist.get_global_rank() != 0:
         return None
-    weights = {name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name}
-    weights = stored_weights(weights, next(m for m in state.model.modules() if isinstance(m, Encoder)).arch)
+    weights: dict[str, Any] = {
+        name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name
+    }
+    encoder = next(module for module in state.model.modules() if isinstance(module, Encoder))
+    weights = stored_weights(weights, encoder.arch)
     moments, groups = _split_optimizer(optimizer)
     rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
     assert state.previous_timestamp is not None
