@@ -17,7 +17,7 @@ from detour.batch import target_positions
 from detour.models.architecture import Architecture, LayerRule
 from detour.models.attention import BACKENDS
 from detour.models.families import family_of
-from detour.models.layers import BaseTrunk, LayerPlan
+from detour.models.layers import BaseTrunk, Layer, LayerPlan
 from detour.models.loss import linear_cross_entropy
 from detour.models.packed import Packing
 from detour.models.rope import rotary_table
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         self.head = modules.Head(arch)
         self.decoder = nn.Linear(arch.hidden_size, arch.vocab_size, bias=arch.has_decoder_bias)
         if arch.tied:
-            self.decoder.weight = self.model.embeddings.tok_embeddings.weight
+            self.decoder.weight = self.model.get_parameter("embeddings.tok_embeddings.weight")
         modules.reset_parameters(self, arch)
 
     def compile_regions(self) -> None:
@@ -62,8 +62,9 @@ class Encoder(nn.Module):
         A switch of objective therefore recompiles nothing. Cost: the first step takes tens of seconds longer.
         """
         for layer in self.model.layers:
-            layer.before_attention = torch.compile(layer.before_attention)
-            layer.after_attention = torch.compile(layer.after_attention)
+            assert isinstance(layer, Layer)
+            layer.before_attention = torch.compile(layer.before_attention)  # type: ignore[method-assign]
+            layer.after_attention = torch.compile(layer.after_attention)  # type: ignore[method-assign]
         self.head.forward = torch.compile(self.head.forward, dynamic=True)  # type: ignore[method-assign]
 
     def hidden(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str) -> Tensor:
