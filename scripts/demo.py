@@ -30,7 +30,7 @@ from detour.report.write import write_report
 from detour.train import train
 
 console = Console(highlight=False)
-SIZES = {"modernbert": "tiny", "roberta": "tiny-roberta"}  # by --model
+SIZES = {"modernbert": "tiny", "roberta": "tiny-roberta", "llama": "tiny-llama"}  # by --model
 
 
 def demo(
@@ -140,12 +140,17 @@ def _sentences(records: list[Document] | None) -> list[tuple[str, str]]:
 
 @torch.no_grad()
 def _fill(encoder: Path, sentences: list[tuple[str, str]]) -> None:
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-    model, tokenizer = AutoModelForMaskedLM.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    masked = type(AutoConfig.from_pretrained(encoder)) in AutoModelForMaskedLM._model_mapping
+    model = (AutoModelForMaskedLM if masked else AutoModelForCausalLM).from_pretrained(encoder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
     for text, word in sentences:
         text = text.replace("[MASK]", tokenizer.mask_token)
         inputs = tokenizer(text, return_tensors="pt")
+        if not masked:  # a decoder's class attends in both directions if it is given a mask that shows everything
+            length = inputs["input_ids"].shape[1]
+            inputs["attention_mask"] = torch.zeros(1, 1, length, length)
         at = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()[0, 0]
         best = model(**inputs).logits[0, at].softmax(0).topk(5)
         guesses = ", ".join(

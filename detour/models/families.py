@@ -9,11 +9,12 @@ from detour.errors import ConfigError
 from detour.models.architecture import Architecture
 from detour.models.bert.architecture import FAMILY as BERT
 from detour.models.family import Family, registry
+from detour.models.llama.architecture import FAMILY as LLAMA
 from detour.models.modernbert.architecture import FAMILY as MODERNBERT
 from detour.options import parse
 from detour.registry import suggestion
 
-for _family in (MODERNBERT, BERT):
+for _family in (MODERNBERT, BERT, LLAMA):
     registry.register(_family.name)(_family)
 
 

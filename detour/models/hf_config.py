@@ -52,7 +52,6 @@ class ConfigKeys:
         also_read: Keys that are read by code of the family.
         only: Keys that change the function, each with the one value that is implemented.
         no_effect: Keys that change nothing that the trunk and its language-modeling head compute.
-        never_carried: Keys that an export leaves out.
     """
 
     names: tuple[str, ...]
@@ -66,14 +65,13 @@ class ConfigKeys:
     also_read: frozenset[str] = frozenset()
     only: Mapping[str, Any] = field(default_factory=dict)
     no_effect: frozenset[str] = frozenset()
-    never_carried: frozenset[str] = frozenset()
 
     def refuse(self, path: Path, config: Mapping[str, Any], ignore: Collection[str]) -> None:
         """Raises ModelError if a key has a value that is not implemented, an effect that is unknown, or is missing."""
         for key, value in {**_ONLY, **self.only}.items():
             if config.get(key, value) != value:
                 raise ModelError(f"{path}: {key} is {config[key]!r}, expected {value!r}")
-        known = {*self.names, *self.also_read, *self.only, *self.without_effect, *self.never_carried, *ignore}
+        known = {*self.names, *self.also_read, *self.only, *self.without_effect, *ignore}
         known |= {"model_type", *_OF_THE_FILE, *TOKEN_IDS, *_ONLY}
         unknown = [
             f"{key}: {config[key]!r}"[:80] for key in sorted(config) if key not in known and config[key] is not None
@@ -97,7 +95,7 @@ class ConfigKeys:
 
     def carried(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The keys that an export hands on unchanged: those that neither training nor export decides."""
-        ours = {"model_type", *self.names, *self.also_read, *self.only, *self.never_carried}
+        ours = {"model_type", *self.names, *self.also_read, *self.only}
         ours |= {*_OF_THE_FILE, *TOKEN_IDS, *_NEVER_CARRIED, *_ONLY}
         return {key: value for key, value in config.items() if key not in ours}
 

@@ -26,6 +26,7 @@ class Uses:
         attention: The attention of that class.
         classes: All classes, for the model card.
         pipelines: All pipelines, for the model card.
+        note: What else the model card says of these classes.
         drawn_anew: Prefixes of weights that these classes have and the folder does not: heads of fine-tuned models.
     """
 
@@ -39,6 +40,7 @@ class Uses:
     )
     pipelines: tuple[str, ...] = ("fill-mask", "feature-extraction")
     drawn_anew: tuple[str, ...] = ("classifier.",)
+    note: str = ""
 
 
 class Format(ABC):
@@ -84,6 +86,10 @@ class Format(ABC):
             tokenizer: Its ids come first.
             start: config.json of the start model, for special ids that the tokenizer does not declare.
         """
+
+    @abstractmethod
+    def headline(self, arch: Architecture) -> str:
+        """What the model is, for the first line of its card, as in "A bidirectional ModernBERT encoder"."""
 
     def model_inputs(self, arch: Architecture) -> list[str]:
         """The inputs that the exported tokenizer makes."""

@@ -37,6 +37,8 @@ class Attention(nn.Module):
         width: Hidden width, C.
         heads: Number of query heads, H.
         head_dim: Width of a head, d.
+        kv_heads: Number of heads of keys and values, a divisor of ``heads``; None for as many.
+        qk_norm_eps: Epsilon of an RMSNorm of queries and keys per head; None for no norm.
         bias: Whether the query, key and value projections have a bias.
         out_bias: Whether the output projection has one; None for as ``bias``.
         dropout: Of the attention probabilities.
@@ -49,19 +51,31 @@ class Attention(nn.Module):
         *,
         heads: int,
         head_dim: int,
+        kv_heads: int | None = None,
         bias: bool,
         out_bias: bool | None = None,
         dropout: float = 0.0,
         out_dropout: float = 0.0,
+        qk_norm_eps: float | None = None,
     ) -> None:
         super().__init__()
         self.heads, self.head_dim, self.dropout = heads, head_dim, dropout
-        self.Wqkv = nn.Linear(width, 3 * heads * head_dim, bias=bias)
+        self.kv_heads = heads if kv_heads is None else kv_heads
+        self.Wqkv = nn.Linear(width, (heads + 2 * self.kv_heads) * head_dim, bias=bias)
         self.Wo = nn.Linear(heads * head_dim, width, bias=bias if out_bias is None else out_bias)
         self.out_drop = nn.Dropout(out_dropout)
+        normed = qk_norm_eps is not None
+        self.q_norm = nn.RMSNorm(head_dim, eps=qk_norm_eps) if normed else nn.Identity()
+        self.k_norm = nn.RMSNorm(head_dim, eps=qk_norm_eps) if normed else nn.Identity()
+        self.alike = self.kv_heads == heads and not normed  # queries and keys can be rotated together
 
     def project(self, x_NC: Tensor, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each [N, H, d]; queries and keys are rotated if there is a table."""
+        """Queries, keys and values, each [N, H, d]; queries and keys are rotated if there is a table.
+
+        Keys and values with fewer heads are repeated. Cost: memory for the copies.
+        """
+        if not self.alike:
+            return self._project_groups(x_NC, cos, sin)
         qkv_N3Hd = self.Wqkv(x_NC).unflatten(-1, (3, self.heads, self.head_dim))
         if cos is None or sin is None:
             q_NHd, k_NHd, v_NHd = qkv_N3Hd.unbind(1)
@@ -69,6 +83,15 @@ class Attention(nn.Module):
         qk_N2Hd, v_N1Hd = qkv_N3Hd.split([2, 1], dim=1)
         q_NHd, k_NHd = rotate(qk_N2Hd, cos, sin).unbind(1)
         return q_NHd, k_NHd, v_N1Hd[:, 0]
+
+    def _project_groups(self, x_NC: Tensor, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        heads = self.Wqkv(x_NC).unflatten(-1, (-1, self.head_dim))
+        q_NHd, k_NGd, v_NGd = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        q_NHd, k_NGd = self.q_norm(q_NHd).to(v_NGd.dtype), self.k_norm(k_NGd).to(v_NGd.dtype)
+        if cos is not None and sin is not None:
+            q_NHd, k_NGd = rotate(q_NHd[:, None], cos, sin)[:, 0], rotate(k_NGd[:, None], cos, sin)[:, 0]
+        group = self.heads // self.kv_heads
+        return q_NHd, k_NGd.repeat_interleave(group, dim=1), v_NGd.repeat_interleave(group, dim=1)
 
     def merge(self, o_NHd: Tensor) -> Tensor:
         """Output projection of the attention output, [N, C]."""

@@ -73,7 +73,8 @@ def read_start(run: RunConfig, *, load: Callable[[Path], dict[str, Tensor]] = lo
             run.model.init, _reach(found), _reach(wanted),
         )  # fmt: skip
     weights = hf.read_weights(folder, wanted, load=load)
-    drawn = not any(hf.of_head(name) for name in weights)
+    wants_head = any(hf.of_head(name) for name in hf.expected_shapes(wanted))  # Llama's may be its embedding alone
+    drawn = wants_head and not any(hf.of_head(name) for name in weights)
     if drawn:
         log.warning(
             "%s: has no language-modeling head (it is a %s); the head is randomly initialized from seed %d",

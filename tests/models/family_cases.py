@@ -17,15 +17,23 @@ from transformers import (
     CamembertConfig,
     CamembertForCausalLM,
     CamembertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     ModernBertConfig,
     ModernBertDecoderConfig,
     ModernBertDecoderForCausalLM,
     ModernBertForMaskedLM,
     PretrainedConfig,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     RobertaConfig,
     RobertaForCausalLM,
     RobertaForMaskedLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
     XLMRobertaConfig,
     XLMRobertaForCausalLM,
     XLMRobertaForMaskedLM,
@@ -98,6 +106,20 @@ def _bert(config: type[PretrainedConfig], masked: Any, causal: Any, **changes: A
     )
 
 
+def _llama(config: type[PretrainedConfig], causal: Any, **changes: Any) -> Case:
+    values = {**SHAPE, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 40,
+              "pad_token_id": 0, "use_cache": False, "rope_theta": 500.0, **changes}  # fmt: skip
+
+    class Bidirectional(causal):  # the decoder's class with a mask that shows everything
+        def forward(self, input_ids=None, **kwargs):
+            length = input_ids.shape[1]
+            return super().forward(input_ids=input_ids, attention_mask=torch.zeros(len(input_ids), 1, length, length))
+
+    return Case(family="llama", config=lambda: config(**values), bidirectional=Bidirectional, causal=causal, limit=40)
+
+
+_LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+           "original_max_position_embeddings": 64}  # fmt: skip
 _MODERN = {**SHAPE, "local_attention": 16, "max_position_embeddings": 40, "pad_token_id": 0, "reference_compile": False}
 CASES = {
     "modernbert": Case(
@@ -124,4 +146,17 @@ CASES = {
     "xlm-roberta": _bert(
         XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaForCausalLM, pad_token_id=1, type_vocab_size=1
     ),
+    "llama": _llama(LlamaConfig, LlamaForCausalLM, rope_scaling=_LLAMA3),
+    "llama, biases": _llama(LlamaConfig, LlamaForCausalLM, attention_bias=True, mlp_bias=True, head_dim=12),
+    "llama, linear": _llama(
+        LlamaConfig,
+        LlamaForCausalLM,
+        num_key_value_heads=4,
+        tie_word_embeddings=True,
+        rms_norm_eps=1e-3,
+        rope_scaling={"rope_type": "linear", "factor": 2.0},
+    ),
+    "qwen2": _llama(Qwen2Config, Qwen2ForCausalLM, tie_word_embeddings=True),
+    "qwen3": _llama(Qwen3Config, Qwen3ForCausalLM, head_dim=16),
+    "smollm3": _llama(SmolLM3Config, SmolLM3ForCausalLM, num_hidden_layers=4),
 }

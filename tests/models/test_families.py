@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from detour.batch import IGNORE, doc_ids_of
 from detour.data.tokenizer import train_bpe
@@ -232,11 +233,13 @@ def test_an_export_is_used_by_plain_transformers_with_the_same_logits(load, tmp_
     theirs = load_file(tmp_path / "reference" / "model.safetensors")
     assert set(load_file(out / "model.safetensors")) == {n for n in theirs if "position_ids" not in n}
 
-    model, reloaded = AutoModelForMaskedLM.from_pretrained(out).eval(), AutoTokenizer.from_pretrained(out)
+    uses = family_of(encoder.arch).format.uses
+    model = getattr(transformers, uses.head_class).from_pretrained(out).eval()
+    reloaded = AutoTokenizer.from_pretrained(out)
     inputs = reloaded("a patient", return_tensors="pt")
     lengths = torch.tensor([[inputs["input_ids"].shape[1]]])
     with torch.no_grad():
-        expected = encoder.logits(inputs["input_ids"], lengths, "bidirectional")
+        expected = encoder.logits(inputs["input_ids"], lengths, uses.attention)
         torch.testing.assert_close(model(**inputs).logits, expected, **CLOSE)
 
 

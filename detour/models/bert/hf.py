@@ -30,6 +30,7 @@ _CLASSES: dict[str, tuple[type[PretrainedConfig], str]] = {
     "camembert": (CamembertConfig, "CamembertForMaskedLM"),
     "xlm-roberta": (XLMRobertaConfig, "XLMRobertaForMaskedLM"),
 }
+_TITLES = {"bert": "BERT", "roberta": "RoBERTa", "camembert": "CamemBERT", "xlm-roberta": "XLM-RoBERTa"}
 _NAMES = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "max_position_embeddings", "type_vocab_size", "hidden_act", "layer_norm_eps", "hidden_dropout_prob",
@@ -145,6 +146,9 @@ class BertFormat(Format):
             else:
                 found[f"{_theirs(stem, prefix)}.{kind}"] = tensor
         return found
+
+    def headline(self, arch: Any) -> str:
+        return f"A bidirectional {_TITLES[arch.model_type]} encoder"
 
     def config(
         self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None

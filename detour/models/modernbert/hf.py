@@ -93,6 +93,9 @@ class ModernBertFormat(Format):
     def to_folder(self, weights: Mapping[str, Tensor], arch: Any) -> dict[str, Tensor]:
         return dict(weights)
 
+    def headline(self, arch: Any) -> str:
+        return "A bidirectional ModernBERT encoder"
+
     def config(
         self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None
     ) -> ModernBertConfig:
