@@ -39,6 +39,10 @@ _NAMES = (
 _DEFAULTS = {  # of transformers' config classes, for keys that a file leaves out
     "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
 }  # fmt: skip
+_NO_EFFECT = frozenset({  # in published configs; read by none of the four classes
+    "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
+    "pooler_type", "output_past", "embedding_size", "cross_attention_hidden_size", "model_name", "position_biased_input",
+})  # fmt: skip
 _TRUNK = {  # the encoder's names under "model." -> the trunk's
     "embeddings.tok_embeddings": "embeddings.word_embeddings",
     "embeddings.position_embeddings": "embeddings.position_embeddings",
@@ -85,11 +89,8 @@ class BertFormat(Format):
         names=_NAMES,
         also_read=frozenset({"is_decoder"}),  # an objective decides on the attention; an export is an encoder
         only={"position_embedding_type": "absolute", "tie_word_embeddings": True},
-        no_effect=frozenset({
-            "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
-            "pooler_size_per_head", "pooler_type", "output_past", "embedding_size", "cross_attention_hidden_size",
-        }),
-    )  # fmt: skip
+        no_effect=_NO_EFFECT,
+    )
     uses = Uses(drawn_anew=("classifier.", "pooler.", "bert.pooler.", "roberta.pooler."))
 
     def read(self, path: Path, config: Mapping[str, Any], *, ignore: Collection[str] = ()) -> BertArchitecture:

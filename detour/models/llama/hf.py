@@ -37,6 +37,14 @@ _NAMES = (  # read through transformers' config class, whose defaults are its ow
 )  # fmt: skip
 _READ = ("rope_theta", "rope_scaling", "rope_parameters", "no_rope_layers", "no_rope_layer_interval", "layer_types",
          "use_sliding_window", "sliding_window", "max_window_layers")  # fmt: skip
+_ONLY = {
+    "hidden_act": "silu", "partial_rotary_factor": 1.0, "hidden_dropout": 0.0, "is_decoder": False,
+    "rope_interleaved": False,
+}  # fmt: skip
+_NO_EFFECT = frozenset({
+    "pretraining_tp", "cross_attention_hidden_size", "clf_pooling", "is_llama_config", "bos_token", "eos_token",
+    "pad_token", "mask_token",
+})  # fmt: skip
 _LAYER = {  # the encoder's names under "model.layers.<i>." -> theirs
     "attn.q": "self_attn.q_proj",
     "attn.k": "self_attn.k_proj",
@@ -68,11 +76,10 @@ class LlamaFormat(Format):
 
     keys = ConfigKeys(
         names=_NAMES,
-        also_read=frozenset(_READ),
-        only={"hidden_act": "silu", "partial_rotary_factor": 1.0, "hidden_dropout": 0.0, "is_decoder": False},
-        no_effect=frozenset({"pretraining_tp", "cross_attention_hidden_size", "clf_pooling", "is_llama_config",
-                             "rope_interleaved"}),
-    )  # fmt: skip
+        also_read=frozenset({*_READ, "is_causal"}),  # an objective decides on the attention
+        only=_ONLY,
+        no_effect=_NO_EFFECT,
+    )
     uses = Uses(
         head_class="AutoModelForCausalLM",
         attention="causal",

@@ -48,6 +48,15 @@ PUBLISHED = {
         "model_type": "camembert", "num_attention_heads": 12, "num_hidden_layers": 12, "output_past": True,
         "pad_token_id": 1, "type_vocab_size": 1, "vocab_size": 32005,
     },
+    "camembertv2-base": {  # almanach/camembertv2-base
+        "architectures": ["RobertaForMaskedLM"], "attention_probs_dropout_prob": 0.1, "bos_token_id": 1,
+        "classifier_dropout": None, "embedding_size": 768, "eos_token_id": 2, "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1, "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": 3072,
+        "layer_norm_eps": 1e-07, "max_position_embeddings": 1025, "model_name": "camembertv2-base",
+        "model_type": "roberta", "num_attention_heads": 12, "num_hidden_layers": 12, "pad_token_id": 0,
+        "position_biased_input": True, "position_embedding_type": "absolute", "type_vocab_size": 1, "use_cache": True,
+        "vocab_size": 32768,
+    },
     "xlm-roberta-large": {  # FacebookAI/xlm-roberta-large
         "architectures": ["XLMRobertaForMaskedLM"], "attention_probs_dropout_prob": 0.1, "bos_token_id": 0,
         "eos_token_id": 2, "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "hidden_size": 1024,
@@ -82,7 +91,7 @@ def test_the_configs_of_published_models_are_read_as_the_sizes(tmp_path, size):
     (tmp_path / "config.json").write_text(json.dumps(PUBLISHED[size]))
     arch = read_architecture(tmp_path)
     assert arch == architecture(size)
-    assert arch.longest_document == 512
+    assert arch.longest_document == (1024 if size == "camembertv2-base" else 512)
 
 
 @pytest.mark.parametrize("module", [modeling_bert, modeling_roberta, modeling_camembert, modeling_xlm_roberta])
