@@ -14,8 +14,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,eval]'
 	touch $@
 
-demo: $(STAMP)  ## text -> tokenizer -> rows -> MLM, CLM, MLM decay -> encoder -> report; CORPUS=file for real text
-	PYTHONPATH=. $(BIN)/python scripts/demo.py $(foreach file,$(CORPUS),--corpus $(file)) $(ARGS)
+demo: $(STAMP)  ## text -> tokenizer -> rows -> MLM, CLM, MLM decay -> encoder -> report; CORPUS=file for real text, MODEL=roberta
+	PYTHONPATH=. $(BIN)/python scripts/demo.py $(foreach file,$(CORPUS),--corpus $(file)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: $(STAMP)  ## every test that runs on this machine
 	$(BIN)/python -m pytest $(PARALLEL)

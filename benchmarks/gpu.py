@@ -25,9 +25,10 @@ from detour.cost.flops import training_flops
 from detour.cost.matmul import matmul_throughput, synchronized_time
 from detour.errors import ConfigError
 from detour.models.attention import BACKENDS, select, why_not
+from detour.models.encoder import Encoder
+from detour.models.families import sizes
 from detour.models.loss import linear_cross_entropy
-from detour.models.modernbert.architecture import SIZES, Architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.models.modernbert.architecture import ModernBertArchitecture
 from detour.training.tune import packed_lengths, trials
 
 ROUNDS, STEPS = 5, 5
@@ -69,7 +70,7 @@ class Bench:
     """The device, the architecture, and the number of tokens and rounds per measurement."""
 
     def __init__(self, device: str, size: str, tokens: int, rounds: int) -> None:
-        self.device, self.size, self.arch, self.tokens, self.rounds = device, size, SIZES[size], tokens, rounds
+        self.device, self.size, self.arch, self.tokens, self.rounds = device, size, sizes()[size], tokens, rounds
         self.rate = matmul_throughput(device, torch.bfloat16, seconds=1.0)
         self.best = select("auto", device=device, dtype=torch.bfloat16)
 
@@ -301,7 +302,7 @@ def _optimizer(model: torch.nn.Module, options: dict[str, bool]) -> Callable[[],
     return finish
 
 
-def _flops(arch: Architecture, lengths: Tensor, objective: str) -> float:
+def _flops(arch: ModernBertArchitecture, lengths: Tensor, objective: str) -> float:
     attention, share = OBJECTIVES[objective]
     documents = lengths.flatten().cpu().numpy()
     return training_flops(arch, documents, attention=attention, supervised=share * float(lengths.sum()))

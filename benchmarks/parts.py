@@ -235,8 +235,8 @@ def start_up() -> Iterator[Line]:
     """Seconds to import the library and to start its command line, each in a new interpreter."""
     for what, command, peer, other in (
         (
-            "import detour.models.modernbert.encoder",
-            ["-c", "import detour.models.modernbert.encoder"],
+            "import detour.models.encoder",
+            ["-c", "import detour.models.encoder"],
             "import torch",
             ["-c", "import torch"],
         ),

@@ -51,8 +51,9 @@ from detour.config.schema import RunConfig
 from detour.cost.flops import training_flops
 from detour.cost.matmul import matmul_throughput
 from detour.data.tokenizer import load_tokenizer, vocab_of
-from detour.models.modernbert.architecture import SIZES, Architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
+from detour.models.families import sizes
+from detour.models.modernbert.architecture import ModernBertArchitecture
 from detour.objectives import RowRandom
 from detour.provenance import environment
 
@@ -71,7 +72,7 @@ class Setting:
     """One setting of the comparison.
 
     Attributes:
-        size: The model, a name in `SIZES`.
+        size: The model, a name in `sizes()`.
         objective: "mlm" or "clm".
         rate: Fraction of tokens masked, for MLM.
         seq_len: T.
@@ -158,7 +159,7 @@ class PeerTimes(TrainerCallback):
         self.at.append(time.perf_counter())
 
 
-def peer_model(arch: Architecture, objective: str, *, sparse: bool = False) -> torch.nn.Module:
+def peer_model(arch: ModernBertArchitecture, objective: str, *, sparse: bool = False) -> torch.nn.Module:
     """Hugging Face's model of the same architecture, with SDPA, and without its own compilation, which needs a GPU."""
     shape: dict[str, Any] = {
         key: getattr(arch, key)
@@ -171,7 +172,7 @@ def peer_model(arch: Architecture, objective: str, *, sparse: bool = False) -> t
     return ModernBertForMaskedLM(ModernBertConfig(**common, sparse_prediction=sparse))
 
 
-def loss_difference(arch: Architecture, objective: str, batch: Batch) -> float:
+def loss_difference(arch: ModernBertArchitecture, objective: str, batch: Batch) -> float:
     """Absolute difference of the two mean losses with the same weights, on rows of one document each."""
     peer = peer_model(arch, objective)
     T = batch["input_ids"].shape[1]
@@ -251,7 +252,7 @@ def their_side(pipe: Connection, setting: Setting, peer: str, batches: list[Batc
                 logging_strategy="no", use_cpu=True, disable_tqdm=True, optim="adamw_torch_fused",
                 bf16=setting.precision == "bf16", torch_compile=peer == "compiled",
             )  # fmt: skip
-            model = peer_model(SIZES[setting.size], setting.objective, sparse=peer != "packed")
+            model = peer_model(sizes()[setting.size], setting.objective, sparse=peer != "packed")
             # one item is the batch of one step
             Trainer(
                 model=model, args=arguments, train_dataset=dataset, data_collator=lambda items: items[0],
@@ -302,7 +303,7 @@ def compare(setting: Setting) -> Result:
     """Runs the comparison at one setting."""
     options = {"rate": setting.rate} if setting.objective == "mlm" else {}
     with tempfile.TemporaryDirectory() as folder:
-        root, arch = Path(folder), SIZES[setting.size]
+        root, arch = Path(folder), sizes()[setting.size]
         tokenizer = prepare_rows(root, seq_len=setting.seq_len, rows=setting.rows * (setting.steps + 1))
         run = run_on(root, tokenizer, setting, options)
         batches = corrupted(run, setting.objective, options, arch, setting.steps)
@@ -348,7 +349,7 @@ def run_on(root: Path, tokenizer: Path, setting: Setting, options: dict[str, Any
     })  # fmt: skip
 
 
-def corrupted(run: RunConfig, objective: str, options: dict, arch: Architecture, steps: int) -> list[Batch]:
+def corrupted(run: RunConfig, objective: str, options: dict, arch: ModernBertArchitecture, steps: int) -> list[Batch]:
     """The batches of the run as its first epoch would corrupt them."""
     trainer = build_trainer(run)
     vocab = vocab_of(load_tokenizer(str(run.model.tokenizer)), size=arch.vocab_size)
@@ -362,7 +363,7 @@ def corrupted(run: RunConfig, objective: str, options: dict, arch: Architecture,
     return batches
 
 
-def _flops(arch: Architecture, batch: Batch) -> float:
+def _flops(arch: ModernBertArchitecture, batch: Batch) -> float:
     supervised = int((batch["labels"] != IGNORE).sum())
     return training_flops(arch, batch["doc_lengths"].numpy(), attention=batch["attention"], supervised=supervised)
 
@@ -382,7 +383,7 @@ def show(result: Result) -> None:
 
 
 def main(
-    size: Annotated[str, typer.Option(help=", ".join(SIZES))] = "ettin-17m",
+    size: Annotated[str, typer.Option(help=", ".join(sizes()))] = "ettin-17m",
     objective: Annotated[str, typer.Option(help="mlm or clm")] = "mlm",
     rate: Annotated[float, typer.Option(help="Fraction of tokens masked.")] = 0.3,
     seq_len: int = 1024,

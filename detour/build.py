@@ -21,7 +21,7 @@ from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.errors import ConfigError, DataError
 from detour.models.attention import select
-from detour.models.modernbert.encoder import TIED, Encoder
+from detour.models.encoder import Encoder
 from detour.phase_clock import PhaseClock
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
@@ -242,7 +242,7 @@ def build_encoder(
         weights = resumed.tensors("model")
         with resumed.translate_errors():
             check_weights(weights)
-            encoder.load_state_dict({**weights, TIED: weights["model.embeddings.tok_embeddings.weight"]})
+            encoder.load_weights(weights)
     elif start := start or read_start(run):
         start.load_into(encoder)
     if run.model.compile:

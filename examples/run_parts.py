@@ -10,7 +10,7 @@ import torch
 from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
 from detour.phase_clock import PhaseClock
 from detour.training.gradient_gate import GradientGate
 from detour.training.optim import build_optimizer

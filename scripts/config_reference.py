@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from detour import objectives
 from detour.config.schema import RunConfig
-from detour.models.modernbert.architecture import SIZES, Architecture
+from detour.models.families import all_families, sizes
 
 OUT = Path(__file__).parent.parent / "docs" / "config.md"
 HEAD = """\
@@ -147,16 +147,20 @@ def objective_sections() -> list[str]:
 def size_section() -> list[str]:
     """The named sizes, and the fields of an architecture."""
     lines = ["## Sizes", "", "Names for `model.size`.", ""]
-    lines += ["| size | layers | hidden | GLU | heads | vocabulary |", "|---|---|---|---|---|---|"]
-    for name, a in SIZES.items():
+    lines += ["| size | family | layers | hidden | feed-forward | heads | vocabulary | longest document |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for name, a in sizes().items():
         shape = (a.num_hidden_layers, a.hidden_size, a.intermediate_size, a.num_attention_heads, a.vocab_size)
-        lines.append(f"| `{name}` | {' | '.join(map(str, shape))} |")
+        lines.append(f"| `{name}` | {a.family} | {' | '.join(map(str, (*shape, a.longest_document)))} |")
     lines += ["", "## `model.architecture`", ""]
     lines += [
-        "Fields that differ from the size's; those without a meaning are as in Hugging Face's `ModernBertConfig`.",
+        "Fields that differ from the size's, by its family; those without a meaning are as in Hugging Face's config.",
+        "What each family covers: [families.md](families.md).",
         "",
     ]
-    lines += [*table(Architecture, required="the size's"), ""]
+    for family in all_families():
+        lines += [f"### Family `{family.name}`", "", first_line(family.architecture), ""]
+        lines += [*table(family.architecture, required="the size's"), ""]
     return lines
 
 

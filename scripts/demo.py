@@ -2,6 +2,7 @@
 
 python scripts/demo.py                               on synthetic clinical cases
 python scripts/demo.py --corpus file.jsonl.zst       on real text
+python scripts/demo.py --model roberta               with another family of models
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from detour.report.write import write_report
 from detour.train import train
 
 console = Console(highlight=False)
+SIZES = {"modernbert": "tiny", "roberta": "tiny-roberta", "llama": "tiny-llama"}  # by --model
 
 
 def demo(
@@ -36,9 +38,12 @@ def demo(
     work: Annotated[Path, typer.Option(help="Folder for all output; emptied first.")] = Path("work/demo"),
     config: Annotated[Path, typer.Option(help="YAML of the run.")] = Path("yamls/smoke.yaml"),
     documents: Annotated[int, typer.Option(help="Number of synthetic documents.")] = 20_000,
+    model: Annotated[str, typer.Option(help=f"Family of the tiny model: {', '.join(SIZES)}.")] = "modernbert",
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides of the run: key=value.")] = None,
 ) -> None:
     """Runs all steps and prints what each one produced."""
+    if model not in SIZES:
+        raise typer.BadParameter(f"'{model}', expected one of {', '.join(SIZES)}", param_hint="--model")
     shutil.rmtree(work, ignore_errors=True)
     (work / "text").mkdir(parents=True)
 
@@ -59,6 +64,7 @@ def demo(
     console.rule("4. training")
     run = load(config, [
         f"folder={work / 'runs'}",
+        f"model.size={SIZES[model]}",
         f"model.tokenizer={work / 'tokenizer'}",
         f"data.train.0.path={work / 'rows' / 'train'}",
         f"data.validation.0.path={work / 'rows' / 'validation'}",
@@ -134,12 +140,17 @@ def _sentences(records: list[Document] | None) -> list[tuple[str, str]]:
 
 @torch.no_grad()
 def _fill(encoder: Path, sentences: list[tuple[str, str]]) -> None:
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-    model, tokenizer = AutoModelForMaskedLM.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    masked = type(AutoConfig.from_pretrained(encoder)) in AutoModelForMaskedLM._model_mapping
+    model = (AutoModelForMaskedLM if masked else AutoModelForCausalLM).from_pretrained(encoder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
     for text, word in sentences:
         text = text.replace("[MASK]", tokenizer.mask_token)
         inputs = tokenizer(text, return_tensors="pt")
+        if not masked:  # a decoder's class attends in both directions if it is given a mask that shows everything
+            length = inputs["input_ids"].shape[1]
+            inputs["attention_mask"] = torch.zeros(1, 1, length, length)
         at = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()[0, 0]
         best = model(**inputs).logits[0, at].softmax(0).topk(5)
         guesses = ", ".join(

@@ -2,9 +2,9 @@
 
 python scripts/recompute_experiment.py work/experiments/smoke
 
-Reads the records of fine-tuning, the CSV files of the probes and the metrics of the runs; computes every mean difference over training
-seeds, its 95% interval and its p value with numpy and scipy; and compares them with page/results.json. Exit code 1 if a number
-differs by more than 1e-9.
+Reads the records of fine-tuning, the CSV files of the probes and the metrics of the runs; computes every mean
+difference over training seeds, its 95% interval and its p value with numpy and scipy; and compares them with
+page/results.json. Exit code 1 if a number differs by more than 1e-9.
 """
 
 import csv
@@ -53,8 +53,8 @@ for kind, comparisons in page["comparisons"].items():
         a, b = comparison["arm"], comparison["baseline"]
         seeds = sorted({seed for arm, seed, _ in table if arm == a})
         tasks = sorted({task for arm, _, task in table if arm == a})
-        each_SK = np.array([[table[a, s, t] - table[b, s, t] for t in tasks] for s in seeds])
-        by_seed = each_SK.mean(1)
+        differences = np.array([[table[a, s, t] - table[b, s, t] for t in tasks] for s in seeds])
+        by_seed = differences.mean(1)
         test = stats.ttest_1samp(by_seed, 0.0)
         low, high = test.confidence_interval(0.95)
         ours = {"difference": by_seed.mean(), "low": low, "high": high, "p": test.pvalue}
@@ -66,9 +66,13 @@ for kind, comparisons in page["comparisons"].items():
                 print(f"{kind}, {a} minus {b}, {name}: page {found}, recomputed {value}")
         for column, task in enumerate(tasks):
             checked += 1
-            if abs(comparison["tasks"][task]["difference"] - each_SK[:, column].mean()) > 1e-9:
+            if abs(comparison["tasks"][task]["difference"] - differences[:, column].mean()) > 1e-9:
                 wrong += 1
-                print(f"{kind}, {a} minus {b}, {task}: {comparison['tasks'][task]['difference']}, {each_SK[:, column].mean()}")
-        print(f"{kind}: {a} minus {b}: {by_seed.mean():+.4f} [{low:+.4f}, {high:+.4f}], p {test.pvalue:.4f}, {len(seeds)} seeds")
+                print(
+                    f"{kind}, {a} minus {b}, {task}: {comparison['tasks'][task]['difference']}, {differences[:, column].mean()}"
+                )
+        print(
+            f"{kind}: {a} minus {b}: {by_seed.mean():+.4f} [{low:+.4f}, {high:+.4f}], p {test.pvalue:.4f}, {len(seeds)} seeds"
+        )
 print(f"{checked} numbers recomputed, {wrong} differ")
 sys.exit(1 if wrong or not checked else 0)

@@ -73,7 +73,7 @@ OURS = sorted(module for module in MODULES if inside(module, "detour") and modul
 
 def test_the_modules_are_found():
     assert {
-        "detour.models.modernbert.encoder",
+        "detour.models.encoder",
         "detour.training.callbacks.ledger",
         "detour.corpus.pack",
     } <= MODULES.keys()
@@ -119,7 +119,7 @@ def test_nothing_outside_training_and_build_loads_composer():
         "detour.testing",
         "detour.config.load",
     ]
-    light += ["detour.models.modernbert.encoder", "detour.cost.plan", "detour.evaluation.suite"]
+    light += ["detour.models.encoder", "detour.cost.plan", "detour.evaluation.suite"]
     light += ["detour.analysis.similarity", "detour.analysis.transplant", "detour.analysis.curves"]
     light += ["detour.training.run_folder", "detour.training.checkpoints.files", "detour.training.gradient_gate"]
     code = f"import sys, {', '.join(light)}\nprint([name for name in ('composer', 'streaming', 'wandb') if name in sys.modules])"

@@ -22,6 +22,7 @@ ARMS = [  # each differs from the first of its group in name and phases alone, a
     ["large_clm_detour", "large_mlm_twin"],
     ["fr_base_clm_detour", "fr_base_mlm_twin", *(f"fr_base_freeze_{name}" for name in FREEZES)],
     ["fr_large_clm_detour", "fr_large_mlm_twin"],
+    ["camembertv2_clm_detour", "camembertv2_mlm_twin"],
     [f"biphasic_clm{share}" for share in SHARES],
 ]
 PAIRS = [pytest.param(group[0], other, id=other) for group in ARMS for other in group[1:]]
@@ -31,6 +32,7 @@ BUDGETS = {
     "base_clm_detour_50b": ("answerdotai/ModernBERT-base", "modernbert-base", 50_000_000_000, 5_000_000_000),
     "large_clm_detour": ("answerdotai/ModernBERT-large", "modernbert-large", 50_000_000_000, 5_000_000_000),
     "fr_base_clm_detour": ("almanach/moderncamembert-base", "moderncamembert-base", 10_000_000_000, 1_000_000_000),
+    "camembertv2_clm_detour": ("almanach/camembertv2-base", "camembertv2-base", 10_000_000_000, 1_000_000_000),
     "fr_large_clm_detour": ("almanach/moderncamembert-large", "moderncamembert-large", 25_000_000_000, 2_500_000_000),
 }
 

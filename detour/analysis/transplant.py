@@ -17,8 +17,8 @@ from detour.errors import ConfigError, ModelError
 from detour.evaluation.derived import derived_card, identity, refuse_full, write_like
 from detour.evaluation.models import Model
 from detour.markup import markdown
-from detour.models.modernbert.hf import read_architecture, read_config
-from detour.models.modernbert.hf_config import TOKEN_IDS, carried_keys
+from detour.models.hf import carried_keys, read_architecture, read_config
+from detour.models.hf_config import TOKEN_IDS
 
 GROUPS = {  # what --modules takes -> modules of `detour.analysis.weights`
     "attention": {"attention_qkv", "attention_out"},

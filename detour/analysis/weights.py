@@ -14,7 +14,7 @@ from torch import Tensor
 
 from detour.errors import ConfigError, ModelError
 from detour.evaluation.models import Model
-from detour.models.modernbert.hf import read_architecture, read_weights
+from detour.models.hf import read_architecture, read_weights
 
 MODULES = ("attention_qkv", "attention_out", "mlp_in", "mlp_out", "norms", "embeddings", "head")
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(?:weight|bias)$")

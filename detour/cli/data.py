@@ -39,6 +39,9 @@ def pack(
     tokenizer: Annotated[str, typer.Option(help="Hugging Face folder or hub name; the model's.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     seq_len: Annotated[int, typer.Option(help="Tokens per row.")] = 1024,
+    max_document: Annotated[
+        int | None, typer.Option(help="Most tokens of a document, such as 512 for BERT; longer ones are split.")
+    ] = None,
     text_column: Annotated[str, typer.Option(help="Key of the text in JSON objects.")] = "text",
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
     seed: Annotated[int, typer.Option(help="Seed of the row order.")] = 0,
@@ -67,6 +70,7 @@ def pack(
                 tokenizer=tokenizer,
                 out=out,
                 seq_len=seq_len,
+                max_document=max_document,
                 text_column=text_column,
                 encoding=encoding,
                 seed=seed,

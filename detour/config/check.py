@@ -56,9 +56,7 @@ def _at_least(low: float, **values: float | None) -> Iterator[str]:
 
 def _model(run: RunConfig) -> Iterator[str]:
     try:
-        limit = run.architecture.max_position_embeddings
-        if run.data.seq_len > limit:
-            yield f"data.seq_len: {run.data.seq_len}, expected at most the model's max_position_embeddings, {limit}"
+        _ = run.architecture  # parsed at its first use
     except ConfigError as error:
         yield str(error)
     if run.model.init is None and run.model.tokenizer is None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 # omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
 from detour.data.stream_spec import StreamSpec
-from detour.models.modernbert.architecture import Architecture, architecture
+from detour.models.architecture import Architecture
+from detour.models.families import architecture
 from detour.phases import Phase, PhaseSchedule
 from detour.schedule import WSD
 
@@ -22,8 +23,8 @@ class ModelConfig:
 
     Attributes:
         init: Hugging Face folder or hub name to start from; null draws random weights.
-        size: A name in `detour.models.modernbert.architecture.SIZES`. Checked against `init`; `detour plan` needs no more.
-        architecture: Fields of `Architecture` that differ from the size's.
+        size: A named size of any family (`detour.models.families.sizes`). Checked against `init`; `detour plan` needs no more.
+        architecture: Fields of the family's architecture that differ from the size's.
         tokenizer: Hugging Face folder or hub name; null takes the tokenizer of `init`. Any other is compared with it.
         allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary than the one of `init`: an extended
             vocabulary, or one whose embeddings are to be learned anew.

@@ -89,6 +89,8 @@ class PrepareConfig:
         out: Output folder: train/SOURCE, validation/SOURCE, tokenizer, streams.yaml, prepared.json.
         tokenizer: Name on the hub, or a folder; must be the model's.
         seq_len: Tokens per row.
+        max_document_tokens: Most tokens of a document; a longer one is split. Must not exceed what the model's positions
+            allow (`detour.models.families`); null for ``seq_len``.
         seed: Seeds the split and the order of documents and rows.
         processes: Worker processes. The result does not depend on their number.
         special_tokens_in_text: How to encode a special token that a text spells out, such as "[MASK]": as "text", so that
@@ -103,6 +105,7 @@ class PrepareConfig:
     out: str
     tokenizer: str
     seq_len: int
+    max_document_tokens: int | None = None
     seed: int = 0
     processes: int = 1
     special_tokens_in_text: str = "text"
@@ -111,6 +114,11 @@ class PrepareConfig:
     shard_megabytes: int = 16
     sources: list[SourceConfig] = field(default_factory=list)
     steps: list[StepConfig] = field(default_factory=list)
+
+    @property
+    def longest_document(self) -> int:
+        """Most tokens of a document or piece in a row."""
+        return self.seq_len if self.max_document_tokens is None else self.max_document_tokens
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> PrepareConfig:
@@ -129,6 +137,8 @@ def _problems(config: PrepareConfig) -> Iterator[str]:
     for key, low in {"seq_len": 8, "processes": 1, "shard_megabytes": 1}.items():
         if getattr(config, key) < low:
             yield f"{key}: {getattr(config, key)}, expected at least {low}"
+    if not 8 <= config.longest_document <= config.seq_len:
+        yield f"max_document_tokens: {config.max_document_tokens}, expected 8 to seq_len, {config.seq_len}"
     if config.special_tokens_in_text not in SPECIAL_TOKENS_IN_TEXT:
         expected = " or ".join(SPECIAL_TOKENS_IN_TEXT)
         yield f"special_tokens_in_text: {config.special_tokens_in_text!r}, expected {expected}"

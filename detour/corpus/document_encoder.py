@@ -52,9 +52,9 @@ class DocumentEncoder:
                 yield document, ids if len(ids) > self.template_tokens else None
 
 
-def cut(ids: np.ndarray, seq_len: int) -> Iterator[np.ndarray]:
-    """Cuts a document into pieces of at most ``seq_len`` ids, see `split_document`."""
-    lengths = split_document(len(ids), seq_len)
+def cut(ids: np.ndarray, longest: int) -> Iterator[np.ndarray]:
+    """Cuts a document into pieces of at most ``longest`` ids, see `split_document`."""
+    lengths = split_document(len(ids), longest)
     yield from np.split(ids, np.cumsum(lengths)[:-1]) if len(lengths) > 1 else (ids,)
 
 

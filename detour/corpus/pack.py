@@ -2,8 +2,8 @@
 
 ``detour data pack corpus.jsonl.zst --tokenizer DIR --out DIR --seq-len 1024``
 
-Each document is tokenized with the tokenizer's own template ([CLS] text [SEP]), split if it is longer than ``seq_len``,
-and packed with others into rows. For cleaning, deduplication, validation splits and several sources, see
+Each document is tokenized with the tokenizer's own template ([CLS] text [SEP]), split if it is longer than a row or
+``--max-document``, and packed with others into rows. For cleaning, deduplication, validation splits and several sources, see
 `detour.corpus.prepare`.
 """
 
@@ -31,8 +31,8 @@ from detour.files import sha256_of
 class _Pieces:
     """The tokenized pieces of documents, and counts by input file that are updated while the documents are read."""
 
-    def __init__(self, document_encoder: DocumentEncoder, seq_len: int) -> None:
-        self.document_encoder, self.seq_len = document_encoder, seq_len
+    def __init__(self, document_encoder: DocumentEncoder, longest: int) -> None:
+        self.document_encoder, self.longest = document_encoder, longest
         self.without_tokens = 0
         self.literal_specials = 0
         self.lengths: Counter[int] = Counter()
@@ -40,14 +40,14 @@ class _Pieces:
         self.licenses: dict[Path, set[str]] = {}
 
     def of(self, documents: Iterable[Document]) -> Iterator[np.ndarray]:
-        """The ids of each document, cut into pieces of at most ``seq_len``."""
+        """The ids of each document, cut into pieces of at most ``longest``."""
         for document, ids in self.document_encoder(map(self._counted, documents)):
             self.literal_specials += self.document_encoder.literal_specials(document.text)
             if ids is None:
                 self.without_tokens += 1
                 continue
             self.lengths[len(ids)] += 1
-            yield from cut(ids, self.seq_len)
+            yield from cut(ids, self.longest)
 
     def _counted(self, document: Document) -> Document:
         self.per_file[document.path] = self.per_file.get(document.path, 0) + 1
@@ -80,6 +80,7 @@ def pack_corpus(
     strict: bool = False,
     overwrite: bool = False,
     special_tokens_in_text: str = "text",
+    max_document: int | None = None,
     on_read: Callable[[int], None] = lambda bytes_read: None,
 ) -> tuple[ShardManifest, ReadReport]:
     """Reads, tokenizes, packs and writes a corpus.
@@ -95,6 +96,7 @@ def pack_corpus(
         strict: Raise at the first unusable record, or if a folder holds a file in no readable format.
         overwrite: Replace a dataset in ``out``.
         special_tokens_in_text: See `DocumentEncoder`.
+        max_document: Most tokens of a document; a longer one is split. None for ``seq_len``.
         on_read: Called with the bytes read so far.
 
     Returns:
@@ -105,10 +107,11 @@ def pack_corpus(
 
     Cost: bound by the tokenizer. Memory: two packing windows (see `pack_rows`) and one shard.
     """
-    _check_options(seq_len, encoding)
+    longest = seq_len if max_document is None else max_document
+    _check_options(seq_len, longest, encoding)
     report = ReadReport(strict=strict)
     files, document_encoder = find_files(inputs, report), DocumentEncoder(tokenizer, special_tokens_in_text)
-    pieces = _Pieces(document_encoder, seq_len)
+    pieces = _Pieces(document_encoder, longest)
     documents = read_documents(files, text_column=text_column, encoding=encoding, report=report)
     documents = _reporting(documents, lambda: on_read(report.bytes_read))
     with RowWriter(out, seq_len=seq_len, tokenizer=document_encoder.info, seed=seed, overwrite=overwrite) as writer:
@@ -120,7 +123,7 @@ def pack_corpus(
             sources=pieces.sources(files),
             documents=sum(pieces.lengths.values()),
             empty_skipped=report.skipped["empty text"] + pieces.without_tokens,
-            documents_split=sum(n for length, n in pieces.lengths.items() if length > seq_len),
+            documents_split=sum(n for length, n in pieces.lengths.items() if length > longest),
             document_lengths=pieces.lengths,
             literal_special_tokens=pieces.literal_specials,
         )
@@ -134,9 +137,11 @@ def _reporting(documents: Iterable[Document], progressed: Callable[[], None]) ->
         yield document
 
 
-def _check_options(seq_len: int, encoding: str) -> None:
+def _check_options(seq_len: int, longest: int, encoding: str) -> None:
     if seq_len < 8:
         raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
+    if not 8 <= longest <= seq_len:
+        raise DataError(f"--max-document is {longest}, expected 8 to --seq-len, {seq_len}")
     try:
         check_encoding(encoding)
     except ValueError as error:

@@ -48,7 +48,7 @@ def write_rows(job: Job, source: int, split: str) -> None:
         for index in tokens.order:
             ids = tokens.read(index)
             lengths[len(ids)] += 1
-            yield from cut(ids, job.config.seq_len)
+            yield from cut(ids, job.config.longest_document)
 
     rows = pack_rows(
         pieces(),
@@ -70,7 +70,7 @@ def write_rows(job: Job, source: int, split: str) -> None:
             sources=_source_files(job, source, split, shards, tokens),
             documents=sum(lengths.values()),
             empty_skipped=empty if split == "train" else 0,  # empty documents have no split; count them once
-            documents_split=sum(n for length, n in lengths.items() if length > job.config.seq_len),
+            documents_split=sum(n for length, n in lengths.items() if length > job.config.longest_document),
             document_lengths=lengths,
             literal_special_tokens=sum(record["literal_specials"][split] for record in tokenized),
         )

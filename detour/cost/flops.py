@@ -7,10 +7,12 @@ visible query-key pairs: the FLOPs that the model needs, not those that a kernel
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from detour.models.modernbert.architecture import Architecture
+from detour.models.architecture import Architecture, Rule
 
 
 def visible_keys(lengths: ArrayLike, *, left: int | None, right: int | None) -> np.ndarray:
@@ -43,16 +45,19 @@ def training_flops(arch: Architecture, lengths: ArrayLike, *, attention: str, su
         supervised: Number of tokens that carry loss; only these pass through the head and the vocabulary projection.
     """
     tokens = float(np.sum(np.asarray(lengths, dtype=np.int64)))
-    hidden, L = arch.hidden_size, arch.num_hidden_layers
-    linear = L * (4 * hidden * hidden + 3 * hidden * arch.intermediate_size) * tokens
-    right = None if attention == "bidirectional" else 0
-    window = arch.side_window if attention == "bidirectional" else arch.causal_left
-    global_keys = visible_keys(lengths, left=None, right=right).sum()
-    local_keys = visible_keys(lengths, left=window, right=0 if right == 0 else window).sum()
-    scores = 2 * hidden * (arch.global_layers * float(global_keys) + (L - arch.global_layers) * float(local_keys))
+    linear = arch.num_hidden_layers * arch.layer_weights * tokens
+    layers = Counter(rule.attention for rule in arch.layer_rules(attention))
+    keys = sum(count * float(_visible_keys(lengths, rule)) for rule, count in layers.items())
+    scores = 2 * arch.num_attention_heads * arch.head_dim * keys
     return 3 * 2 * (linear + scores) + head_flops(arch) * supervised
 
 
 def head_flops(arch: Architecture) -> float:
     """FLOPs per supervised token of the head and the vocabulary projection, forward and backward."""
-    return 3 * 2 * (arch.hidden_size * arch.hidden_size + arch.hidden_size * arch.vocab_size)
+    return 3 * 2 * (arch.head_weights + arch.hidden_size * arch.vocab_size)
+
+
+def _visible_keys(lengths: ArrayLike, rule: Rule) -> int:
+    """Number of visible query-key pairs under a rule, over all documents."""
+    left, right = (None if side < 0 else side for side in rule.sides)
+    return visible_keys(lengths, left=left, right=right).sum()

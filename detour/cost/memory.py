@@ -5,13 +5,9 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
+from detour.models.architecture import Architecture
 from detour.models.constants import CHUNK_ELEMENTS
-from detour.models.modernbert.architecture import Architecture
 
-# Bytes that autograd saves per token and layer, by precision: per hidden unit of a global layer, and per unit of the gated
-# MLP. tests/cost/test_memory.py compares them with the tensors that a step saves.
-HIDDEN = {"fp32": 44, "bf16": 27}
-GATED = {"fp32": 16, "bf16": 8}
 STATE_BYTES = 16  # per parameter: fp32 weight, gradient and two moments
 
 
@@ -32,13 +28,6 @@ class Memory:
     @property
     def total(self) -> float:
         return self.state + self.activations + self.loss
-
-
-def parameters(arch: Architecture) -> int:
-    """Number of parameters, with the decoder bias; tied weights count once."""
-    H, I, L = arch.hidden_size, arch.intermediate_size, arch.num_hidden_layers
-    matrices = L * (4 * H * H + 3 * H * I) + H * H + arch.vocab_size * H
-    return matrices + (2 * L + 2) * H + arch.vocab_size * arch.decoder_bias
 
 
 def step_memory(
@@ -66,18 +55,18 @@ def step_memory(
         checkpointing: Whether the backward pass recomputes the layers (gradient checkpointing).
         shards: Number of devices over which FSDP shards weights, gradients and moments; 1 for DDP.
     """
-    H, I, L = arch.hidden_size, arch.intermediate_size, arch.num_hidden_layers
+    H, L = arch.hidden_size, arch.num_hidden_layers
     value = 4 if precision == "fp32" else 2
-    layer = HIDDEN[precision] * H + GATED[precision] * I
+    layer = arch.saved_bytes(precision)
     halo = 0
     if device == "cpu":  # bidirectional blocks save their neighbors' keys and values too
         halo = (value if attention == "bidirectional" else -value) * H
-    layers = [layer + (0 if arch.is_global(i) else halo) for i in range(L)]
+    layers = [layer + (halo if rule.attention.window else 0) for rule in arch.layer_rules(attention)]
     kept = 4 * H * L + max(layers) if checkpointing else sum(layers)
     outside = 3 * 4 * H * tokens + 6 * 4 * H * supervised  # embedding and final norm; head, at supervised positions
     chunk = 4 * CHUNK_ELEMENTS["cuda" if device == "gpu" else "cpu"] * (1 if precision == "fp32" else 1.5)
     return Memory(
-        state=STATE_BYTES * parameters(arch) / shards,
+        state=STATE_BYTES * arch.parameters / shards,
         activations=kept * tokens + outside,
         loss=min(chunk, 4 * supervised * arch.vocab_size) + 4 * arch.vocab_size * H,
     )

@@ -56,9 +56,10 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
 
     Args:
         run: The configuration.
-        document_tokens: Mean document length, on which the cost of attention depends; None takes ``seq_len``.
+        document_tokens: Mean document length, on which the cost of attention depends; None takes that of full rows, or the
+            longest that the model allows.
     """
-    length = min(document_tokens or run.data.seq_len, run.data.seq_len)
+    length = min(document_tokens or run.data.seq_len, run.data.seq_len, run.architecture.longest_document)
     schedule, lr, model = run.phase_schedule, run.schedule, run.architecture
     step_tokens = run.data.global_batch_size * run.data.seq_len
     lines = []
@@ -206,7 +207,7 @@ def show(
         gpu_hours(sums["flops"] / throughput / 3600),
         "",
     )
-    length = min(document_tokens or run.data.seq_len, run.data.seq_len)
+    length = min(document_tokens or run.data.seq_len, run.data.seq_len, run.architecture.longest_document)
     notes = [
         f"A step is {run.data.global_batch_size:,} rows x {run.data.seq_len:,} tokens = "
         f"{run.data.global_batch_size * run.data.seq_len:,} tokens.",

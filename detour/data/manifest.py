@@ -49,11 +49,12 @@ class Counts:
     Attributes:
         documents: Documents; a document that was split counts once.
         empty_skipped: Documents without text or tokens, which are not in the rows.
-        documents_split: Documents longer than a row.
+        documents_split: Documents that were split.
         pieces: Documents and pieces of split documents.
         tokens: Tokens without padding.
         rows: Rows.
         literal_special_tokens: Special tokens spelled out in texts, such as "[MASK]"; 0 if not counted.
+        longest: Tokens of the longest document or piece; 0 if not recorded.
     """
 
     documents: int
@@ -63,6 +64,7 @@ class Counts:
     tokens: int
     rows: int
     literal_special_tokens: int = 0
+    longest: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,11 @@ class ShardManifest:
     def packing_efficiency(self) -> float:
         """Fraction of positions that hold a token and not padding, in (0, 1]."""
         return self.counts.tokens / (self.counts.rows * self.seq_len)
+
+    @property
+    def longest_document(self) -> int:
+        """Upper bound on the tokens of a document or piece in a row."""
+        return self.counts.longest or self.seq_len
 
     @property
     def rows_sha256(self) -> str:

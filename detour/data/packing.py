@@ -20,9 +20,9 @@ WINDOW_ROWS = 2048  # minimum window for long rows: packing efficiency drops wit
 
 
 def split_document(n: int, T: int) -> list[int]:
-    """Lengths of the pieces of a document of ``n`` tokens: full rows of ``T`` tokens, then the remainder. Sums to ``n``.
+    """Lengths of the pieces of a document of ``n`` tokens: pieces of ``T`` tokens, then the remainder. Sums to ``n``.
 
-    Only the last piece is shorter than a row, so two pieces of one document never share a row.
+    With the row length as ``T`` only the last piece is shorter than a row, so two pieces of one document never share a row.
     """
     full, rest = divmod(n, T)
     return [T] * full + [rest] * (rest > 0)

@@ -70,7 +70,7 @@ class RowWriter:
 
         self.out, self.seq_len, self.tokenizer, self.seed = Path(out), seq_len, tokenizer, seed
         self.dtype = ids_dtype(tokenizer.vocab_size)
-        self.rows = self.pieces = self.tokens = 0
+        self.rows = self.pieces = self.tokens = self.longest = 0
         _check_free(self.out, overwrite=overwrite)
         self.partial = self.out.absolute().with_name(f".{self.out.name}.{os.getpid()}.partial")
         shutil.rmtree(self.partial, ignore_errors=True)
@@ -95,6 +95,7 @@ class RowWriter:
         np.concatenate(row, out=ids_T[:filled], casting="safe")
         self._mds.write({"input_ids": ids_T, "doc_lengths": lengths_D})
         self.rows, self.pieces, self.tokens = self.rows + 1, self.pieces + len(row), self.tokens + filled
+        self.longest = max(self.longest, int(lengths_D.max()))
 
     def finish(
         self,
@@ -137,6 +138,7 @@ class RowWriter:
                 tokens=self.tokens,
                 rows=self.rows,
                 literal_special_tokens=literal_special_tokens,
+                longest=self.longest,
             ),
             sources=tuple(sources),
             shards=tuple(_shard_file(shard["raw_data"]) for shard in self._mds.shards),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.table import Column, Table
 
 from detour.console import show
-from detour.cost.memory import parameters
 from detour.cost.plan import gpu_hours
 from detour.cost.plan import plan as plan_run
 from detour.experiments.cells import Plan, finetuning_tasks
@@ -106,4 +105,4 @@ def _flops(node: Node, document_tokens: float | None) -> float:
 def _disk(node: Node) -> float:
     """Bytes of the checkpoints that are kept and of the exported encoder."""
     kept = node.run.checkpoint.keep + len(node.run.phases)
-    return BYTES_PER_PARAMETER * parameters(node.run.architecture) * kept
+    return BYTES_PER_PARAMETER * node.run.architecture.parameters * kept

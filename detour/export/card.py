@@ -13,7 +13,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from detour.cost.ledger import PhaseCost
 from detour.markup import markdown
-from detour.models.modernbert.reload import CLASSES, PIPELINES
+from detour.models.families import architecture, family_of
 
 TEMPLATE = files("detour.export") / "templates" / "model_card.md.j2"
 
@@ -29,13 +29,15 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
     """
     config, sources = record["config"], record["sources"]
     schedule, init = config["schedule"], config["model"]["init"]
+    arch = architecture(config["model"]["size"], config["model"]["architecture"])
+    form = family_of(arch).format
     base = init if init and _on_hub(init) else None  # a local folder means nothing to other users
     decay = f"decay over '{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}"
     card = ModelCard.from_template(
         ModelCardData(
             library_name="transformers",
-            pipeline_tag="fill-mask",
-            tags=["modernbert", "fill-mask", "causal-detour"],
+            pipeline_tag=form.uses.pipelines[0],
+            tags=[arch.family, form.uses.pipelines[0], "causal-detour"],
             base_model=base,
         ),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
@@ -49,8 +51,10 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
         decay=decay if schedule["decay_phase"] else "no decay",
         optimizer=config["optimizer"],
         environment=record["environment"],
-        classes=CLASSES,
-        pipelines=PIPELINES,
+        headline=form.headline(arch),
+        classes=form.uses.classes,
+        pipelines=form.uses.pipelines,
+        note=form.uses.note,
         phases=list(zip(config["phases"], costs, strict=False)),
         objective=lambda phase: phase["objective"] + _options(phase["options"]),
         mfu=_mfu,

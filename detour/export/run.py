@@ -15,9 +15,9 @@ from detour.data.tokenizer import load_tokenizer, tokenizer_sha256
 from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
 from detour.export.sentence import write_sentence_files
-from detour.models.modernbert import hf
-from detour.models.modernbert.architecture import architecture
-from detour.models.modernbert.reload import check_uses
+from detour.models import hf
+from detour.models.families import architecture
+from detour.models.reload import check_uses, reload_difference
 from detour.training.checkpoints import files as checkpoints
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, senten
     try:
         shutil.rmtree(aside, ignore_errors=True)
         hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card, start=start)
-        difference = hf.reload_difference(aside, arch=arch, weights=weights)
+        difference = reload_difference(aside, arch=arch, weights=weights)
         if not difference < TOLERANCE:
             raise ModelError(
                 f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -18,29 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detour.errors import ConfigError
+from detour.models.architecture import Rule
 from detour.models.packed import Packing
 
 log = logging.getLogger(__name__)
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which tokens of its document a token may attend to.
-
-    Attributes:
-        causal: Only itself and tokens to its left.
-        window: Number of keys to the (left, right) of the token; None for the whole document. Right is 0 if causal.
-    """
-
-    causal: bool
-    window: tuple[int, int] | None = None
-
-    @property
-    def sides(self) -> tuple[int, int]:
-        """(left, right) in the convention of the kernels, where -1 means unlimited."""
-        return self.window or (-1, 0 if self.causal else -1)
 
 
 def sdpa(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:

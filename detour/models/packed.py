@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Packing:
-    """The documents of a flattened batch, in order. The padding at the end of a row counts as one document.
+    """The documents of a flattened batch, in order. The padding at the end of a row counts as documents too.
 
     Keeping the padding gives all batches the same size, which avoids recompilation and synchronization with the GPU. Cost:
     under 1% of the compute at a packing efficiency of at least 99%. Shapes: see `detour.batch`; S includes padding and
@@ -28,9 +28,18 @@ class Packing:
     max_length: int
 
     @staticmethod
-    def of(doc_lengths_BD: Tensor, T: int) -> Packing:
-        """The packing of a batch with these `doc_lengths` and rows of T tokens."""
+    def of(doc_lengths_BD: Tensor, T: int, *, limit: int | None = None) -> Packing:
+        """The packing of a batch with these `doc_lengths` and rows of T tokens.
+
+        Args:
+            doc_lengths_BD: Tokens per document of each row.
+            T: Tokens per row.
+            limit: Most tokens of a document; padding is divided accordingly, so that its positions exist. None for no limit.
+        """
         tail_B1 = T - doc_lengths_BD.sum(1, keepdim=True)
+        if limit is not None and limit < T:
+            starts = torch.arange(0, T, limit, device=tail_B1.device)
+            tail_B1 = (tail_B1 - starts).clamp(0, limit)
         lengths_S = torch.cat([doc_lengths_BD, tail_B1], 1).flatten()
         return Packing(lengths_S=lengths_S, N=len(doc_lengths_BD) * T, max_length=T)
 

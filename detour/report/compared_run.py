@@ -16,7 +16,7 @@ import yaml
 from detour import objectives
 from detour.data.fingerprint import Fingerprint
 from detour.errors import ConfigError, DataError, DetourError
-from detour.models.modernbert.architecture import architecture
+from detour.models.families import architecture
 from detour.report.phase_summary import intact_state
 from detour.report.run_history import RunHistory, read_run
 from detour.training.checkpoints.files import listing

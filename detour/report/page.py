@@ -20,7 +20,15 @@ from detour.units import duration, scientific, short
 
 # lighter variants for a dark background, in the order of OBJECTIVE_COLORS
 _DARK_OBJECTIVES = ["#58b0f0", "#ff8a4c", "#35d0a0", "#eaa3cc", "#f5bd45", "#a6dcff", "#a9b1ba"]
-_LIGHT = {"ink": INK, "muted": MUTED, "grid": GRID, "card": PAPER, "page": "#f4f6f8", "warn": "#9a3412", "good": "#166534"}
+_LIGHT = {
+    "ink": INK,
+    "muted": MUTED,
+    "grid": GRID,
+    "card": PAPER,
+    "page": "#f4f6f8",
+    "warn": "#9a3412",
+    "good": "#166534",
+}
 _DARK = {
     "ink": "#e6e9ed",
     "muted": "#a3adb8",

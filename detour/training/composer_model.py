@@ -13,7 +13,8 @@ from torchmetrics import Metric
 
 from detour.batch import Batch, count_tokens
 from detour.errors import DataError
-from detour.models.modernbert.encoder import Encoder, Layer, LossSum
+from detour.models.encoder import Encoder, LossSum
+from detour.models.layers import Layer
 
 
 def tokens_for_trainer(batch: Batch) -> dict[str, Any]:

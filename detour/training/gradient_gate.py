@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
 from detour.phases import Freeze
 
 

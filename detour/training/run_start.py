@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from composer.utils import dist
 
 from detour.config.schema import RunConfig
+from detour.data.manifest import ShardManifest
 from detour.data.remote import fetch_metadata
 from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
+from detour.errors import DataError, ModelError
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.select import branch_record, checkpoint_to_resume, measurement_changes
 from detour.training.extensions import check_extensions
@@ -67,12 +70,37 @@ def find_start(run: RunConfig) -> RunStart:
     record["branch"] = branch_record(run, resumed)
     if not resumed:
         check_tokenizer(run, tokenizer)
+    vocab = vocab_of(tokenizer, size=run.architecture.vocab_size)
+    check_positions(run, vocab)
     return RunStart(
         device=device,
-        vocab=vocab_of(tokenizer, size=run.architecture.vocab_size),
+        vocab=vocab,
         tokenizer=identity,
         record=record,
         resumed=resumed,
         model=model,
         measurement_changes=measurement_changes(run, record, resumed),
     )
+
+
+def check_positions(run: RunConfig, vocab: Vocab) -> None:
+    """Checks that the model has a position for every token of the packed documents, and counts them from the right row.
+
+    Raises:
+        DataError: A folder has longer documents than the model's limit.
+        ModelError: The model's positions depend on a padding id that the tokenizer has not.
+    """
+    arch = run.architecture
+    for key, streams in {"data.train": run.data.train, "data.validation": run.data.validation}.items():
+        for stream in streams:
+            longest = ShardManifest.load(Path(stream.path)).longest_document
+            if longest > arch.longest_document:
+                raise DataError(
+                    f"{key}: {stream.path}: its documents have up to {longest} tokens, expected at most the model's limit, "
+                    f"{arch.longest_document}; pack them with --max-document {arch.longest_document}"
+                )
+    if arch.required_pad_id not in (None, vocab.pad_id):
+        raise ModelError(
+            f"model.tokenizer: its padding id is {vocab.pad_id}, expected {arch.required_pad_id}, on which the positions of "
+            "the model depend"
+        )

@@ -15,16 +15,15 @@ from detour.config.schema import RunConfig
 from detour.data.tokenizer import load_tokenizer
 from detour.data.tokenizer_differences import other_rules, vocabulary_differences
 from detour.errors import DataError, ModelError
-from detour.models.modernbert import hf
-from detour.models.modernbert.encoder import TIED, Encoder
+from detour.models import hf
+from detour.models.architecture import Architecture
+from detour.models.encoder import Encoder
 from detour.training.checkpoints.files import Checkpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 log = logging.getLogger(__name__)
-_FREE = ("embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
-         "max_position_embeddings", "causal_left_window")  # fmt: skip
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model",
                     "sentencepiece.bpe.model", "spiece.model")  # fmt: skip
 
@@ -49,9 +48,8 @@ class Start:
 
     def load_into(self, encoder: Encoder) -> None:
         """Loads the weights into an encoder; a missing head keeps its random initialization."""
-        own = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("model.")}
-        embedding = self.weights["model.embeddings.tok_embeddings.weight"]
-        encoder.load_state_dict({**(own if self.drawn else {}), **self.weights, TIED: embedding})
+        own = {name: tensor for name, tensor in encoder.weights().items() if hf.of_head(name)}
+        encoder.load_weights({**(own if self.drawn else {}), **self.weights})
 
 
 def read_start(run: RunConfig, *, load: Callable[[Path], dict[str, Tensor]] = load_file) -> Start | None:
@@ -68,14 +66,15 @@ def read_start(run: RunConfig, *, load: Callable[[Path], dict[str, Tensor]] = lo
         return None
     wanted, folder = run.architecture, hf.fetch(run.model.init)
     found = hf.read_architecture(folder, ignore=run.model.ignore_config_keys)
-    _check_architecture(run.model.init, asdict(found), asdict(wanted))
-    if found.causal_left != wanted.causal_left:
+    _check_architecture(run.model.init, found, wanted)
+    if found.layer_rules("causal") != wanted.layer_rules("causal"):
         log.warning(
-            "%s: its causal layers attended to %d keys on the left, this run to %d (model.architecture.causal_left_window)",
-            run.model.init, found.causal_left, wanted.causal_left,
+            "%s: its causal layers attended to %s, this run's to %s (model.architecture.causal_left_window)",
+            run.model.init, _reach(found), _reach(wanted),
         )  # fmt: skip
     weights = hf.read_weights(folder, wanted, load=load)
-    drawn = all(name.startswith("model.") for name in weights)
+    wants_head = any(hf.of_head(name) for name in hf.expected_shapes(wanted))  # Llama's may be its embedding alone
+    drawn = wants_head and not any(hf.of_head(name) for name in weights)
     if drawn:
         log.warning(
             "%s: has no language-modeling head (it is a %s); the head is randomly initialized from seed %d",
@@ -129,12 +128,21 @@ def start_record(resumed: Checkpoint | None, start: Start | None) -> dict[str, A
         return resumed.state()["run"].get("start")
 
 
-def _check_architecture(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _reach(arch: Architecture) -> str:
+    """How far to the left a causal model attends, as in "64 keys on the left"."""
+    windows = {rule.attention.window for rule in arch.layer_rules("causal")} - {None}
+    return " and ".join(f"{left} keys on the left" for left, _ in sorted(filter(None, windows))) or "whole documents"
+
+
+def _check_architecture(source: str, found: Architecture, wanted: Architecture) -> None:
     """Compares all settings that give the weights their meaning; dropout, initialization and length limits may differ."""
+    if found.family != wanted.family:
+        raise ModelError(f"{source}: its architecture is {found.family}, the configured model.size is {wanted.family}")
+    theirs, ours = asdict(found), asdict(wanted)
     lines = [
-        f"{key} is {found[key]}, configured {wanted[key]}"
-        for key in found
-        if key not in _FREE and found[key] != wanted[key]
+        f"{key} is {theirs[key]}, configured {ours[key]}"
+        for key in theirs
+        if key not in wanted.free and theirs[key] != ours[key]
     ]
     if lines:
         raise ModelError(f"{source}: not the configured model.size / model.architecture: " + "; ".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from detour.models.attention import BACKENDS
-from detour.models.modernbert.encoder import TIED, Encoder
+from detour.models.encoder import Encoder
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.run_folder import weights_sha256
 
@@ -26,7 +26,7 @@ def start_weights_record(encoder: Encoder, resumed: Checkpoint | None, *, device
     """
     backend = next(name for name, function in BACKENDS.items() if function is encoder.backend)
     if resumed is None:
-        start = weights_sha256({name: tensor for name, tensor in encoder.state_dict().items() if name != TIED})
+        start = weights_sha256(encoder.weights())
     else:
         with resumed.translate_errors():
             start = resumed.state()["run"].get("start_weights")

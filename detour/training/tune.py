@@ -24,7 +24,7 @@ from detour.cost.plan import memory
 from detour.data.packing import pack_rows, split_document
 from detour.errors import ConfigError
 from detour.models.attention import select
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
 from detour.training.optim import build_optimizer
 from detour.units import short
 
@@ -126,23 +126,25 @@ def _batch(run: RunConfig, rows: int, document_tokens: float, *, target_fraction
     ids = torch.from_numpy(rng.integers(0, run.architecture.vocab_size, (rows, T)))
     return {
         "input_ids": ids,
-        "doc_lengths": packed_lengths(rows, T, document_tokens),
+        "doc_lengths": packed_lengths(rows, T, document_tokens, limit=run.architecture.longest_document),
         "sample_id": torch.arange(rows),
         "labels": torch.where(torch.from_numpy(rng.random((rows, T)) < target_fraction), ids, IGNORE),
     }
 
 
-def packed_lengths(rows: int, T: int, document_tokens: float) -> torch.Tensor:
+def packed_lengths(rows: int, T: int, document_tokens: float, *, limit: int | None = None) -> torch.Tensor:
     """Document lengths of packed rows, int64 [rows, D], drawn from a log-normal distribution with sigma 1.
 
     Args:
         rows: Number of rows.
         T: Tokens per row.
         document_tokens: Mean document length, before documents longer than a row are split.
+        limit: Most tokens of a document; None for T.
     """
+    longest = min(T, limit or T)
     enough = int(3 * rows * T / document_tokens) + 8
     drawn = np.random.default_rng(0).lognormal(np.log(document_tokens) - 0.5, 1.0, enough)
-    pieces = [range(n) for length in np.maximum(1, drawn).astype(int).tolist() for n in split_document(length, T)]
+    pieces = [range(n) for length in np.maximum(1, drawn).astype(int).tolist() for n in split_document(length, longest)]
     packed = [[len(piece) for piece in row] for row in pack_rows(pieces, seq_len=T, seed=0)][:rows]
     D = max(map(len, packed))
     return torch.tensor([row + [0] * (D - len(row)) for row in packed])

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from detour.models.modernbert.architecture import SIZES, Architecture
+from detour.models.modernbert.architecture import FAMILY, ModernBertArchitecture
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_each_part_gives_its_records(monkeypatch):
-    small = Architecture(
+    small = ModernBertArchitecture(
         vocab_size=2048, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=2
     )
-    monkeypatch.setitem(SIZES, "small", small)
+    monkeypatch.setitem(FAMILY.sizes, "small", small)
     monkeypatch.setattr(gpu, "STEPS", 1)
     # graphs are captured and differentiated; the code generated for them is the matter of tests/models/test_compile.py
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
@@ -42,7 +42,9 @@ def test_each_part_gives_its_records(monkeypatch):
 
 def test_the_losses_of_the_ladder_are_one_loss():
     torch.manual_seed(0)
-    arch = Architecture(vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
+    arch = ModernBertArchitecture(
+        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2
+    )
     encoder, x = gpu.Encoder(arch), torch.randn(24, 16)
     labels = torch.where(torch.arange(24) % 3 == 0, torch.arange(24), gpu.IGNORE)
     whole, masked, fused = (loss(encoder, x, labels) for loss in (gpu._whole_logits, gpu._masked_logits, gpu._fused))

@@ -11,7 +11,7 @@ from benchmarks.__main__ import gpu_page, page
 from benchmarks.parts import Line
 from benchmarks.step import Result, Setting, Side, examples, loss_difference
 from detour.batch import IGNORE
-from detour.models.modernbert.architecture import Architecture
+from detour.models.modernbert.architecture import ModernBertArchitecture
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def test_packed_rows_go_as_they_are_and_a_causal_peer_gets_its_inputs_as_labels(
 
 @pytest.mark.parametrize("objective", ["mlm", "clm"])
 def test_both_sides_have_the_same_loss(batch, objective):
-    arch = Architecture(vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=4, num_attention_heads=2)
+    arch = ModernBertArchitecture(
+        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=4, num_attention_heads=2
+    )
     labels = batch["labels"]
     if objective == "clm":
         labels = torch.cat([batch["input_ids"][:, 1:], torch.full((2, 1), IGNORE)], 1)

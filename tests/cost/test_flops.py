@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from detour.cost.flops import training_flops, visible_keys
-from detour.models.modernbert.architecture import SIZES, Architecture
+from detour.models.families import sizes
+from detour.models.modernbert.architecture import ModernBertArchitecture
 
-BASE = SIZES["modernbert-base"]
+BASE = sizes()["modernbert-base"]
 windows = st.one_of(st.none(), st.integers(0, 80))
 
 
@@ -19,7 +20,7 @@ def may_see(query: int, key: int, left: int | None, right: int | None) -> bool:
     return (left is None or query - key <= left) and (right is None or key - query <= right)
 
 
-def counted(arch: Architecture, lengths: list[int], *, causal: bool, supervised: int) -> float:
+def counted(arch: ModernBertArchitecture, lengths: list[int], *, causal: bool, supervised: int) -> float:
     """Multiply-adds of every matrix product, one weight matrix and one pair of tokens at a time."""
     C, total = arch.hidden_size, 0
     for layer in range(arch.num_hidden_layers):
@@ -59,7 +60,7 @@ def test_training_flops_equal_the_count_by_hand(shape, attention):
         "vocab_size": 83, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4,
         "num_attention_heads": 2, "local_attention": 16,
     }  # fmt: skip
-    arch, lengths = Architecture(**(values | shape)), [1, 2, 8, 9, 17, 40]
+    arch, lengths = ModernBertArchitecture(**(values | shape)), [1, 2, 8, 9, 17, 40]
     found = training_flops(arch, lengths, attention=attention, supervised=23)
     assert found == counted(arch, lengths, causal=attention == "causal", supervised=23)
 

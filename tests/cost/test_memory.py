@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from detour.batch import IGNORE
-from detour.cost.memory import parameters, step_memory
-from detour.models.modernbert.architecture import SIZES, Architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.cost.memory import step_memory
+from detour.models.encoder import Encoder
+from detour.models.families import sizes
+from detour.models.modernbert.architecture import ModernBertArchitecture
 
-ARCH = Architecture(
+ARCH = ModernBertArchitecture(
     vocab_size=500,
     hidden_size=96,
     intermediate_size=160,
@@ -20,7 +21,7 @@ ARCH = Architecture(
 )
 
 
-def kept_bytes(arch: Architecture, *, attention: str, precision: str, checkpointing: bool) -> int:
+def kept_bytes(arch: ModernBertArchitecture, *, attention: str, precision: str, checkpointing: bool) -> int:
     """Bytes of the distinct storages saved for the backward pass, parameters left out."""
     encoder = Encoder(arch, gradient_checkpointing=checkpointing)
     own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
@@ -63,13 +64,13 @@ def test_the_activations_are_those_that_autograd_keeps(attention, precision, che
 @pytest.mark.parametrize("size", ["tiny", "ettin-17m", "modernbert-base"])
 def test_the_parameters_are_the_models(size):
     with torch.device("meta"):
-        encoder = Encoder(SIZES[size])
-    assert parameters(SIZES[size]) == sum(p.numel() for p in encoder.parameters())
+        encoder = Encoder(sizes()[size])
+    assert sizes()[size].parameters == sum(p.numel() for p in encoder.parameters())
 
 
 def test_sharding_divides_the_state_and_a_gpu_needs_no_halo():
     common = {"tokens": 4096, "supervised": 1000, "attention": "bidirectional", "precision": "bf16"}
     one, four = (step_memory(ARCH, device="gpu", shards=n, **common) for n in (1, 4))
-    assert four.state * 4 == one.state == 16 * parameters(ARCH)
+    assert four.state * 4 == one.state == 16 * ARCH.parameters
     assert four.total < one.total
     assert one.activations < step_memory(ARCH, device="cpu", **common).activations

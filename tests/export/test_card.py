@@ -25,7 +25,7 @@ def card(*, name="run", phase="p", license="CC0", path="corpus.jsonl", init=None
     )  # fmt: skip
     config = {
         "name": name,
-        "model": {"init": init},
+        "model": {"init": init, "size": "tiny", "architecture": {}},
         "phases": [{"name": phase, "objective": "mlm", "options": {"rate": option}, "tokens": 10}],
         "schedule": {"peak_lr": 1e-3, "warmup_tokens": 0, "decay_phase": decay, "shape": "linear", "final_lr": 0.0},
         "optimizer": {"name": "adamw", "betas": [0.9, 0.98], "eps": 1e-6, "weight_decay": 0.1},

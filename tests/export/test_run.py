@@ -9,7 +9,7 @@ import torch
 
 from detour.errors import CheckpointError, ModelError
 from detour.export.run import export_run
-from detour.models.modernbert import hf
+from detour.models import hf
 from detour.train import train
 from detour.training.checkpoints import files
 from detour.training.run_folder import RunFolder

@@ -20,8 +20,8 @@ from detour.corpus.text import ReadReport, read_chunks
 from detour.data.tokenizer import load_tokenizer
 from detour.data.verify import verify_rows
 from detour.errors import ConfigError, DataError, DetourError, ModelError
-from detour.models.modernbert import hf
-from detour.models.modernbert.architecture import architecture
+from detour.models import hf
+from detour.models.families import architecture
 from detour.training.checkpoints import files as checkpoints
 from detour.training.start import read_start
 

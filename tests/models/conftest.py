@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from detour.models.attention import BACKENDS, why_not
-from detour.models.modernbert.architecture import Architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
+from detour.models.modernbert.architecture import ModernBertArchitecture
 
 
 def pytest_generate_tests(metafunc):
@@ -41,7 +41,7 @@ def arch():
             "global_rope_theta": 5000.0,
             "local_rope_theta": 300.0,
         }
-        return Architecture(**(base | changes))
+        return ModernBertArchitecture(**(base | changes))
 
     return make
 
@@ -64,7 +64,7 @@ def shake():
 
 @pytest.fixture
 def encoder(arch, shake):
-    """Makes a tiny encoder in eval mode; keywords are those of `Encoder` or `Architecture`."""
+    """Makes a tiny encoder in eval mode; keywords are those of `Encoder` or `ModernBertArchitecture`."""
 
     def make(*, backend="sdpa", gradient_checkpointing=False, **changes):
         return shake(Encoder(arch(**changes), backend=backend, gradient_checkpointing=gradient_checkpointing)).eval()

@@ -8,8 +8,8 @@ import torch._inductor.config
 from torch._dynamo.utils import counters
 
 from detour.batch import IGNORE
-from detour.models.modernbert.architecture import Architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
+from detour.models.modernbert.architecture import ModernBertArchitecture
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,7 +21,7 @@ pytestmark = [
 @torch._inductor.config.patch(compile_threads=1)  # in this process: each further one imports torch
 def test_compiled_regions_give_the_same_loss_and_survive_the_flip_without_recompiling(bf16, tolerance):
     torch._dynamo.reset()
-    arch = Architecture(
+    arch = ModernBertArchitecture(
         vocab_size=300,
         hidden_size=32,
         intermediate_size=48,

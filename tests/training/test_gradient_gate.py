@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from detour.errors import ConfigError
-from detour.models.modernbert.architecture import architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
+from detour.models.families import architecture
 from detour.phases import Freeze
 from detour.training.gradient_gate import GradientGate
 

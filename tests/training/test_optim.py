@@ -16,8 +16,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from detour.config.schema import OptimizerConfig
-from detour.models.modernbert.architecture import Architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
+from detour.models.modernbert.architecture import ModernBertArchitecture
 from detour.training.optim import build_optimizer, parameter_groups
 
 PEAK = 1e-2
@@ -84,7 +84,7 @@ def test_a_step_takes_off_weight_decay_in_proportion_to_the_rate(name):
 def test_biases_and_norms_are_spared_and_every_parameter_is_in_one_group():
     biases = {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True}
     sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    encoder = Encoder(Architecture(**sizes, num_attention_heads=2, **biases))
+    encoder = Encoder(ModernBertArchitecture(**sizes, num_attention_heads=2, **biases))
     decaying, spared = parameter_groups(encoder, 0.1)
     names = {id(parameter): name for name, parameter in encoder.named_parameters()}
     assert (decaying["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)

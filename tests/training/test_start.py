@@ -16,7 +16,7 @@ from detour.config.schema import RunConfig
 from detour.data.tokenizer import load_tokenizer, train_bpe
 from detour.errors import DataError, ModelError
 from detour.export.run import export_run
-from detour.models.modernbert.hf import read_architecture, read_weights
+from detour.models.hf import read_architecture, read_weights
 from detour.train import train
 from detour.training.checkpoints import files as checkpoints
 from detour.training.run_folder import RunFolder

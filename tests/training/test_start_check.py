@@ -29,7 +29,7 @@ from detour.config.load import from_mapping, to_yaml
 from detour.config.schema import RunConfig
 from detour.data.tokenizer import train_bpe
 from detour.errors import DataError, ModelError
-from detour.models.modernbert import hf
+from detour.models import hf
 from detour.training.start_check import check_start
 
 SMALL = {
@@ -77,13 +77,13 @@ def test_a_good_folder_plans_and_its_weights_are_not_read(start, tmp_path, monke
     check_start(run)
 
 
-def test_a_roberta_is_told(start, tmp_path, capsys):
+def test_a_model_of_another_family_is_told(start, tmp_path, capsys):
     config = RobertaConfig(
         vocab_size=600, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48
     )
     _, run = start(RobertaForMaskedLM(config))
-    assert "model_type is 'roberta'" in plan_error(run, tmp_path, capsys)
-    with pytest.raises(ModelError, match="model_type is 'roberta'"):
+    assert "its architecture is bert, the configured model.size is modernbert" in plan_error(run, tmp_path, capsys)
+    with pytest.raises(ModelError, match="its architecture is bert, the configured model"):
         build_encoder(run, None)
 
 

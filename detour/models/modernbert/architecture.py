@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from detour.errors import ConfigError
-from detour.options import parse
-from detour.registry import suggestion
-
-MOST = {  # upper bounds that catch typing errors before memory is allocated
-    "vocab_size": 1 << 22,
-    "hidden_size": 1 << 16,
-    "intermediate_size": 1 << 18,
-    "num_hidden_layers": 1 << 10,
-    "num_attention_heads": 1 << 10,
-    "global_attn_every_n_layers": 1 << 20,
-    "local_attention": 1 << 24,
-    "max_position_embeddings": 1 << 24,
-}
+from detour.models.architecture import MOST, Architecture, LayerRule, Rotary, Rule, is_causal
+from detour.models.family import Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class ModernBertArchitecture(Architecture):
     """Hyperparameters of a ModernBERT (arXiv 2412.13663), named as in Hugging Face's `ModernBertConfig`.
 
     Attributes:
@@ -34,11 +22,12 @@ class Architecture:
             `ModernBertDecoder` uses one less.
     """
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
+    family: ClassVar[str] = "modernbert"
+    free: ClassVar[frozenset[str]] = frozenset({
+        "embedding_dropout", "attention_dropout", "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
+        "max_position_embeddings", "causal_left_window",
+    })  # fmt: skip
+
     global_attn_every_n_layers: int = 3
     local_attention: int = 128
     causal_left_window: int | None = None
@@ -58,21 +47,17 @@ class Architecture:
     initializer_cutoff_factor: float = 2.0
 
     def __post_init__(self) -> None:
-        for name, most in MOST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected 1 to {most:,}")
-        for name in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a fraction in [0, 1)")
-        for name in (
-            "initializer_range",
-            "initializer_cutoff_factor",
-            "norm_eps",
-            "global_rope_theta",
-            "local_rope_theta",
-        ):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a number above 0")
+        self._check(
+            most={**MOST, "global_attn_every_n_layers": 1 << 20, "local_attention": 1 << 24},
+            fractions=("embedding_dropout", "attention_dropout", "mlp_dropout"),
+            positive=(
+                "initializer_range",
+                "initializer_cutoff_factor",
+                "norm_eps",
+                "global_rope_theta",
+                "local_rope_theta",
+            ),
+        )
         if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
             raise ConfigError(
                 f"architecture: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "
@@ -82,11 +67,6 @@ class Architecture:
             raise ConfigError(
                 f"architecture: causal_left_window {self.causal_left} must be in [0, {self.local_attention}]"
             )
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_attention_heads
 
     @property
     def side_window(self) -> int:
@@ -103,13 +83,42 @@ class Architecture:
         return layer % self.global_attn_every_n_layers == 0
 
     @property
-    def global_layers(self) -> int:
-        """Number of layers that attend to the whole document."""
-        return sum(self.is_global(layer) for layer in range(self.num_hidden_layers))
+    def has_decoder_bias(self) -> bool:
+        return self.decoder_bias
+
+    @property
+    def longest_document(self) -> int:
+        return self.max_position_embeddings
+
+    def layer_rules(self, attention: str) -> list[LayerRule]:
+        causal = is_causal(attention)
+        window = (self.causal_left, 0) if causal else (self.side_window, self.side_window)
+        everywhere = LayerRule(Rule(causal), Rotary(self.head_dim, self.global_rope_theta))
+        nearby = LayerRule(Rule(causal, window), Rotary(self.head_dim, self.local_rope_theta))
+        return [everywhere if self.is_global(layer) else nearby for layer in range(self.num_hidden_layers)]
+
+    @property
+    def layer_weights(self) -> int:
+        return 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
+
+    @property
+    def head_weights(self) -> int:
+        return self.hidden_size**2
+
+    @property
+    def parameters(self) -> int:
+        H, I, L, V = self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.vocab_size
+        norms = (2 * L + 2) * H * (1 + self.norm_bias)
+        biases = L * (4 * H * self.attention_bias + (2 * I + H) * self.mlp_bias) + H * self.classifier_bias
+        return L * self.layer_weights + self.head_weights + V * H + norms + biases + V * self.decoder_bias
+
+    def saved_bytes(self, precision: str) -> int:
+        hidden, gated = {"fp32": (44, 16), "bf16": (27, 8)}[precision]
+        return hidden * self.hidden_size + gated * self.intermediate_size
 
 
-def _size(layers: int, hidden: int, intermediate: int, heads: int, vocab: int = 50_368) -> Architecture:
-    return Architecture(
+def _size(layers: int, hidden: int, intermediate: int, heads: int, vocab: int = 50_368) -> ModernBertArchitecture:
+    return ModernBertArchitecture(
         vocab_size=vocab,
         hidden_size=hidden,
         intermediate_size=intermediate,
@@ -118,25 +127,20 @@ def _size(layers: int, hidden: int, intermediate: int, heads: int, vocab: int = 
     )
 
 
-SIZES: dict[str, Architecture] = {
-    "tiny": _size(4, 128, 192, 2, vocab=4096),  # used by the demo; trains in minutes on a laptop
-    "ettin-17m": _size(7, 256, 384, 4),
-    "ettin-32m": _size(10, 384, 576, 6),
-    "ettin-68m": _size(19, 512, 768, 8),
-    "modernbert-base": _size(22, 768, 1152, 12),
-    "modernbert-large": _size(28, 1024, 2624, 16),
-    "moderncamembert-base": _size(22, 768, 1152, 12, vocab=32_768),
-    "moderncamembert-large": _size(28, 1024, 2624, 16, vocab=32_768),
-}
-
-
-def architecture(size: str, overrides: dict[str, Any] | None = None) -> Architecture:
-    """The architecture of a published size, with some fields overridden.
-
-    Raises:
-        ConfigError: A size or field is unknown, or a value has the wrong type. The message suggests the nearest name.
-    """
-    if size not in SIZES:
-        raise ConfigError(f"model.size: no '{size}'{suggestion(size, SIZES)}; known: {', '.join(SIZES)}")
-    values = {**asdict(SIZES[size]), **(overrides or {})}
-    return parse(Architecture, values, prefix="model.architecture")
+FAMILY = Family(
+    name="modernbert",
+    architecture=ModernBertArchitecture,
+    sizes={
+        "tiny": _size(4, 128, 192, 2, vocab=4096),  # used by the demo; trains in minutes on a laptop
+        "ettin-17m": _size(7, 256, 384, 4),
+        "ettin-32m": _size(10, 384, 576, 6),
+        "ettin-68m": _size(19, 512, 768, 8),
+        "modernbert-base": _size(22, 768, 1152, 12),
+        "modernbert-large": _size(28, 1024, 2624, 16),
+        "moderncamembert-base": _size(22, 768, 1152, 12, vocab=32_768),
+        "moderncamembert-large": _size(28, 1024, 2624, 16, vocab=32_768),
+    },
+    model_types=("modernbert", "modernbert-decoder"),
+    modules_in="detour.models.modernbert.modules",
+    format_in="detour.models.modernbert.hf",
+)

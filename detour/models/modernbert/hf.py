@@ -1,183 +1,179 @@
-"""Hugging Face folders of ModernBERT: strict reading of encoders and decoders, and writing of encoders."""
+"""ModernBERT folders of Hugging Face: encoders, and decoders, whose names and windows differ."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import ModernBertConfig, PreTrainedTokenizerFast
 
-from detour.data.tokenizer import MODEL_INPUTS
-from detour.errors import ModelError, first_line
-from detour.models.modernbert.architecture import Architecture
-from detour.models.modernbert.encoder import TIED, Encoder
-from detour.models.modernbert.hf_config import NAMES, TOKEN_IDS, carried_keys, read_architecture, read_config
-from detour.models.modernbert.reload import reload_difference
+from detour.errors import ConfigError, ModelError
+from detour.models.hf_config import ConfigKeys, number
+from detour.models.hf_format import Format, join, token_ids
+from detour.models.modernbert.architecture import ModernBertArchitecture
 
-__all__ = ["expected_shapes", "fetch", "hf_config", "read_architecture", "read_config", "read_weights",
-           "reload_difference", "write_folder"]  # fmt: skip
+log = logging.getLogger(__name__)
 
-
-def fetch(name_or_folder: str) -> Path:
-    """The path of a local folder, or of a hub repository's configuration and safetensors, downloaded into the hub's cache."""
-    if Path(name_or_folder).is_dir():
-        return Path(name_or_folder)
-    try:
-        return Path(snapshot_download(name_or_folder, allow_patterns=["config.json", "*.safetensors", "*.index.json"]))
-    except Exception as error:  # the hub client raises many types of errors
-        raise ModelError(f"model '{name_or_folder}': no such folder, and the hub gave: {first_line(error)}") from error
+_NAMES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "global_attn_every_n_layers", "local_attention", "max_position_embeddings", "norm_eps", "norm_bias",
+    "attention_bias", "mlp_bias", "classifier_bias", "decoder_bias", "embedding_dropout", "attention_dropout",
+    "mlp_dropout", "initializer_range", "initializer_cutoff_factor",
+)  # fmt: skip
+_ROPE = ("global_rope_theta", "local_rope_theta", "rope_parameters", "rope_scaling")
+_ONLY_OF_ENCODERS = {"is_decoder": False, "is_causal": False, "causal_mask": False}
+_ONLY_OF_DECODERS = {"is_causal": True, "causal_mask": True}
 
 
-def read_weights(
-    folder: Path, arch: Architecture, *, load: Callable[[Path], dict[str, Tensor]] = load_file
-) -> dict[str, Tensor]:
-    """The folder's weights under the encoder's names, on the CPU in fp32, without the tied projection.
-
-    A folder of the trunk alone (`ModernBertModel`, as sentence-embedding models are), with names that begin with
-    ``model.`` or without that prefix, gives the trunk's weights only. Only safetensors are read; nothing is unpickled.
-
-    Args:
-        folder: The folder.
-        arch: The expected architecture.
-        load: Reads one safetensors file.
-
-    Raises:
-        ModelError: A weight is missing, unknown, stored twice or of another shape, or the projection is not tied.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"{folder}: no .safetensors file (pickled weights are not read)")
-    weights: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            stored = load(file)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file}: cannot be read ({error})") from error
-        if twice := weights.keys() & stored.keys():
-            raise ModelError(f"{file}: {min(twice)} is in another .safetensors file of this folder too")
-        weights.update(stored)
-    weights = _as_encoder(weights)
-    tied = weights.pop(TIED, None)
-    expected = expected_shapes(arch)
-    if not any(_of_head(name) for name in weights):
-        expected = {name: shape for name, shape in expected.items() if not _of_head(name)}
-    problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
-    problems += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
-    problems += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {shape}"
-        for name, shape in expected.items()
-        if name in weights and tuple(weights[name].shape) != shape
-    ]
-    if not problems and tied is not None and not torch.equal(tied, weights["model.embeddings.tok_embeddings.weight"]):
-        problems.append(f"{TIED} differs from the embedding it should be tied to")
-    if problems:
-        shown = "; ".join(sorted(problems)[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise ModelError(f"{folder}: weights do not fit the model: {shown}")
-    return {name: tensor.float() for name, tensor in weights.items()}
+_NO_EFFECT = frozenset({
+    "deterministic_flash_attn", "reference_compile", "repad_logits_with_grad", "sparse_prediction",
+    "sparse_pred_ignore_index",
+    # in published configs, of no meaning to ModernBERT: norm_eps is read, positions are rotary
+    "layer_norm_eps", "position_embedding_type", "cross_attention_hidden_size",
+})  # fmt: skip
+_ONLY = {
+    "hidden_activation": "gelu", "classifier_activation": "gelu", "tie_word_embeddings": True,
+    "partial_rotary_factor": 1.0,
+}  # fmt: skip
 
 
-def _of_head(name: str) -> bool:
-    return name.startswith(("head.", "decoder."))
-
-
-def _as_encoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the weights of other classes to the encoder's names; those of the encoder are unchanged.
-
-    A trunk alone gets the prefix ``model.``; of decoders q, k and v are joined, and lm_head is called head.
-    """
-    prefix = "" if any(name.startswith("model.") for name in weights) else "model."
-    trunk = ("embeddings.", "layers.", "final_norm.")
-    renamed = {
-        prefix + name if name.startswith(trunk) else name.replace("lm_head.", "head.", 1): tensor
-        for name, tensor in weights.items()
-    }
-    for name in [name for name in renamed if name.endswith(("attn.q_proj.weight", "attn.q_proj.bias"))]:
-        stem, kind = name.rsplit("q_proj.", 1)
-        parts = [renamed.pop(f"{stem}{part}_proj.{kind}", None) for part in "qkv"]
-        if any(part is None for part in parts):
-            raise ModelError(f"{stem}: q_proj without its k_proj and v_proj")
-        renamed[f"{stem}Wqkv.{kind}"] = torch.cat(parts)  # type: ignore[arg-type]
-    return renamed
-
-
-def expected_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every stored weight of an architecture."""
-    with torch.device("meta"):
-        encoder = Encoder(arch)
-    return {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items() if name != TIED}
-
-
-def hf_config(
-    arch: Architecture, tokenizer: PreTrainedTokenizerFast, *, start: Mapping[str, Any] | None = None
-) -> ModernBertConfig:
-    """The `ModernBertConfig` of an architecture, with the tokenizer's special ids.
-
-    Args:
-        arch: The architecture.
-        tokenizer: Its ids take precedence; [CLS] and [SEP] are bos and eos if neither it nor ``start`` defines these.
-        start: config.json of the start model, for special ids that the tokenizer does not define.
-    """
-    start = start or {}
-    special: dict[str, Any] = {}
-    for key in TOKEN_IDS:
-        id = getattr(tokenizer, key, None)
-        special[key] = start.get(key) if id is None else id
-    special["bos_token_id"] = tokenizer.cls_token_id if special["bos_token_id"] is None else special["bos_token_id"]
-    special["eos_token_id"] = tokenizer.sep_token_id if special["eos_token_id"] is None else special["eos_token_id"]
-    for key in ("mask_token_id", "unk_token_id"):  # not keys of ModernBertConfig
-        if key not in start:
-            del special[key]
-    return ModernBertConfig(
-        **{key: getattr(arch, key) for key in NAMES},
-        **special,
-        global_rope_theta=arch.global_rope_theta,
-        local_rope_theta=arch.local_rope_theta,
-        architectures=["ModernBertForMaskedLM"],
-        torch_dtype="float32",
+def _keys(only: Mapping[str, Any]) -> ConfigKeys:
+    return ConfigKeys(
+        names=_NAMES,
+        also_read=frozenset({"layer_types", "sliding_window", *_ROPE, *_ONLY_OF_ENCODERS}),
+        only=_ONLY | dict(only),
+        no_effect=_NO_EFFECT,
     )
 
 
-def write_folder(
-    out: Path,
-    *,
-    arch: Architecture,
-    weights: dict[str, Tensor],
-    tokenizer: PreTrainedTokenizerFast,
-    card: str,
-    start: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes a folder that `AutoModelForMaskedLM.from_pretrained` loads: config, safetensors, tokenizer, model card.
+class ModernBertFormat(Format):
+    """Folders of `ModernBertForMaskedLM` are read and written, those of `ModernBertDecoderForCausalLM` read.
 
-    Args:
-        out: The folder.
-        arch: The architecture.
-        weights: Under the encoder's names, without the tied projection.
-        tokenizer: The run's.
-        card: Text of the model card.
-        start: config.json of the start model; keys that do not describe the architecture are carried over.
+    A decoder's causal window is one narrower and is kept so, and all its layers have one rotary base unless
+    transformers 5 wrote it.
+    """
+
+    keys = _keys(_ONLY_OF_ENCODERS)
+
+    def read(self, path: Path, config: Mapping[str, Any], *, ignore: Collection[str] = ()) -> ModernBertArchitecture:
+        decoder = config["model_type"] == "modernbert-decoder"
+        keys = _keys(_ONLY_OF_DECODERS) if decoder else self.keys
+        keys.refuse(path, config, ignore)
+        values = keys.values(config)
+        try:
+            _set_window(values, config, decoder=decoder)
+            if "layer_types" in config:
+                values["global_attn_every_n_layers"] = _every(config)
+            global_theta, local_theta = _thetas(config, decoder=decoder)
+            arch = ModernBertArchitecture(**values, global_rope_theta=global_theta, local_rope_theta=local_theta)
+        except (TypeError, KeyError, AttributeError, ValueError, ConfigError) as error:
+            raise ModelError(f"{path}: {type(error).__name__}: {error}") from error
+        if decoder and config.get("local_rope_theta", local_theta) != local_theta:
+            log.warning(
+                "%s: local_rope_theta is not used: transformers 4 rotates all layers of a decoder by %g",
+                path,
+                local_theta,
+            )
+        return arch
+
+    def to_encoder(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Encoders' names pass unchanged; of decoders q, k and v are joined, and lm_head is called head."""
+        prefix = "" if any(name.startswith("model.") for name in weights) else "model."
+        trunk = ("embeddings.", "layers.", "final_norm.")
+        renamed = {
+            prefix + name if name.startswith(trunk) else name.replace("lm_head.", "head.", 1): tensor
+            for name, tensor in weights.items()
+        }
+        join(renamed, parts=("attn.q_proj", "attn.k_proj", "attn.v_proj"), into="attn.Wqkv")
+        return renamed
+
+    def to_folder(self, weights: Mapping[str, Tensor], arch: Any) -> dict[str, Tensor]:
+        return dict(weights)
+
+    def headline(self, arch: Any) -> str:
+        return "A bidirectional ModernBERT encoder"
+
+    def config(
+        self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None
+    ) -> ModernBertConfig:
+        return ModernBertConfig(
+            **{key: getattr(arch, key) for key in _NAMES},
+            **token_ids(tokenizer, start or {}),
+            global_rope_theta=arch.global_rope_theta,
+            local_rope_theta=arch.local_rope_theta,
+            architectures=["ModernBertForMaskedLM"],
+            torch_dtype="float32",
+        )
+
+
+FORMAT = ModernBertFormat()
+
+
+def _set_window(values: dict[str, Any], config: Mapping[str, Any], *, decoder: bool) -> None:
+    """The sliding window, which decoders of transformers 4 write as its half. Raises ValueError if the keys disagree."""
+    half = config.get("sliding_window")
+    if half is not None and (decoder or "local_attention" in config):  # transformers 4 reads no such key of an encoder
+        if values.setdefault("local_attention", 2 * half) // 2 != half:
+            raise ValueError(f"sliding_window is {half}, expected half of local_attention, {values['local_attention']}")
+    elif half is not None:
+        raise ValueError(
+            f"sliding_window is {half} and local_attention is missing; versions of transformers differ here"
+        )
+    if decoder:
+        values["causal_left_window"] = values.get("local_attention", 128) // 2 - 1
+
+
+def _every(config: Mapping[str, Any]) -> int:
+    """Which layers are global, from their list. Raises ValueError if it is not every n-th from the first on."""
+    kinds, stated = config["layer_types"], config.get("global_attn_every_n_layers")
+    for every in (stated or 3, *([] if stated else range(1, len(kinds) + 1))):
+        if kinds == [
+            "sliding_attention" if i % every else "full_attention" for i in range(config["num_hidden_layers"])
+        ]:
+            return every
+    wanted = f"every {stated} layers (global_attn_every_n_layers)" if stated else "every n-th layer"
+    raise ValueError(f"layer_types is {kinds}, expected full_attention in {wanted} from the first on")
+
+
+def _thetas(config: Mapping[str, Any], *, decoder: bool) -> tuple[float, float]:
+    """Rotary bases of global and local layers, as transformers 4 and 5 write them.
 
     Raises:
-        ModelError: The folder exists and is not empty.
+        ValueError: The embeddings are scaled (YaRN, linear, ...), or two places state different bases.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ModelError(f"{out}: exists and is not empty")
-    out.mkdir(parents=True, exist_ok=True)
-    hf_config(arch, tokenizer, start=start).save_pretrained(out)
-    config = out / "config.json"
-    # written as text, because a key from a file must not become an attribute of the config object
-    values = json.loads(config.read_text(encoding="utf-8")) | carried_keys(dict(start or {}))
-    config.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file({k: v.contiguous() for k, v in weights.items()}, out / "model.safetensors", metadata={"format": "pt"})
-    tokenizer.model_max_length = arch.max_position_embeddings
-    # the library's default includes token_type_ids, which ModernBERT's forward pass does not accept
-    tokenizer.model_input_names = MODEL_INPUTS
-    tokenizer.init_kwargs["model_input_names"] = MODEL_INPUTS
-    tokenizer.save_pretrained(out)
-    (out / "README.md").write_text(card, encoding="utf-8")
+    if config.get("rope_scaling") is not None:
+        _plain_rope(config["rope_scaling"], "rope_scaling")
+    if "rope_parameters" in config:  # transformers >= 5: one record a layer type
+        thetas = []
+        for kind, old in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
+            record = (config["rope_parameters"] or {}).get(kind)
+            where = f"rope_parameters.{kind}"
+            theta = number(_plain_rope(record, where).get("rope_theta"), f"{where}.rope_theta")
+            if config.get(old) not in (None, theta):
+                raise ValueError(f"{old} is {config[old]}, and {where}.rope_theta is {theta}")
+            thetas.append(theta)
+        return thetas[0], thetas[1]
+    global_theta = number(config.get("global_rope_theta", 160_000.0), "global_rope_theta")
+    local_theta = config.get("local_rope_theta", 10_000.0)
+    if decoder or local_theta is None:  # transformers 4's decoder rotates all layers alike, whatever its config says
+        return global_theta, global_theta
+    return global_theta, number(local_theta, "local_rope_theta")
+
+
+def _plain_rope(record: Any, where: str) -> dict[str, Any]:
+    """The record, if it describes the original rotary embedding and nothing more; else raises ValueError."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{where} is {record!r}, expected a mapping with rope_type and rope_theta")
+    for key in ("rope_type", "type"):  # "type" in older files
+        if record.get(key, "default") != "default":
+            raise ValueError(f"{where}: {key} is {record[key]!r}; only 'default' is implemented")
+    plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
+    for key, value in record.items():
+        if key != "rope_theta" and value is not None and value != plain.get(key):
+            raise ValueError(f"{where}: {key} is {value!r}, which the default rope_type does not have")
+    if where == "rope_scaling" and record.get("rope_theta") is not None:
+        raise ValueError(f"{where}: rope_theta is {record['rope_theta']!r}; only global_rope_theta is read")
+    return record

@@ -17,7 +17,7 @@ from detour.cost.ledger import PhaseCost, parse_costs
 from detour.cost.matmul import matmul_throughput
 from detour.cost.memory import peak_memory_bytes
 from detour.data.fingerprint import Fingerprint, hash_rows
-from detour.models.modernbert.architecture import Architecture
+from detour.models.architecture import Architecture
 from detour.phases import PhaseSchedule
 from detour.training.callbacks.step_guard import StepGuard
 

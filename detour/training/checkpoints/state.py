@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from detour.errors import CheckpointError
-from detour.models.modernbert.encoder import TIED
+from detour.models.encoder import Encoder, stored_weights
 from detour.training.checkpoints import contents
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.rng import rng_state
@@ -49,8 +49,11 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
     rng_states = dist.all_gather_object(rng_state())
     if dist.get_global_rank() != 0:
         return None
-    weights = {name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name}
-    del weights[TIED]
+    weights: dict[str, Any] = {
+        name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name
+    }
+    encoder = next(module for module in state.model.modules() if isinstance(module, Encoder))
+    weights = stored_weights(weights, encoder.arch)
     moments, groups = _split_optimizer(optimizer)
     rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
     assert state.previous_timestamp is not None

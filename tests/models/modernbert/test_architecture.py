@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from detour.errors import ConfigError
-from detour.models.modernbert.architecture import SIZES, Architecture, architecture
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
+from detour.models.families import architecture, sizes
+from detour.models.modernbert.architecture import FAMILY, ModernBertArchitecture
 
 # millions of parameters, as published: ModernBERT (arXiv 2412.13663), Ettin (2507.11412), ModernCamemBERT (2504.08716)
 PUBLISHED = {
@@ -20,13 +21,13 @@ PUBLISHED = {
 @pytest.mark.parametrize("size", PUBLISHED)
 def test_a_size_has_the_published_number_of_parameters(size):
     with torch.device("meta"):
-        model = Encoder(SIZES[size])
+        model = Encoder(sizes()[size])
     low, high = PUBLISHED[size]
     assert low <= sum(parameter.numel() for parameter in model.parameters()) / 1e6 <= high
 
 
 def test_every_size_but_the_demo_s_is_held_against_its_publication():
-    assert set(SIZES) - {"tiny"} == set(PUBLISHED)
+    assert set(FAMILY.sizes) - {"tiny"} == set(PUBLISHED)
 
 
 def test_overrides_replace_fields_of_a_named_size():
@@ -34,8 +35,8 @@ def test_overrides_replace_fields_of_a_named_size():
         "tiny", {"vocab_size": 100, "norm_bias": True, "local_rope_theta": 5, "causal_left_window": 7}
     )
     assert (changed.vocab_size, changed.norm_bias, changed.local_rope_theta, changed.causal_left) == (100, True, 5, 7)
-    assert changed.hidden_size == SIZES["tiny"].hidden_size
-    assert architecture("tiny") == SIZES["tiny"]
+    assert changed.hidden_size == sizes()["tiny"].hidden_size
+    assert architecture("tiny") == sizes()["tiny"]
 
 
 @pytest.mark.parametrize(
@@ -87,11 +88,11 @@ def test_windows_follow_from_local_attention_unless_set():
 def test_the_first_and_every_nth_layer_are_global(layers, every, expected):
     arch = architecture("tiny", {"num_hidden_layers": layers, "global_attn_every_n_layers": every})
     assert [layer for layer in range(layers) if arch.is_global(layer)] == expected
-    assert arch.global_layers == len(expected)
+    assert sum(rule.attention.window is None for rule in arch.layer_rules("causal")) == len(expected)
 
 
 def test_an_architecture_cannot_be_changed_or_given_by_position():
     with pytest.raises(AttributeError):
-        SIZES["tiny"].hidden_size = 3
+        sizes()["tiny"].hidden_size = 3
     with pytest.raises(TypeError):
-        Architecture(1, 2, 3, 4, 5)
+        ModernBertArchitecture(1, 2, 3, 4, 5)

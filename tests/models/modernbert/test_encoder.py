@@ -124,13 +124,13 @@ def test_padding_and_zero_length_entries_move_no_logit(encoder, backend, attenti
 
 @torch.no_grad()
 def test_positions_start_anew_in_each_document_and_each_kind_of_layer_has_its_theta(encoder, monkeypatch):
-    from detour.models.modernbert import encoder as module
+    from detour.models import encoder as module
 
     asked = []
 
-    def spy(position_N, **kwargs):
-        asked.append((position_N.tolist(), kwargs["theta"]))
-        return original(position_N, **kwargs)
+    def spy(position_N, rotary, dtype):
+        asked.append((position_N.tolist(), rotary.theta))
+        return original(position_N, rotary, dtype)
 
     original = module.rotary_table
     monkeypatch.setattr(module, "rotary_table", spy)

@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from detour.batch import IGNORE, doc_ids_of
-from detour.models.modernbert.encoder import Encoder
+from detour.models.encoder import Encoder
 from detour.objectives import CLM, MLM, RowRandom
 from detour.testing import make_batch, make_vocab
 

@@ -20,18 +20,16 @@ from transformers import (
 
 from detour.data.tokenizer import tokenizer_sha256, train_bpe
 from detour.errors import ModelError
-from detour.models.modernbert.architecture import Architecture
-from detour.models.modernbert.encoder import Encoder
-from detour.models.modernbert.hf import (
-    TIED,
+from detour.models.encoder import EMBEDDING, PROJECTION, Encoder
+from detour.models.hf import (
     expected_shapes,
     read_architecture,
     read_weights,
-    reload_difference,
     write_folder,
 )
+from detour.models.modernbert.architecture import ModernBertArchitecture
+from detour.models.reload import reload_difference
 
-EMBEDDING = "model.embeddings.tok_embeddings.weight"
 TINY = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 2,
     "local_attention": 16, "global_rope_theta": 5000.0, "local_rope_theta": 300.0, "max_position_embeddings": 128,
@@ -89,7 +87,7 @@ def encoder_from(folder: Path) -> Encoder:
     arch = read_architecture(folder)
     weights = read_weights(folder, arch)
     encoder = Encoder(arch).eval()
-    encoder.load_state_dict({**weights, TIED: weights[EMBEDDING]})
+    encoder.load_weights(weights)
     return encoder
 
 
@@ -147,7 +145,7 @@ def test_the_architecture_is_the_saved_config_s(tmp_path):
     changes |= {"initializer_range": 0.03, "initializer_cutoff_factor": 3.0, "global_attn_every_n_layers": 2}
     ModernBertConfig(**(TINY | changes)).save_pretrained(tmp_path)
     kept = {key: value for key, value in (TINY | changes).items() if key not in ("pad_token_id", "reference_compile")}
-    assert read_architecture(tmp_path) == Architecture(**kept)
+    assert read_architecture(tmp_path) == ModernBertArchitecture(**kept)
 
 
 def test_a_config_without_thetas_or_window_means_the_class_s_defaults(tmp_path):
@@ -241,12 +239,12 @@ def test_many_problems_are_counted_and_not_all_shown(saved):
 
 def test_a_projection_that_is_not_tied_is_refused_and_a_tied_one_accepted(saved):
     embedding = load_file(saved / "model.safetensors")[EMBEDDING]
-    edit_weights(saved, **{TIED: embedding.clone()})
+    edit_weights(saved, **{PROJECTION: embedding.clone()})
     encoder_from(saved)
     other = embedding.clone()
     other[5, 5] += 1e-3
-    edit_weights(saved, **{TIED: other})
-    refuses(saved, f"{TIED} differs from the embedding")
+    edit_weights(saved, **{PROJECTION: other})
+    refuses(saved, f"{PROJECTION} differs from the embedding")
 
 
 def test_weights_of_another_architecture_are_refused(saved):
@@ -272,7 +270,7 @@ def test_damaged_safetensors_are_refused_by_name(saved, damage):
 def test_half_a_decoder_s_attention_is_refused(tmp_path):
     causal_lm().save_pretrained(tmp_path / "saved")
     edit_weights(tmp_path / "saved", **{"model.layers.1.attn.k_proj.weight": ...})
-    with pytest.raises(ModelError, match=r"model\.layers\.1\.attn\.: q_proj without"):
+    with pytest.raises(ModelError, match=r"model\.layers\.1\.: only some of attn\.q_proj, attn\.k_proj, attn\.v_proj"):
         encoder_from(tmp_path / "saved")
 
 
@@ -316,9 +314,11 @@ def tokenizer():
 
 
 def exported(out: Path, tokenizer, **changes) -> Encoder:
-    arch = Architecture(**{k: v for k, v in (TINY | changes).items() if k not in ("pad_token_id", "reference_compile")})
+    arch = ModernBertArchitecture(
+        **{k: v for k, v in (TINY | changes).items() if k not in ("pad_token_id", "reference_compile")}
+    )
     encoder = shaken(Encoder(arch))
-    weights = {name: tensor for name, tensor in encoder.state_dict().items() if name != TIED}
+    weights = encoder.weights()
     write_folder(out, arch=arch, weights=weights, tokenizer=tokenizer, card="# A card\n")
     return encoder  # type: ignore[return-value]
 

@@ -17,8 +17,8 @@ from transformers.models.modernbert import modeling_modernbert
 from transformers.models.modernbert_decoder import modeling_modernbert_decoder
 
 from detour.errors import ModelError
-from detour.models.modernbert import hf_config as keys
-from detour.models.modernbert.hf_config import carried_keys, read_architecture, read_config
+from detour.models.hf import carried_keys, read_architecture, read_config
+from detour.models.modernbert.hf import FORMAT
 
 TINY = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 2,
@@ -80,7 +80,7 @@ def test_no_key_that_hugging_face_s_model_reads_is_taken_to_have_no_effect(modul
     of_classifiers = {"classifier_pooling", "classifier_dropout", "num_labels", "problem_type"}
     of_computing = {"deterministic_flash_attn", "reference_compile", "repad_logits_with_grad", "output_attentions",
                     "output_hidden_states", "use_cache", "sparse_prediction", "sparse_pred_ignore_index"}  # fmt: skip
-    assert read & keys._NO_EFFECT <= of_classifiers | of_computing
+    assert read & FORMAT.keys.without_effect <= of_classifiers | of_computing
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@ import torch
 from transformers import ModernBertConfig
 from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryEmbedding, apply_rotary_pos_emb
 
-from detour.models.modernbert.rope import rotary_table, rotate
+from detour.models.architecture import Rotary
+from detour.models.rope import rotary_table, rotate
 
 N, H = 40, 3
 FAR = torch.cat([torch.arange(30), torch.tensor([500, 2047, 2048, 4095, 8000, 8189, 8190, 8191, 3, 0])])
@@ -23,7 +24,7 @@ def test_rotation_equals_hugging_face_s(d, theta):
     q_1HNd, k_1HNd = (x.transpose(0, 1)[None] for x in qk_NKHd.unbind(1))
     expected = torch.stack([x[0].transpose(0, 1) for x in apply_rotary_pos_emb(q_1HNd, k_1HNd, cos, sin)], 1)
 
-    table = rotary_table(FAR, head_dim=d, theta=theta, dtype=torch.float32)
+    table = rotary_table(FAR, Rotary(d, theta), torch.float32)
     torch.testing.assert_close(rotate(qk_NKHd, *table), expected, rtol=0, atol=1e-5)
 
 
@@ -31,7 +32,7 @@ def test_scores_depend_on_the_distance_alone():
     q_d, k_d = queries_and_keys(16)[0, :, 0]
 
     def score(at_q, at_k):
-        table = rotary_table(torch.tensor([at_q, at_k]), head_dim=16, theta=1e4, dtype=torch.float32)
+        table = rotary_table(torch.tensor([at_q, at_k]), Rotary(16, 1e4), torch.float32)
         q, k = rotate(torch.stack([q_d, k_d])[:, None, None], *table).squeeze()
         return q @ k
 
@@ -41,13 +42,13 @@ def test_scores_depend_on_the_distance_alone():
 
 def test_position_zero_is_not_turned_and_lengths_are_kept():
     qk_NKHd = queries_and_keys(8)
-    turned = rotate(qk_NKHd, *rotary_table(FAR, head_dim=8, theta=1e4, dtype=torch.float32))
+    turned = rotate(qk_NKHd, *rotary_table(FAR, Rotary(8, 1e4), torch.float32))
     assert torch.equal(turned[FAR == 0], qk_NKHd[FAR == 0])
     assert not torch.equal(turned[FAR == 1], qk_NKHd[FAR == 1])
     torch.testing.assert_close(turned.norm(dim=-1), qk_NKHd.norm(dim=-1))
 
 
 def test_the_table_is_computed_in_fp32_and_then_cast():
-    exact = rotary_table(FAR, head_dim=8, theta=1e4, dtype=torch.float32)
-    rough = rotary_table(FAR, head_dim=8, theta=1e4, dtype=torch.bfloat16)
+    exact = rotary_table(FAR, Rotary(8, 1e4), torch.float32)
+    rough = rotary_table(FAR, Rotary(8, 1e4), torch.bfloat16)
     assert all(torch.equal(b, a.bfloat16()) for a, b in zip(exact, rough, strict=True))

@@ -11,10 +11,11 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from detour.data.tokenizer import train_bpe
 from detour.errors import ModelError
-from detour.models.modernbert.architecture import architecture
-from detour.models.modernbert.encoder import TIED, Encoder
-from detour.models.modernbert.hf import write_folder
-from detour.models.modernbert.reload import CLASSES, check_uses
+from detour.models.encoder import Encoder
+from detour.models.families import architecture
+from detour.models.hf import write_folder
+from detour.models.modernbert.hf import FORMAT
+from detour.models.reload import check_uses
 
 TEXT = "the patient was given aspirin for a mild fever"
 ARCH = architecture(
@@ -36,14 +37,14 @@ def out(tmp_path, tokenizer):
 
 def weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return {name: tensor for name, tensor in Encoder(ARCH).state_dict().items() if name != TIED}
+    return Encoder(ARCH).weights()
 
 
 def check(out, tokenizer, **changed) -> None:
     check_uses(out, arch=ARCH, weights=weights() | changed, tokenizer=tokenizer, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", FORMAT.uses.classes)
 def test_what_the_tokenizer_returns_goes_into_every_class(out, name):
     model = getattr(transformers, name).from_pretrained(out).eval()
     answer = model(**AutoTokenizer.from_pretrained(out)([TEXT, "a fever"], padding=True, return_tensors="pt"))

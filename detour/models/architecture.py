@@ -1,0 +1,153 @@
+"""What the model families share of an architecture, without importing torch."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from detour.errors import ConfigError
+
+MOST = {  # upper bounds that catch typing errors before memory is allocated
+    "vocab_size": 1 << 22,
+    "hidden_size": 1 << 16,
+    "intermediate_size": 1 << 18,
+    "num_hidden_layers": 1 << 10,
+    "num_attention_heads": 1 << 10,
+    "max_position_embeddings": 1 << 24,
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which tokens of its document a token may attend to.
+
+    Attributes:
+        causal: Only itself and tokens to its left.
+        window: Number of keys to the (left, right) of the token; None for the whole document. Right is 0 if causal.
+    """
+
+    causal: bool
+    window: tuple[int, int] | None = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(left, right) in the convention of the kernels, where -1 means unlimited."""
+        return self.window or (-1, 0 if self.causal else -1)
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """A rotary position embedding (arXiv 2104.09864).
+
+    Attributes:
+        head_dim: Width of an attention head, all of which is rotated.
+        theta: Base of the frequencies.
+        scaling: How the frequencies are changed for longer documents: Hugging Face's ``rope_scaling`` as sorted pairs,
+            ``rope_type`` among them; empty for not at all.
+    """
+
+    head_dim: int
+    theta: float
+    scaling: tuple[tuple[str, float | str], ...] = ()
+
+
+class LayerRule(NamedTuple):
+    """What a layer is told besides its weights. Layers with equal rules share masks and rotary tables."""
+
+    attention: Rule
+    rotary: Rotary | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(ABC):
+    """Hyperparameters of a model. Each family has its own subclass, with fields named as in Hugging Face's config.
+
+    Attributes:
+        vocab_size: Number of token ids, V.
+        hidden_size: Hidden width, C.
+        intermediate_size: Width inside the feed-forward layers.
+        num_hidden_layers: Number of layers, L.
+        num_attention_heads: Number of attention heads, H.
+    """
+
+    family: ClassVar[str]  # its name in `detour.models.families`
+    # fields that a start model may have otherwise: they do not give the weights their meaning
+    free: ClassVar[frozenset[str]] = frozenset({"initializer_range"})
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def tied(self) -> bool:
+        """Whether the vocabulary projection is the embedding."""
+        return True
+
+    @property
+    @abstractmethod
+    def has_decoder_bias(self) -> bool:
+        """Whether the vocabulary projection has a bias."""
+
+    @property
+    @abstractmethod
+    def longest_document(self) -> int:
+        """Most tokens that a document may have."""
+
+    @property
+    def required_pad_id(self) -> int | None:
+        """The padding id that the tokenizer must have, because positions depend on it; None for any."""
+        return None
+
+    @abstractmethod
+    def layer_rules(self, attention: str) -> list[LayerRule]:
+        """The rule of each layer. Raises ConfigError unless ``attention`` is "bidirectional" or "causal"."""
+
+    @property
+    @abstractmethod
+    def layer_weights(self) -> int:
+        """Number of weights in a layer's matrices."""
+
+    @property
+    @abstractmethod
+    def head_weights(self) -> int:
+        """Number of weights in the head's matrices, without the vocabulary projection."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """Number of parameters; tied weights count once."""
+
+    @abstractmethod
+    def saved_bytes(self, precision: str) -> int:
+        """Bytes that autograd saves for the backward pass per token and layer. ``precision`` is "fp32" or "bf16"."""
+
+    def _check(
+        self, *, most: Mapping[str, int] = MOST, fractions: Iterable[str] = (), positive: Iterable[str] = ()
+    ) -> None:
+        """Raises ConfigError for a field outside its range."""
+        for name, high in most.items():
+            if not 1 <= getattr(self, name) <= high:
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected 1 to {high:,}")
+        for name in fractions:
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a fraction in [0, 1)")
+        for name in positive:
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a number above 0")
+
+
+def is_causal(attention: str) -> bool:
+    """Whether an objective's attention is causal. Raises ConfigError for a value that is neither of the two."""
+    if attention not in ("bidirectional", "causal"):
+        raise ConfigError(f"attention is '{attention}', expected 'bidirectional' or 'causal'")
+    return attention == "causal"
