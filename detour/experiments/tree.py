@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from detour.config.load import from_mapping
 from detour.config.schema import BranchConfig, RunConfig
 from detour.errors import ConfigError
 from detour.redact import redacted
@@ -90,8 +91,14 @@ def grow(runs: Mapping[str, RunConfig]) -> list[Node]:
 
 
 def settings_that_differ(run: RunConfig, recorded: Mapping[str, Any]) -> list[str]:
-    """Keys in which a configuration differs from a recorded one, apart from those that do not influence the results."""
-    ours, theirs = _plain(run), dict(recorded)
+    """Keys in which a configuration differs from a recorded one, apart from those that do not influence the results.
+
+    A key that the recorded one does not have yet has its default there.
+
+    Raises:
+        ConfigError: The recorded one cannot be read.
+    """
+    ours, theirs = _plain(run), _plain(from_mapping(dict(recorded), source="the recorded configuration"))
     flat, recorded_flat = _flat(ours), _flat(theirs)
     keys = [key for key in {**flat, **recorded_flat} if not _is_free(key) and flat.get(key) != recorded_flat.get(key)]
     return [*keys, *(key for key in ("phases", "schedule") if ours[key] != theirs.get(key))]
@@ -117,10 +124,19 @@ def _until(run: RunConfig, cut: int) -> RunConfig:
     trunk = replace(
         run, phases=phases, schedule=replace(run.schedule, decay_phase=run.schedule.decay_phase if kept else None)
     )
-    plain = {**_plain(trunk), "name": "", "folder": "", "branch": None}
+    plain = _set_values({**_plain(trunk), "name": "", "folder": "", "branch": None})
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     names = "-".join(phase.name for phase in phases)
     return replace(trunk, name=f"trunk-{names[:60]}-{short(cut)}-seed{run.seed}-{digest[:8]}")
+
+
+def _set_values(value: Any) -> Any:
+    """Without keys that are null, false or empty: a key that a later version adds changes no name of a trunk."""
+    if isinstance(value, dict):
+        return {
+            key: kept for key, inner in value.items() if (kept := _set_values(inner)) not in (None, False, "", [], {})
+        }
+    return [_set_values(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _differences(one: RunConfig, other: RunConfig, cut: int) -> list[str]:

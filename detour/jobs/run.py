@@ -85,6 +85,7 @@ class _Work:
         self.running: dict[str, tuple[Running, float]] = {}
         self.failed: dict[str, int] = {}
         self.starts: dict[str, int] = {}
+        self.busy: dict[str, float] = {}  # job that another process was running -> when that was seen last
         self.speeds: dict[str, list[tuple[float, float]]] = {}  # kind -> (work, seconds) of finished jobs
         self.stopping: str | None = None
 
@@ -113,7 +114,9 @@ class _Work:
             job
             for name, job in self.jobs.items()
             if name not in self.done | self.failed.keys() | self.running.keys() and self.done.issuperset(job.needs)
-        ][: self.parallel - len(self.running)]
+        ]
+        ready.sort(key=lambda job: self.busy.get(job.name, 0.0))  # what another process runs is asked for last
+        ready = ready[: self.parallel - len(self.running)]
         for job, running in zip(ready, self.executor.start(ready) if ready else [], strict=True):
             self.running[job.name] = (running, time.monotonic())
             self.starts[job.name] = self.starts.get(job.name, 0) + 1
@@ -136,6 +139,7 @@ class _Work:
                     self.speeds.setdefault(job.kind, []).append((job.work, time.monotonic() - began))
             elif code == BUSY:
                 self.starts[name] -= 1
+                self.busy[name] = time.monotonic()
                 time.sleep(self.executor.seconds)
                 if job.is_done():
                     self.done.add(name)
