@@ -1,4 +1,4 @@
-"""Transplants: a ModernBERT folder with some parameter groups of another one, to find where a difference resides."""
+"""Transplants: a folder with some parameter groups of another one, to find where a difference resides."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _copied(folder: Path) -> list[Path]:
 
 def _card(record: dict[str, Any]) -> str:
     """The model card: what comes from where."""
-    data = ModelCardData(library_name="transformers", tags=["modernbert", "causal-detour", "transplant"])
+    data = ModelCardData(library_name="transformers", tags=["causal-detour", "transplant"])
     layers, modules = record["layers"], record["modules"]
     what = f"{len(record['parameters'])} tensors; layers: {'all' if layers is None else layers or 'none'}"
     what += f"; modules: {'all' if modules is None else ', '.join(modules) or 'none'}"
