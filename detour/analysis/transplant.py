@@ -1,4 +1,4 @@
-"""Transplants: a ModernBERT folder with some parameter groups of another one, to find where a difference resides."""
+"""Transplants: a folder with some parameter groups of another one, to find where a difference resides."""
 
 from __future__ import annotations
 

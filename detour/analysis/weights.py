@@ -1,4 +1,4 @@
-"""Relative weight change ||B - A|| / ||A|| (Frobenius norm), per layer and module, from one ModernBERT folder to the next."""
+"""Relative weight change ||B - A|| / ||A|| (Frobenius norm), per layer and module, from one folder to the next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detour.models.hf import read_architecture, read_weights
 MODULES = ("attention_qkv", "attention_out", "mlp_in", "mlp_out", "norms", "embeddings", "head")
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(?:weight|bias)$")
 _IN_LAYER = {"attn.Wqkv": "attention_qkv", "attn.Wo": "attention_out", "mlp.Wi": "mlp_in", "mlp.Wo": "mlp_out",
-             "attn_norm": "norms", "mlp_norm": "norms"}  # fmt: skip
+             "attn_norm": "norms", "mlp_norm": "norms", "attn.q_norm": "norms", "attn.k_norm": "norms"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +67,17 @@ def place_of(name: str) -> tuple[int | None, str]:
     """Layer and module of a parameter, by its name in the encoder. Raises ModelError for an unknown name."""
     if found := _LAYER.match(name):
         return int(found[1]), _IN_LAYER[found[2]]
-    if name.startswith("model.embeddings.tok_embeddings."):
-        return None, "embeddings"
     if name.startswith(("model.embeddings.norm.", "model.final_norm.")):
         return None, "norms"
+    if name.startswith("model.embeddings."):
+        return None, "embeddings"
     if name.startswith(("head.", "decoder.")):
         return None, "head"
-    raise ModelError(f"parameter {name}: not one of a ModernBERT encoder")
+    raise ModelError(f"parameter {name}: not one of an encoder")
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:
-    """The weights of a ModernBERT folder under the encoder's names, in fp32. Raises ModelError (`read_weights`)."""
+    """The weights of a folder under the encoder's names, in fp32. Raises ModelError (`read_weights`)."""
     return read_weights(folder, read_architecture(folder))
 
 

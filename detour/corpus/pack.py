@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -54,6 +55,16 @@ class _Pieces:
         if document.license:
             self.licenses.setdefault(document.path, set()).add(document.license)
         return document
+
+    def totals(self, report: ReadReport) -> dict[str, Any]:
+        """What `RowWriter.finish` records of the documents."""
+        return {
+            "documents": sum(self.lengths.values()),
+            "empty_skipped": report.skipped["empty text"] + self.without_tokens,
+            "documents_split": sum(n for length, n in self.lengths.items() if length > self.longest),
+            "document_lengths": self.lengths,
+            "literal_special_tokens": self.literal_specials,
+        }
 
     def sources(self, files: Iterable[Path]) -> list[SourceFile]:
         return [
@@ -103,30 +114,24 @@ def pack_corpus(
         The manifest, and the counts of the read.
 
     Raises:
-        DataError: Inputs, tokenizer or ``out`` are unusable, or no text was found; then nothing is written to ``out``.
+        DataError: Inputs, options, or ``out`` are unusable, or no text was found; then nothing is written to ``out``.
 
     Cost: bound by the tokenizer. Memory: two packing windows (see `pack_rows`) and one shard.
     """
-    longest = seq_len if max_document is None else max_document
-    _check_options(seq_len, longest, encoding)
+    longest = _checked_limit(seq_len, max_document, encoding)
     report = ReadReport(strict=strict)
-    files, document_encoder = find_files(inputs, report), DocumentEncoder(tokenizer, special_tokens_in_text)
-    pieces = _Pieces(document_encoder, longest)
-    documents = read_documents(files, text_column=text_column, encoding=encoding, report=report)
-    documents = _reporting(documents, lambda: on_read(report.bytes_read))
-    with RowWriter(out, seq_len=seq_len, tokenizer=document_encoder.info, seed=seed, overwrite=overwrite) as writer:
-        for row in pack_rows(pieces.of(documents), seq_len=seq_len, seed=seed):
+    files, pieces = find_files(inputs, report), _Pieces(DocumentEncoder(tokenizer, special_tokens_in_text), longest)
+    read = read_documents(files, text_column=text_column, encoding=encoding, report=report)
+    with RowWriter(
+        out, seq_len=seq_len, tokenizer=pieces.document_encoder.info, seed=seed, overwrite=overwrite
+    ) as writer:
+        for row in pack_rows(
+            pieces.of(_reporting(read, lambda: on_read(report.bytes_read))), seq_len=seq_len, seed=seed
+        ):
             writer.write(row)
         if not pieces.lengths:
             raise DataError("\n  ".join([f"{out}: no document with text", *_faults(report, pieces)]))
-        manifest = writer.finish(
-            sources=pieces.sources(files),
-            documents=sum(pieces.lengths.values()),
-            empty_skipped=report.skipped["empty text"] + pieces.without_tokens,
-            documents_split=sum(n for length, n in pieces.lengths.items() if length > longest),
-            document_lengths=pieces.lengths,
-            literal_special_tokens=pieces.literal_specials,
-        )
+        manifest = writer.finish(sources=pieces.sources(files), **pieces.totals(report))
     on_read(report.bytes_read)
     return manifest, report
 
@@ -137,7 +142,9 @@ def _reporting(documents: Iterable[Document], progressed: Callable[[], None]) ->
         yield document
 
 
-def _check_options(seq_len: int, longest: int, encoding: str) -> None:
+def _checked_limit(seq_len: int, max_document: int | None, encoding: str) -> int:
+    """Most tokens of a document. Raises DataError for an option out of range or an unknown encoding."""
+    longest = seq_len if max_document is None else max_document
     if seq_len < 8:
         raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
     if not 8 <= longest <= seq_len:
@@ -146,6 +153,7 @@ def _check_options(seq_len: int, longest: int, encoding: str) -> None:
         check_encoding(encoding)
     except ValueError as error:
         raise DataError(f"--{error}") from None
+    return longest
 
 
 def print_report(manifest: ShardManifest, report: ReadReport, out: Path, special_tokens_in_text: str) -> None:

@@ -87,7 +87,7 @@ def derived_card(title: str, *, tags: Sequence[str], text: str, parents: Sequenc
         text: Markdown; names in it must be escaped (`detour.markup.markdown`).
         parents: Role, name, and SHA-256 of each parent.
     """
-    data = ModelCardData(library_name="transformers", pipeline_tag="fill-mask", tags=["causal-detour", *tags])
+    data = ModelCardData(library_name="transformers", tags=["causal-detour", *tags])
     rows = [f"| {markdown(role)} | {markdown(name)} | `{sha256}` |" for role, name, sha256 in parents]
     table = "\n".join(["| | model | sha256 of its folder |", "|---|---|---|", *rows])
     return str(

@@ -98,6 +98,24 @@ def test_the_manifest_tells_what_was_read(corpus, tokenizer, tmp_path):
     assert report.skipped == {"empty text": 1, "not valid JSON": 1}
 
 
+def test_documents_are_split_at_a_limit_below_the_row_and_nothing_is_lost(corpus, tokenizer, tmp_path):
+    pack(corpus, tokenizer, tmp_path / "whole")
+    manifest, _ = pack(corpus, tokenizer, tmp_path / "split", max_document=10)
+    pieces = pieces_of(tmp_path / "split")
+    assert max(map(len, pieces)) == 10
+    assert manifest.longest_document == ShardManifest.load(tmp_path / "split").longest_document == 10
+    whole = pieces_of(tmp_path / "whole")
+    assert Counter(id for piece in pieces for id in piece) == Counter(id for piece in whole for id in piece)
+    document_lengths = np.load(tmp_path / "split" / "lengths.npy")
+    assert manifest.counts.documents_split == sum(count for length, count in document_lengths if length > 10)
+
+
+@pytest.mark.parametrize("limit", [7, T + 1])
+def test_a_limit_beyond_the_row_or_below_eight_is_refused(corpus, tokenizer, tmp_path, limit):
+    with pytest.raises(DataError, match=f"--max-document is {limit}, expected 8 to --seq-len, 32"):
+        pack(corpus, tokenizer, tmp_path / "out", max_document=limit)
+
+
 def test_packing_again_gives_the_same_bytes(corpus, tokenizer, tmp_path):
     manifests = [
         pack(corpus, tokenizer, tmp_path / name, seed=seed)[0] for name, seed in (("a", 0), ("b", 0), ("c", 1))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from detour.batch import IGNORE
 from detour.cost.memory import step_memory
 from detour.models.encoder import Encoder
-from detour.models.families import sizes
+from detour.models.families import architecture, sizes
 from detour.models.modernbert.architecture import ModernBertArchitecture
 
 ARCH = ModernBertArchitecture(
@@ -74,3 +76,26 @@ def test_sharding_divides_the_state_and_a_gpu_needs_no_halo():
     assert four.state * 4 == one.state == 16 * ARCH.parameters
     assert four.total < one.total
     assert one.activations < step_memory(ARCH, device="cpu", **common).activations
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        # without dropout of attention probabilities, for which torch keeps them on a CPU
+        architecture("bert-base", {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 4,
+                                   "attention_probs_dropout_prob": 0.0}),
+        architecture("eurobert-210m", {"hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4,
+                                       "num_key_value_heads": 4, "head_dim": 32}),
+        architecture("tiny-llama"),
+    ],
+    ids=lambda arch: f"{arch.family} {arch.num_hidden_layers}",
+)  # fmt: skip
+def test_a_layer_of_every_family_keeps_what_its_architecture_says(arch, precision):
+    """The difference of two depths, so that embeddings and loss cancel."""
+    kept = [
+        kept_bytes(replace(arch, vocab_size=600, num_hidden_layers=depth), attention="causal", precision=precision,
+                   checkpointing=False)
+        for depth in (1, 3)
+    ]  # fmt: skip
+    assert arch.saved_bytes(precision) == pytest.approx((kept[1] - kept[0]) / 2 / 1024, rel=0.1)

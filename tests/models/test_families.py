@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
+from detour.analysis.weights import place_of
 from detour.batch import IGNORE, doc_ids_of
 from detour.data.tokenizer import train_bpe
 from detour.errors import ConfigError
@@ -250,3 +251,12 @@ def test_a_trunk_without_head_is_read_alone(tmp_path: Path, name):
     arch = read_architecture(tmp_path / "trunk")
     weights = read_weights(tmp_path / "trunk", arch)
     assert weights.keys() == {name for name in expected_shapes(arch) if name.startswith("model.")}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_weight_has_a_place_for_freezing_transplants_and_changes(load, name):
+    _, encoder = load(name, CASES[name].attentions[0])
+    places = {weight: place_of(weight) for weight in encoder.weights()}
+    layers = {layer for layer, _ in places.values() if layer is not None}
+    assert layers == set(range(encoder.arch.num_hidden_layers))
+    assert {module for layer, module in places.values() if layer is None} >= {"embeddings"}

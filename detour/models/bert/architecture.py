@@ -95,7 +95,7 @@ class BertArchitecture(Architecture):
         return embeddings + L * self.layer_weights + self.head_weights + biases_and_norms
 
     def saved_bytes(self, precision: str) -> int:
-        hidden, inner = {"fp32": (36, 8), "bf16": (26, 4)}[precision]
+        hidden, inner = {"fp32": (38, 8), "bf16": (26, 5)}[precision]
         return hidden * self.hidden_size + inner * self.intermediate_size
 
 

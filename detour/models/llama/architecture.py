@@ -133,9 +133,9 @@ class LlamaArchitecture(Architecture):
         return L * (self.layer_weights + biases + 2 * H) + H + V * H * (1 if self.tied else 2)
 
     def saved_bytes(self, precision: str) -> int:
-        hidden, gated = {"fp32": (40, 16), "bf16": (30, 8)}[precision]
+        hidden, keys, gated = {"fp32": (36, 16, 16), "bf16": (28, 9, 8)}[precision]
         width = max(self.hidden_size, self.num_attention_heads * self.head_dim)
-        return hidden * width + gated * self.intermediate_size
+        return hidden * width + keys * self.num_key_value_heads * self.head_dim + gated * self.intermediate_size
 
 
 def _size(layers: int, hidden: int, inner: int, heads: tuple[int, int], vocab: int, **more: Any) -> LlamaArchitecture:

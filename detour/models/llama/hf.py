@@ -15,8 +15,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
-    SmolLM3Config,
 )
+from transformers.models.smollm3.configuration_smollm3 import SmolLM3Config
 
 from detour.errors import ConfigError, ModelError
 from detour.models.hf_config import ConfigKeys
