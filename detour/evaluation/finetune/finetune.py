@@ -112,7 +112,7 @@ def finetune(
             model=model,
             args=_arguments(task, seed=seed, scratch=scratch),
             train_dataset=encoded["train"].features,  # type: ignore[arg-type]  # it takes any sequence
-            eval_dataset=encoded["dev"].features,  # type: ignore[arg-type]
+            eval_dataset=encoded["dev"].sorted_features,  # type: ignore[arg-type]
             data_collator=_collator(task, tokenizer),
             compute_metrics=lambda p: score(task, data, "dev", predict("dev", p.predictions)),
             compute_loss_func=_loss(model, task, encoded["train"].features),
@@ -124,7 +124,9 @@ def finetune(
         trainer.train()
         model.load_state_dict(best.weights)
         trainer.compute_metrics = None
-        dev, test = (predict(split, trainer.predict(encoded[split].features).predictions) for split in ("dev", "test"))  # type: ignore[arg-type]
+        dev, test = (
+            predict(split, trainer.predict(encoded[split].sorted_features).predictions) for split in ("dev", "test")
+        )  # type: ignore[arg-type]
     ner = encoded if task.kind == "ner" else {}
     return Outcome(
         test=score(task, data, "test", test),
@@ -144,7 +146,7 @@ def finetune(
 
 
 def _predictions(task: Task, data: Dataset, encoded: dict[str, Encoded], split: str, outputs: Any) -> list[Any]:
-    return predictions_of(task, data, encoded[split], outputs)
+    return predictions_of(task, data, encoded[split], encoded[split].in_order(outputs))
 
 
 def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiLstmCrf:
