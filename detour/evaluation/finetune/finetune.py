@@ -101,8 +101,7 @@ def finetune(
     """
     began = time.monotonic()
     transformers.set_seed(seed)
-    tokenizer = load_tokenizer(folder)
-    model = load_model(folder, task, data)
+    tokenizer, model = load_tokenizer(folder), load_model(folder, task, data)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
     predict = partial(_predictions, task, data, encoded)
@@ -124,9 +123,7 @@ def finetune(
         trainer.train()
         model.load_state_dict(best.weights)
         trainer.compute_metrics = None
-        dev, test = (
-            predict(split, trainer.predict(encoded[split].sorted_features).predictions) for split in ("dev", "test")
-        )  # type: ignore[arg-type]
+        dev, test = (predict(s, trainer.predict(encoded[s].sorted_features).predictions) for s in ("dev", "test"))  # type: ignore[arg-type]
     ner = encoded if task.kind == "ner" else {}
     return Outcome(
         test=score(task, data, "test", test),
@@ -134,9 +131,9 @@ def finetune(
         epoch=best.epoch,
         curve=best.curve,
         max_length=max_length,
-        truncated={split: encoded[split].truncated for split in encoded},
-        windows={split: len(ner[split].features) for split in ner},
-        unreadable={split: ner[split].unreadable for split in ner},
+        truncated={split: each.truncated for split, each in encoded.items()},
+        windows={split: len(each.features) for split, each in ner.items()},
+        unreadable={split: each.unreadable for split, each in ner.items()},
         steps=trainer.state.global_step,
         seconds=round(time.monotonic() - began, 2),
         precision="bf16" if trainer.args.bf16 else "fp32",
