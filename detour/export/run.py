@@ -71,12 +71,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, senten
         check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
         if sentence_transformers:
             write_sentence_files(aside, width=arch.hidden_size, longest=arch.max_position_embeddings)
-        if out.exists():  # an empty folder, possibly a working directory or a mount point
-            for file in sorted(aside.iterdir()):
-                shutil.move(file, out / file.name)
-            aside.rmdir()
-        else:
-            aside.rename(out)
+        _move(aside, out)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(f"{out}: cannot be written: {error}") from error
@@ -88,6 +83,16 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, senten
         difference,
     )
     return difference
+
+
+def _move(aside: Path, out: Path) -> None:
+    """Renames a complete folder."""
+    if out.exists():  # an empty folder, possibly a working directory or a mount point
+        for file in sorted(aside.iterdir()):
+            shutil.move(file, out / file.name)
+        aside.rmdir()
+    else:
+        aside.rename(out)
 
 
 def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:

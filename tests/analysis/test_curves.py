@@ -77,7 +77,7 @@ def test_scores_that_do_not_belong_together_are_refused(tmp_path, write_needle, 
     with pytest.raises(ConfigError, match="second score at 512 tokens, start"):
         needle_accuracies([one, one])
     other = write_needle(tmp_path / "fr.csv", {"two": hits["two"]}, data="fr")
-    with pytest.raises(ConfigError, match="scores of 2 languages"):
+    with pytest.raises(ConfigError, match="scores of 2 probes, languages"):
         needle_accuracies([one, other])
     short = write_needle(tmp_path / "short.csv", {"two": {512: (1, 2, 3)}})
     with pytest.raises(ConfigError, match="no score of 'two' at 1024 tokens"):

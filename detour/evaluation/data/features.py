@@ -33,6 +33,21 @@ class Encoded:
     positions_W2: list[np.ndarray] = field(default_factory=list)
 
     @property
+    def by_length(self) -> list[int]:
+        """Indices of the features, the longest first: batches of similar lengths need little padding."""
+        lengths = [len(feature["input_ids"]) for feature in self.features]
+        return sorted(range(len(lengths)), key=lambda i: -lengths[i])
+
+    @property
+    def sorted_features(self) -> list[dict[str, Any]]:
+        """The features in the order of `by_length`."""
+        return [self.features[i] for i in self.by_length]
+
+    def in_order(self, outputs: np.ndarray) -> np.ndarray:
+        """A model's outputs for `sorted_features`, in the order of the features."""
+        return outputs[np.argsort(self.by_length)]
+
+    @property
     def unreadable(self) -> int:
         """Number of words that the tokenizer maps to no token."""
         return int(sum((position_W2[:, 0] < 0).sum() for position_W2 in self.positions_W2))

@@ -31,10 +31,12 @@ class KeepBest(TrainerCallback):
 
 
 class Report(TrainerCallback):
-    """Calls ``progress`` after each step."""
+    """Calls ``progress`` after each step, and with the same numbers after each batch of a prediction: a sign of life."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
     def on_step_end(self, args, state, control, **kwargs):
         self.progress(state.global_step, state.max_steps)
+
+    on_prediction_step = on_step_end

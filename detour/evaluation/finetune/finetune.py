@@ -101,8 +101,7 @@ def finetune(
     """
     began = time.monotonic()
     transformers.set_seed(seed)
-    tokenizer = load_tokenizer(folder)
-    model = load_model(folder, task, data)
+    tokenizer, model = load_tokenizer(folder), load_model(folder, task, data)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
     predict = partial(_predictions, task, data, encoded)
@@ -112,7 +111,7 @@ def finetune(
             model=model,
             args=_arguments(task, seed=seed, scratch=scratch),
             train_dataset=encoded["train"].features,  # type: ignore[arg-type]  # it takes any sequence
-            eval_dataset=encoded["dev"].features,  # type: ignore[arg-type]
+            eval_dataset=encoded["dev"].sorted_features,  # type: ignore[arg-type]
             data_collator=_collator(task, tokenizer),
             compute_metrics=lambda p: score(task, data, "dev", predict("dev", p.predictions)),
             compute_loss_func=_loss(model, task, encoded["train"].features),
@@ -124,7 +123,7 @@ def finetune(
         trainer.train()
         model.load_state_dict(best.weights)
         trainer.compute_metrics = None
-        dev, test = (predict(split, trainer.predict(encoded[split].features).predictions) for split in ("dev", "test"))  # type: ignore[arg-type]
+        dev, test = (predict(s, trainer.predict(encoded[s].sorted_features).predictions) for s in ("dev", "test"))  # type: ignore[arg-type]
     ner = encoded if task.kind == "ner" else {}
     return Outcome(
         test=score(task, data, "test", test),
@@ -132,9 +131,9 @@ def finetune(
         epoch=best.epoch,
         curve=best.curve,
         max_length=max_length,
-        truncated={split: encoded[split].truncated for split in encoded},
-        windows={split: len(ner[split].features) for split in ner},
-        unreadable={split: ner[split].unreadable for split in ner},
+        truncated={split: each.truncated for split, each in encoded.items()},
+        windows={split: len(each.features) for split, each in ner.items()},
+        unreadable={split: each.unreadable for split, each in ner.items()},
         steps=trainer.state.global_step,
         seconds=round(time.monotonic() - began, 2),
         precision="bf16" if trainer.args.bf16 else "fp32",
@@ -144,7 +143,7 @@ def finetune(
 
 
 def _predictions(task: Task, data: Dataset, encoded: dict[str, Encoded], split: str, outputs: Any) -> list[Any]:
-    return predictions_of(task, data, encoded[split], outputs)
+    return predictions_of(task, data, encoded[split], encoded[split].in_order(outputs))
 
 
 def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiLstmCrf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,6 +23,7 @@ from transformers import (
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ModelError
 from detour.evaluation.data.dataset import load_dataset
+from detour.evaluation.data.features import Encoded
 from detour.evaluation.finetune import finetune as module
 from detour.evaluation.finetune.callbacks import KeepBest
 from detour.evaluation.finetune.finetune import finetune, loss_of
@@ -207,6 +209,37 @@ def test_no_word_of_a_long_document_is_left_out(constructed, made, make_task, da
     assert accuracy_score(target, tags) > 0.98
 
 
+@pytest.mark.parametrize("kind", ["classification", "similarity", "ner"])
+def test_sorting_by_length_changes_no_prediction(kind, encoder, made, make_task, data_root, monkeypatch):
+    """Batches of 8 texts of 1 to 4 times the length, in the order of the file or the longest first."""
+    splits = getattr(made, kind)()
+    for records in splits.values():
+        for number, record in enumerate(records):
+            for key in ("text", "text_b", "tokens", "ner_tags"):
+                if key in record:
+                    again = record[key] if kind == "ner" else f" {record[key]}"
+                    record[key] += again * (number % 4)
+    task = make_task("lengths", kind, splits, training={"epochs": 1, "batch_size": 8}, max_length=128)
+    data = load_dataset(task, data_root)
+    found = finetune(encoder, task, data, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoded, "by_length", property(lambda self: list(range(len(self.features)))))
+        plain = finetune(encoder, task, data, seed=1)
+    if kind == "similarity":  # other padding, other sums
+        assert found.predictions == pytest.approx(plain.predictions, abs=1e-5)
+    else:
+        assert found.predictions == plain.predictions
+        assert (found.test, found.validation, found.curve) == (plain.test, plain.validation, plain.curve)
+
+
+def test_features_are_sorted_the_longest_first_and_outputs_come_back_in_order():
+    encoded = Encoded(features=[{"input_ids": [0] * length} for length in (3, 9, 1, 9, 4)])
+    assert encoded.by_length == [1, 3, 4, 0, 2]
+    assert [len(feature["input_ids"]) for feature in encoded.sorted_features] == [9, 9, 4, 3, 1]
+    outputs = np.array([[1.0], [3.0], [4.0], [0.0], [2.0]])  # of a model that names the feature
+    assert encoded.in_order(outputs)[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_other_encoders_are_trained_too(family, corpus, made, make_task, data_root, tmp_path):
     """With pairs of texts, which BERT tells apart by token types, and positions that RoBERTa counts from its padding."""
@@ -244,7 +277,8 @@ def test_progress_counts_every_step(encoder, made, make_task, data_root):
     told = []
     data = load_dataset(task, data_root)
     finetune(encoder, task, data, seed=1, progress=lambda done, total: told.append((done, total)))
-    assert told == [(i, 6) for i in range(1, 7)]
+    batches = 32 // 16 + 32 // 16 + 64 // 16  # of dev after the epoch, then of dev and test with the best weights
+    assert told == [*((i, 6) for i in range(1, 7)), *[(6, 6)] * batches]
 
 
 def test_the_threshold_of_several_labels_is_a_probability(made, make_task, data_root):

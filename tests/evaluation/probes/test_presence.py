@@ -21,7 +21,7 @@ from detour.evaluation.probes.frozen import Frozen
 from detour.evaluation.probes.presence import Head, _templates, make_pairs, presence_probe
 
 LENGTHS = (96, 192)
-LEARNS = Head(epochs=20, learning_rate=1e-2)  # the paper's hardly moves a network of a width of four
+LEARNS = Head(epochs=8, learning_rate=1e-2)  # the paper's hardly moves a network of a width of four
 
 
 class Oracle(nn.Module):
@@ -86,11 +86,11 @@ def test_an_encoder_that_knows_is_right_and_one_that_knows_nothing_guesses(encod
     assert (found.accuracy, found.by_seed.mean, found.by_seed.n) == (1.0, 1.0, 3)
     assert sum(found.examples.values()) == 3 * round(0.15 * 192)
     guess = presence_probe(
-        encoder_of("fr", knows=False), "fr", LENGTHS, pairs=192, seeds=3, head=LEARNS, seed=test_seed
+        encoder_of("fr", knows=False), "fr", LENGTHS, pairs=192, seeds=3, head=Head(epochs=1), seed=test_seed
     )
     count = sum(guess.examples.values())
-    # the answers of a seed are all alike, and 29 of 192 balanced pairs follow a hypergeometric: narrower than this binomial
-    assert abs(guess.accuracy - 0.5) < binom.ppf(1 - 1e-6, count, 0.5) / count - 0.5 + 0.2
+    # all answers of a seed are alike, and its fold is a draw without replacement: the spread is below the binomial's
+    assert guess.accuracy < binom.ppf(1 - 1e-6, count, 0.5) / count < 0.8
 
 
 def test_intervals_are_those_of_scipy(encoder_of):
@@ -104,7 +104,7 @@ def test_intervals_are_those_of_scipy(encoder_of):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"lengths": (512,)}, "512 tokens, the model takes 192"),
+        ({"lengths": (512,)}, "512 tokens, the model takes 256"),
         ({"seeds": 7}, "7 seeds, expected 1 to 6"),
         ({"pairs": 8}, "8 pairs, expected at least 40"),
         ({"lengths": (16,)}, "16 tokens hold no sentence"),
