@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -40,20 +41,31 @@ def interrupted(folder: str) -> int:
         tag = uuid.uuid4().hex
         environment = {**os.environ, "DETOUR_SMOKE_TAG": tag, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "detour", "experiment", "run", str(FILE), f"folder={folder}"]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        log = Path(f"{folder}-{kills}.log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
             if kills == KILLS:
-                _, errors = process.communicate(timeout=1500)
-                assert process.returncode == 0, errors.decode()[-3000:]
+                assert process.wait(timeout=2000) == 0, log.read_text()[-3000:]
                 return kills
-            deadline = time.monotonic() + moments.uniform(4, 20)
-            while time.monotonic() < deadline and process.poll() is None:
-                time.sleep(0.05)
+            first = wait_for_jobs(process, log, more=0)
+            wait_for_jobs(process, log, more=first + moments.randint(0, 1))
+            time.sleep(moments.uniform(0, 2))
             assert process.poll() is None, "finished before the last kill"
             kills += 1
         finally:
             kill_all(tag)
             process.wait()
+
+
+def wait_for_jobs(process: subprocess.Popen[bytes], log: Path, *, more: int) -> int:
+    """Waits until so many jobs are done, by what the command says; returns how many are."""
+    while True:
+        said = [int(number) for number in re.findall(r"^(\d+) of \d+ jobs done", log.read_text(), re.MULTILINE)]
+        if said and said[-1] >= more:
+            return said[-1]
+        assert process.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.05)
 
 
 def comparable(value):
