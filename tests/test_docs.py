@@ -309,6 +309,8 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "pip": "installs; extras and the file of constraints are checked",
     "composer": "minutes to days; configuration and overrides are loaded",
     "sbatch": "a cluster; as composer",
+    "data_prep/small_experiment.sh": "needs the corpora; five minutes",
+    "python scripts/recompute_experiment.py": "tests/experiments/test_smoke.py runs it",
     "scripts/torchrun.sh": "as composer",
     "python scripts/mutation.py": "minutes; tests/test_docs.py checks that the script exists",
     "python scripts/cpu_settings.py": "an hour",
