@@ -26,6 +26,9 @@ from detour.config.schema import RunConfig
 from detour.corpus.pack import pack_corpus
 from detour.data.tokenizer import train_bpe
 
+# importing ModernBERT's classes otherwise starts a pool of compile workers, in this process and in each that tests start
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
 pytest_plugins = ["tests.fault_table", "tests.processes"]
 
 # how long an example takes says something about the machine, not about the code

@@ -13,6 +13,9 @@ from typing import Any
 from detour.errors import ConfigError
 from detour.jobs.job import STOPPED, Executor, ExecutorConfig, Job, Running, log_of
 
+# what limits the CPU threads of a job: of torch, and of the compile workers that importing ModernBERT's classes starts
+THREADS = ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
+
 
 def executor_of(config: ExecutorConfig, folder: Path) -> Executor:
     return SlurmExecutor(config, folder) if config.cluster == "slurm" else LocalExecutor(config, folder)
@@ -32,7 +35,7 @@ class LocalExecutor:
 
     def _start(self, job: Job) -> Running:
         slot = next(i for i in range(self.config.parallel) if i not in self.slots or self.slots[i].poll() is not None)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.config.threads)}
+        environment = {**os.environ, **{name: str(self.config.threads) for name in THREADS}}
         if self.config.gpus:
             gpus = range(slot * self.config.gpus, (slot + 1) * self.config.gpus)
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
@@ -81,7 +84,7 @@ class SlurmExecutor:
                 gpus_per_node=config.gpus,
                 array_parallelism=config.parallel,
                 signal_delay_s=120,
-                setup=[f"export OMP_NUM_THREADS={config.threads}"],
+                setup=[f"export {name}={config.threads}" for name in THREADS],
                 **config.slurm,
             )
         except (ValueError, TypeError, RuntimeError) as error:
