@@ -14,6 +14,7 @@ from detour.evaluation.results.arm_tables import Means
 from detour.evaluation.results.arms import scores_of_records
 from detour.evaluation.results.levels import ArmComparison, arm_means, compare_arms
 from detour.evaluation.results.score_grid import Score
+from detour.evaluation.results.tables import Flagged, degenerate_cells
 from detour.evaluation.results.verdicts import NATS, POINTS, Basis, Scale
 from detour.evaluation.suite import deciding, read_records
 from detour.experiments.cells import Plan, trained
@@ -35,6 +36,7 @@ class Measured:
         comparisons: Every pair of the experiment.
         scores: All scores.
         missing: Encoders without these scores, which are left out with their training seed.
+        degenerate: (arm, task) -> fine-tunings whose test predictions are one class only, or empty.
     """
 
     key: str
@@ -46,6 +48,7 @@ class Measured:
     comparisons: list[ArmComparison]
     scores: list[Score]
     missing: list[str] = field(default_factory=list)
+    degenerate: Flagged = field(default_factory=dict)
 
 
 def read_results(plan: Plan) -> list[Measured]:
@@ -87,6 +90,12 @@ def read_results(plan: Plan) -> list[Measured]:
     return [each for each in found if each is not None]
 
 
+def _degenerate(plan: Plan) -> Flagged:
+    folders = [plan.folder / "evaluation" / name for name in plan.experiment.names.values()]
+    records = [record for folder in folders if (folder / "cells").is_dir() for record in read_records(folder)]
+    return degenerate_cells(records, lambda name: name.rpartition("@")[0])
+
+
 def _measured(
     plan: Plan, key: str, title: str, note: str, scale: Scale, by_model: dict[str, list[Score]]
 ) -> Measured | None:
@@ -102,7 +111,7 @@ def _measured(
     comparisons = [compare_arms(scores, one, other, margin=margin, scale=scale) for one, other in config.pairs]
     return Measured(
         key=key, title=title, note=note, scale=scale, basis=basis, means=means, comparisons=comparisons, scores=scores,
-        missing=missing,
+        missing=missing, degenerate=_degenerate(plan) if key == "finetuning" else {},
     )  # fmt: skip
 
 
