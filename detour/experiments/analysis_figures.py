@@ -11,14 +11,6 @@ from matplotlib.figure import Figure
 from detour.analysis import paper
 from detour.plotting import INK, MUTED, OBJECTIVE_COLORS, truncate
 
-GROUPS = {  # of the paper -> ours
-    "low_0_7": "low",
-    "mid_8_14": "mid",
-    "late_15_21": "late",
-    "all_attention": "attention",
-    "all_mlp": "mlp",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCurve:
@@ -65,8 +57,8 @@ def draw_transplants(recovered: Mapping[str, Sequence[float]], ends: tuple[float
         ends: Mean scores of receiver and donor, from 0 to 1.
     """
     theirs = paper.figures()["transplants"]
-    gap = theirs["clm"] - theirs["mlm"]
-    published = {ours: (theirs[key] - theirs["mlm"]) / gap for key, ours in GROUPS.items()}
+    gap = theirs["detour"] - theirs["twin"]
+    published = {group: (score - theirs["twin"]) / gap for group, score in theirs.items()}
     figure = Figure(figsize=(9, 1.6 + 0.4 * len(recovered)), layout="constrained")
     axes = figure.add_subplot()
     for y, (group, values) in enumerate(recovered.items()):
