@@ -39,8 +39,12 @@ def main(
         path = out / "text" / f"{name}.jsonl"
         _write(path, ({"text": text} for text in part))
         pack_corpus([path], tokenizer=out / "tokenizer", out=out / "rows" / name, seq_len=256)
-    _task(out, "diagnosis", "classification", "accuracy", diagnosis)
-    _task(out, "symptoms", "ner", "span_micro_f1", symptoms)
+    describe(out)
+    for name, (_, _, make) in TASKS.items():
+        records = make(record["text"] for record in generate(documents=200_000, seed=99, language="en"))
+        (out / "tasks" / name).mkdir()
+        for split, count in SPLITS.items():
+            _write(out / "tasks" / name / f"{split}.jsonl", (next(records) for _ in range(count)))
     typer.echo(f"data of the smoke experiment in {out}")
 
 
@@ -73,24 +77,27 @@ def symptoms(texts: Iterator[str]) -> Records:
         yield {"id": str(index), "tokens": tokens + rest, "ner_tags": tags + ["O"] * len(rest)}
 
 
-def _task(out: Path, name: str, kind: str, metric: str, make: Callable[[Iterator[str]], Records]) -> None:
-    texts = (record["text"] for record in generate(documents=200_000, seed=99, language="en"))
-    records = make(texts)
-    folder = out / "tasks" / name
-    folder.mkdir(parents=True)
-    for split, count in SPLITS.items():
-        _write(folder / f"{split}.jsonl", (next(records) for _ in range(count)))
-    described = {
-        "name": name,
-        "language": "en",
-        "kind": kind,
-        "source": {"kind": "local", "options": {"path": name}},
-        "metric": metric,
-        "max_length": 128,
-        "license": "CC0-1.0",
-        "training": {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": 16, "epochs": 2},
-    }
-    (out / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+def describe(out: Path) -> None:
+    """Writes the tasks' YAMLs."""
+    (out / "tasks").mkdir(parents=True, exist_ok=True)
+    for name, (kind, metric, _) in TASKS.items():
+        described = {
+            "name": name,
+            "language": "en",
+            "kind": kind,
+            "source": {"kind": "local", "options": {"path": name}},
+            "metric": metric,
+            "max_length": 128,
+            "license": "CC0-1.0",
+            "training": {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": 16, "epochs": 2},
+        }
+        (out / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+
+
+TASKS: dict[str, tuple[str, str, Callable[[Iterator[str]], Records]]] = {
+    "diagnosis": ("classification", "accuracy", diagnosis),
+    "symptoms": ("ner", "span_micro_f1", symptoms),
+}
 
 
 def _write(path: Path, records: Records) -> None:

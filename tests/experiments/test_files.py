@@ -1,5 +1,6 @@
 """The experiment files that come with the library: all can be planned without data; what is shared, counted by hand."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,11 @@ BILLIONS = {
 
 
 @pytest.fixture(autouse=True)
-def folders(monkeypatch):
+def folders(monkeypatch, tmp_path):
+    """What the files refer to: environment variables, and the smoke experiment's tasks in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(FOLDER.parents[1])
+    runpy.run_path(str(FOLDER.parents[1] / "scripts" / "smoke_data.py"))["describe"](Path("work/smoke"))
     monkeypatch.setenv("DETOUR_SMALL_DATA", "data")
     monkeypatch.setenv("DETOUR_TASKS", "tasks")
 
