@@ -43,7 +43,7 @@ def test_the_manifest_counts_what_was_written(write_rows):
     manifest = verify_rows(folder, hashes=True)
     assert manifest == ShardManifest.load(folder)
     assert manifest.counts == Counts(
-        documents=48, empty_skipped=0, documents_split=0, pieces=48, tokens=24 * 14, rows=24
+        documents=48, empty_skipped=0, documents_split=0, pieces=48, tokens=24 * 14, rows=24, longest=8
     )
     assert manifest.packing_efficiency == 14 / 16
     assert len(manifest.shards) > 1

@@ -1,6 +1,7 @@
 """The experiment files that come with the library: all can be planned without data; what is shared, counted by hand."""
 
 import runpy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def folders(monkeypatch, tmp_path):
     monkeypatch.setenv("DETOUR_TASKS", "tasks")
 
 
+@cache
 def planned(name: str) -> Plan:
     return plan_experiment(load_experiment(FOLDER / f"{name}.yaml"))
 
