@@ -17,7 +17,7 @@ from detour.errors import ConfigError, ModelError
 from detour.evaluation.derived import derived_card, identity, refuse_full, write_like
 from detour.evaluation.models import Model
 from detour.markup import markdown
-from detour.models.hf import carried_keys, read_architecture, read_config
+from detour.models.hf import carried_keys, folder_weights, read_architecture, read_config
 from detour.models.hf_config import TOKEN_IDS
 
 GROUPS = {  # what --modules takes -> modules of `detour.analysis.weights`
@@ -146,7 +146,7 @@ def transplant(
     write_like(
         out,
         receiver.folder,
-        weights,
+        folder_weights(weights, read_architecture(receiver.folder)),
         record_name=RECORD,
         record=record,
         card=_card(record),

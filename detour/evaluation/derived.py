@@ -17,7 +17,7 @@ from detour.errors import ModelError, first_line
 from detour.evaluation.models import CARDS, READ, Model
 from detour.files import write_json, write_text
 from detour.markup import markdown
-from detour.models.hf import read_architecture, save_weights
+from detour.models.hf import save_weights
 
 # of sentence-transformers: they name modules in folders that are not copied
 _MODULES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
@@ -49,7 +49,7 @@ def write_like(
     Args:
         out: The new folder, as returned by `refuse_full`.
         parent: Folder whose configuration and tokenizer files are copied.
-        weights: The encoder's name -> tensor in fp32.
+        weights: Name in the folder -> tensor in fp32.
         record_name: One of RECORDS.
         record: Its content.
         card: Text of the model card.
@@ -65,7 +65,7 @@ def write_like(
         for file in _copied(parent):
             shutil.copyfile(file, aside / file.name)
         _state_float32(aside / "config.json")
-        save_weights(aside / "model.safetensors", weights, read_architecture(parent))
+        save_weights(aside / "model.safetensors", weights)
         write_json(aside / record_name, record)
         write_text(aside / "README.md", card)
         check(aside)

@@ -70,7 +70,7 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, senten
             )
         check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
         if sentence_transformers:
-            write_sentence_files(aside, width=arch.hidden_size, longest=arch.max_position_embeddings)
+            write_sentence_files(aside, width=arch.hidden_size, longest=arch.longest_document)
         _move(aside, out)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)

@@ -118,10 +118,14 @@ def expected_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in encoder.weights().items()}
 
 
-def save_weights(file: Path, weights: Mapping[str, Tensor], arch: Architecture) -> None:
-    """Writes an encoder's weights as safetensors under Hugging Face's names."""
-    stored = family_of(arch).format.to_folder(weights, arch)
-    save_file({name: tensor.contiguous() for name, tensor in stored.items()}, file, metadata={"format": "pt"})
+def folder_weights(weights: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
+    """An encoder's weights under the names of its family's Hugging Face folders."""
+    return family_of(arch).format.to_folder(weights, arch)
+
+
+def save_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Writes weights as safetensors under the names given."""
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file, metadata={"format": "pt"})
 
 
 def write_folder(
@@ -155,7 +159,7 @@ def write_folder(
     # as text: a key from a file must not become an attribute of the library's object
     values = json.loads(config.read_text(encoding="utf-8")) | carried_keys(start or {})
     config.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_weights(out / "model.safetensors", weights, arch)
+    save_weights(out / "model.safetensors", folder_weights(weights, arch))
     tokenizer.model_max_length = arch.longest_document
     # the library's default names token_type_ids too, which some forward passes refuse
     inputs = form.model_inputs(arch)

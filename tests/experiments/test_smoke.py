@@ -20,7 +20,7 @@ FILE = ROOT / "yamls" / "experiments" / "smoke.yaml"
 KILLS = 10
 VARYING = {"device_seconds", "environment"}  # keys of results.json that no two runs have in common
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 def kill_all(tag: str) -> None:

@@ -45,7 +45,7 @@ def test_overrides_replace_fields_of_a_named_size():
         (
             "modernbert-bse",
             {},
-            "model.size: no 'modernbert-bse'; did you mean 'modernbert-base'\\?; known: tiny, ettin-17m",
+            "model.size: no 'modernbert-bse'; did you mean 'modernbert-base'\\?; known: tiny-roberta, bert-base",
         ),
         ("tiny", {"hiden_size": 64}, "hiden_size: unknown key; did you mean 'hidden_size'\\?"),
         ("tiny", {"hidden_size": 64.0}, "model.architecture.hidden_size: 64.0, expected int"),

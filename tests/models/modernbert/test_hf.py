@@ -277,7 +277,7 @@ def test_half_a_decoder_s_attention_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"model_type": "bert"}, "model_type is 'bert'"),
+        ({"model_type": "t5"}, "model_type is 't5'"),
         ({"model_type": ...}, "model_type is None"),
         ({"hidden_activation": "silu"}, "hidden_activation is 'silu'"),
         ({"classifier_activation": "relu"}, "classifier_activation is 'relu'"),
