@@ -89,7 +89,7 @@ def task_pages() -> str:
 
 def experiment_page() -> str:
     """The page of experiments."""
-    lines = ["# Experiments", "", NOTE, "", "The YAML of `detour experiment`.", "", YAML]
+    lines = ["# Experiments", "", NOTE, "", "The YAML of `detour experiment run`.", "", YAML]
     analyses = [
         ("cka", experiments.CkaConfig),
         ("transplants", experiments.TransplantsConfig),

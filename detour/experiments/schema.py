@@ -49,7 +49,7 @@ class FinetuningConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbesConfig:
-    """Probes of each frozen encoder (`detour probe`).
+    """Probes of each frozen encoder (`detour probe linear`).
 
     Attributes:
         linear: Tasks for the linear probe: names or YAML files. Their data lies where that of fine-tuning does.
