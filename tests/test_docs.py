@@ -361,7 +361,10 @@ def check_recipe(words: list[str]) -> None:
     """Loads the recipe that is named, with the overrides behind it."""
     for position, word in enumerate(words):
         if word.startswith("yamls/experiments/"):
-            load_experiment(ROOT / word)
+            with pytest.MonkeyPatch.context() as patch:
+                for name in ("DETOUR_SMALL_DATA", "DETOUR_TASKS"):
+                    patch.setenv(name, "data")
+                load_experiment(ROOT / word)
         elif word.startswith("yamls/"):
             load(ROOT / word, [other for other in words[position + 1 :] if "=" in other and not other.startswith("-")])
 
