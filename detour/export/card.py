@@ -31,13 +31,14 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
     schedule, init = config["schedule"], config["model"]["init"]
     arch = architecture(config["model"]["size"], config["model"]["architecture"])
     form = family_of(arch).format
+    uses = form.uses_of(arch)
     base = init if init and _on_hub(init) else None  # a local folder means nothing to other users
     decay = f"decay over '{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}"
     card = ModelCard.from_template(
         ModelCardData(
             library_name="transformers",
-            pipeline_tag=form.uses.pipelines[0],
-            tags=[arch.family, form.uses.pipelines[0], "causal-detour"],
+            pipeline_tag=uses.pipelines[0],
+            tags=[arch.family, uses.pipelines[0], "causal-detour"],
             base_model=base,
         ),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
@@ -52,9 +53,9 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
         optimizer=config["optimizer"],
         environment=record["environment"],
         headline=form.headline(arch),
-        classes=form.uses.classes,
-        pipelines=form.uses.pipelines,
-        note=form.uses.note,
+        classes=uses.classes,
+        pipelines=uses.pipelines,
+        note=uses.note,
         phases=list(zip(config["phases"], costs, strict=False)),
         objective=lambda phase: phase["objective"] + _options(phase["options"]),
         mfu=_mfu,

@@ -19,6 +19,7 @@ from torch import Tensor
 from detour.errors import ConfigError
 from detour.models.architecture import Rule
 from detour.models.packed import Packing
+from detour.versions import torch_at_least
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def varlen(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
 
 
 def flex(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
-    """torch's flex_attention: compiled on a GPU; eager on a CPU, as a slow reference in tests. No dropout."""
+    """torch's flex_attention: compiled on a GPU; with torch 2.7 also eager on a CPU, as a slow reference in tests. No dropout."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     left, right = (packing.N if side < 0 else side for side in rule.sides)
@@ -154,6 +155,8 @@ def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
         if importlib.util.find_spec("torch.nn.attention.varlen") is None:
             return f"needs torch >= 2.10, this is {torch.__version__}"
         return None if on_gpu and half else "needs a GPU and bf16 precision"
+    if name == "flex" and not on_gpu and torch_at_least(2, 8):
+        return f"has no backward pass on CPUs in torch {torch.__version__}"
     return None
 
 

@@ -48,7 +48,7 @@ class Format(ABC):
 
     Attributes:
         keys: The keys of config.json.
-        uses: Through what an exported folder is used.
+        uses: Through what an exported folder is used, if not told otherwise by `uses_of`.
     """
 
     keys: ConfigKeys
@@ -90,6 +90,10 @@ class Format(ABC):
     @abstractmethod
     def headline(self, arch: Architecture) -> str:
         """What the model is, for the first line of its card, as in "A bidirectional ModernBERT encoder"."""
+
+    def uses_of(self, arch: Architecture) -> Uses:
+        """Through what the exported folder of an architecture is used."""
+        return self.uses
 
     def model_inputs(self, arch: Architecture) -> list[str]:
         """The inputs that the exported tokenizer makes."""

@@ -30,6 +30,13 @@ class LayerPlan:
     attend: Attend
 
 
+class HeadNorm(nn.RMSNorm):
+    """RMSNorm in fp32 of an input of any type; under autocast torch's own warns of a bf16 input beside fp32 weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention of every family. The attention rule is an argument of the forward pass, not a part of it.
 
@@ -65,8 +72,8 @@ class Attention(nn.Module):
         self.Wo = nn.Linear(heads * head_dim, width, bias=bias if out_bias is None else out_bias)
         self.out_drop = nn.Dropout(out_dropout)
         normed = qk_norm_eps is not None
-        self.q_norm = nn.RMSNorm(head_dim, eps=qk_norm_eps) if normed else nn.Identity()
-        self.k_norm = nn.RMSNorm(head_dim, eps=qk_norm_eps) if normed else nn.Identity()
+        self.q_norm = HeadNorm(head_dim, eps=qk_norm_eps) if normed else nn.Identity()
+        self.k_norm = HeadNorm(head_dim, eps=qk_norm_eps) if normed else nn.Identity()
         self.alike = self.kv_heads == heads and not normed  # queries and keys can be rotated together
 
     def project(self, x_NC: Tensor, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,7 +94,7 @@ class Attention(nn.Module):
     def _project_groups(self, x_NC: Tensor, cos: Tensor | None, sin: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.Wqkv(x_NC).unflatten(-1, (-1, self.head_dim))
         q_NHd, k_NGd, v_NGd = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
-        q_NHd, k_NGd = self.q_norm(q_NHd).to(v_NGd.dtype), self.k_norm(k_NGd).to(v_NGd.dtype)
+        q_NHd, k_NGd = self.q_norm(q_NHd), self.k_norm(k_NGd)
         if cos is not None and sin is not None:
             q_NHd, k_NGd = rotate(q_NHd[:, None], cos, sin)[:, 0], rotate(k_NGd[:, None], cos, sin)[:, 0]
         group = self.heads // self.kv_heads

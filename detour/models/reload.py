@@ -30,7 +30,7 @@ def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tenso
     Two documents of different length, the shorter one padded for transformers: bidirectional attention, masking and
     the head are all exercised. Loading fails on any missing or unexpected weight.
     """
-    uses = family_of(arch).format.uses
+    uses = family_of(arch).format.uses_of(arch)
     theirs, _ = _load(out, uses.head_class, complete=True)
     long, short = min(_telling_length(arch, uses.attention), arch.longest_document), 7
     ids_BT = torch.randint(0, arch.vocab_size, (2, long), generator=torch.Generator().manual_seed(0))
@@ -67,17 +67,20 @@ def check_uses(
         texts = [f"{reloaded.mask_token} a b c d", "a b"]
         batch = reloaded(texts, padding=True, return_tensors="pt")
     form = family_of(arch).format
+    uses = form.uses_of(arch)
     if tokenizer_sha256(reloaded) != tokenizer_sha256(tokenizer) or list(batch) != form.model_inputs(arch):
-        raise ModelError(f"{out}: the reloaded tokenizer is not the one that was exported, or names {list(batch)}")
+        raise ModelError(
+            f"{out}: AutoTokenizer made a {type(reloaded).__name__} that is not the exported one, or names {list(batch)}"
+        )
     lengths_B1 = batch["attention_mask"].sum(1, keepdim=True)
     real_BT = torch.arange(batch["input_ids"].shape[1]) < lengths_B1
-    hidden_NC = _ours(arch, weights).hidden(batch["input_ids"].where(real_BT, 0), lengths_B1, form.uses.attention)
+    hidden_NC = _ours(arch, weights).hidden(batch["input_ids"].where(real_BT, 0), lengths_B1, uses.attention)
     hidden_BTC = hidden_NC.unflatten(0, tuple(real_BT.shape))
-    for name in form.uses.classes:
+    for name in uses.classes:
         with _one_error(out, name):
             same = lambda found: _difference(found, hidden_BTC, real_BT) < tolerance  # noqa: E731
-            _check_class(out, name, batch, weights, form, same)
-    for task in form.uses.pipelines:
+            _check_class(out, name, batch, weights, form, uses.drawn_anew, same)
+    for task in uses.pipelines:
         with _one_error(out, f"pipeline('{task}')"), _quiet():
             use: Any = transformers.pipeline(task, model=str(out), tokenizer=reloaded, device="cpu")  # type: ignore[call-overload]
             answers = use(texts[0])
@@ -93,10 +96,11 @@ def _check_class(
     batch: BatchEncoding,
     weights: dict[str, Tensor],
     form: Format,
+    drawn_anew: tuple[str, ...],
     same: Callable[[Tensor], bool],
 ) -> None:
     model, missing = _load(out, name)
-    new = [key for key in missing if not key.startswith(form.uses.drawn_anew)]
+    new = [key for key in missing if not key.startswith(drawn_anew)]
     if new:
         raise ModelError(f"it misses {', '.join(new[:5])}")
     answer = model(**batch, output_hidden_states=name == "AutoModel")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from detour.models.encoder import Encoder
 from detour.phases import Freeze
+from detour.versions import torch_at_least
 
 
 class GradientGate:
@@ -73,5 +74,4 @@ def gloo_sums_gradients(*, sharded: bool) -> bool:
 
     Adam hides the error, since its update is invariant to the scale of the gradient.
     """
-    old = tuple(int(x) for x in torch.__version__.split("+")[0].split(".")[:2]) < (2, 8)
-    return sharded and old and torch.distributed.get_backend() == "gloo"
+    return sharded and not torch_at_least(2, 8) and torch.distributed.get_backend() == "gloo"

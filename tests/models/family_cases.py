@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -62,7 +63,7 @@ class Case:
 
     family: str
     config: Callable[[], PretrainedConfig]
-    bidirectional: type[PreTrainedModel] | None
+    bidirectional: Callable[[PretrainedConfig], PreTrainedModel] | None
     causal: Callable[[PretrainedConfig], PreTrainedModel] | None
     limit: int
 
@@ -106,9 +107,12 @@ def _bert(config: type[PretrainedConfig], masked: Any, causal: Any, **changes: A
     )
 
 
+_LLAMA = {**SHAPE, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 40, "pad_token_id": 0,
+          "use_cache": False, "rope_theta": 500.0}  # fmt: skip
+
+
 def _llama(config: type[PretrainedConfig], causal: Any, **changes: Any) -> Case:
-    values = {**SHAPE, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 40,
-              "pad_token_id": 0, "use_cache": False, "rope_theta": 500.0, **changes}  # fmt: skip
+    values = {**_LLAMA, **changes}
 
     class Bidirectional(causal):  # the decoder's class with a mask that shows everything
         def forward(self, input_ids=None, **kwargs):
@@ -160,3 +164,11 @@ CASES = {
     "qwen3": _llama(Qwen3Config, Qwen3ForCausalLM, head_dim=16),
     "smollm3": _llama(SmolLM3Config, SmolLM3ForCausalLM, num_hidden_layers=4),
 }
+if hasattr(transformers, "EuroBertConfig"):  # transformers 5
+    CASES["eurobert"] = Case(
+        family="llama",
+        config=lambda: transformers.EuroBertConfig(**_LLAMA),
+        bidirectional=transformers.EuroBertForMaskedLM,
+        causal=None,
+        limit=40,
+    )

@@ -69,13 +69,13 @@ def test_a_good_export_passes_its_own_check(out, tokenizer, caplog):
 def test_the_check_fails_where_the_tokenizer_names_an_input_that_no_model_takes(out, tokenizer):
     path = out / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_input_names": ["input_ids", "token_type_ids"]}))
-    with pytest.raises(ModelError, match="the reloaded tokenizer is not the one that was exported"):
+    with pytest.raises(ModelError, match=r"AutoTokenizer made a .* that is not the exported one"):
         check(out, tokenizer)
 
 
 def test_the_check_fails_where_another_tokenizer_lies_in_the_folder(out, tokenizer):
     train_bpe(["entirely other words"] * 3, vocab_size=270).save_pretrained(out)
-    with pytest.raises(ModelError, match="the reloaded tokenizer is not the one that was exported"):
+    with pytest.raises(ModelError, match=r"AutoTokenizer made a .* that is not the exported one"):
         check(out, tokenizer)
 
 

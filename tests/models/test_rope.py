@@ -5,6 +5,7 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryE
 
 from detour.models.architecture import Rotary
 from detour.models.rope import rotary_table, rotate
+from tests.stack import TRANSFORMERS_5
 
 N, H = 40, 3
 FAR = torch.cat([torch.arange(30), torch.tensor([500, 2047, 2048, 4095, 8000, 8189, 8190, 8191, 3, 0])])
@@ -18,9 +19,12 @@ def queries_and_keys(d):
 @pytest.mark.parametrize("theta", [10_000.0, 160_000.0])
 def test_rotation_equals_hugging_face_s(d, theta):
     config = ModernBertConfig(hidden_size=d * H, num_attention_heads=H)
+    if TRANSFORMERS_5:
+        config.rope_parameters["full_attention"]["rope_theta"] = theta
     config.rope_theta = theta
     qk_NKHd = queries_and_keys(d)
-    cos, sin = ModernBertRotaryEmbedding(config)(qk_NKHd, FAR[None])
+    kind = {"layer_type": "full_attention"} if TRANSFORMERS_5 else {}
+    cos, sin = ModernBertRotaryEmbedding(config)(qk_NKHd, FAR[None], **kind)
     q_1HNd, k_1HNd = (x.transpose(0, 1)[None] for x in qk_NKHd.unbind(1))
     expected = torch.stack([x[0].transpose(0, 1) for x in apply_rotary_pos_emb(q_1HNd, k_1HNd, cos, sin)], 1)
 

@@ -31,6 +31,7 @@ from detour.data.tokenizer import train_bpe
 from detour.errors import DataError, ModelError
 from detour.models import hf
 from detour.training.start_check import check_start
+from tests.stack import edit_as_4
 
 SMALL = {
     "vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2,
@@ -110,7 +111,8 @@ def test_a_folder_without_a_head_is_told_as_training_tells_it(start, caplog):
 
 def test_a_decoder_plans(start):
     model = ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**SMALL))
-    _, run = start(model)
+    folder, run = start(model)
+    edit_as_4(folder)
     theta = {"local_rope_theta": 160_000.0}  # of all layers, in transformers 4
     fits = from_mapping(
         asdict(run) | {"model": asdict(run.model) | {"architecture": {**run.model.architecture, **theta}}}

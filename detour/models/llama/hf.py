@@ -29,14 +29,17 @@ _CLASSES: dict[str, tuple[type[PretrainedConfig], str]] = {
     "qwen3": (Qwen3Config, "Qwen3ForCausalLM"),
     "smollm3": (SmolLM3Config, "SmolLM3ForCausalLM"),
 }
+if hasattr(transformers, "EuroBertConfig"):  # transformers 5
+    _CLASSES["eurobert"] = (transformers.EuroBertConfig, "EuroBertForMaskedLM")  # type: ignore[attr-defined]
 _TITLES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "smollm3": "SmolLM3", "eurobert": "EuroBERT"}
 _NAMES = (  # read through transformers' config class, whose defaults are its own
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "attention_bias", "mlp_bias",
     "tie_word_embeddings", "attention_dropout", "initializer_range",
 )  # fmt: skip
-_READ = ("rope_theta", "rope_scaling", "rope_parameters", "no_rope_layers", "no_rope_layer_interval", "layer_types",
-         "use_sliding_window", "sliding_window", "max_window_layers")  # fmt: skip
+_ROPE = ("rope_theta", "rope_scaling", "rope_parameters")
+_READ = ("no_rope_layers", "no_rope_layer_interval", "layer_types", "use_sliding_window", "sliding_window",
+         "max_window_layers")  # fmt: skip
 _ONLY = {
     "hidden_act": "silu", "partial_rotary_factor": 1.0, "hidden_dropout": 0.0, "is_decoder": False,
     "rope_interleaved": False,
@@ -76,7 +79,7 @@ class LlamaFormat(Format):
 
     keys = ConfigKeys(
         names=_NAMES,
-        also_read=frozenset({*_READ, "is_causal"}),  # an objective decides on the attention
+        also_read=frozenset({*_ROPE, *_READ, "is_causal"}),  # an objective decides on the attention
         only=_ONLY,
         no_effect=_NO_EFFECT,
     )
@@ -97,6 +100,10 @@ class LlamaFormat(Format):
         ),
     )
 
+    def uses_of(self, arch: Any) -> Uses:
+        # EuroBERT's classes attend bidirectionally
+        return Uses(drawn_anew=("classifier.", "dense.")) if arch.model_type == "eurobert" else self.uses
+
     def read(self, path: Path, config: Mapping[str, Any], *, ignore: Collection[str] = ()) -> LlamaArchitecture:
         model_type = config["model_type"]
         code = {"auto_map"} if model_type == "eurobert" else set()  # its own code, which is never run
@@ -111,7 +118,7 @@ class LlamaFormat(Format):
             values["output_bias"] = values.get("attention_bias", False)
             if model_type == "qwen2":  # not read there either
                 values |= {"attention_bias": True, "output_bias": False}
-            theta, scaling = _rotary(config, made)
+            theta, scaling = _rotary(config, _default_theta(made))
             return LlamaArchitecture(
                 **values,
                 model_type=model_type,
@@ -172,7 +179,7 @@ class LlamaFormat(Format):
             **token_ids(tokenizer, start or {}),
             **more,
             rope_theta=arch.rope_theta,
-            rope_scaling=arch.rope_scaling,
+            rope_scaling=arch.rope_scaling and dict(arch.rope_scaling),  # transformers 5 writes into it
             architectures=[head_class],
             torch_dtype="float32",
         )
@@ -200,20 +207,39 @@ def _refuse_windows(config: Mapping[str, Any]) -> None:
         raise ValueError(f"layer_types has {', '.join(map(repr, sorted(map(str, odd))))}, expected 'full_attention'")
 
 
-def _rotary(config: Mapping[str, Any], made: PretrainedConfig) -> tuple[float, dict[str, Any] | None]:
-    """Base and scaling of the rotary embedding, as transformers 4 and 5 write them. Raises ValueError for other kinds."""
-    given = config.get("rope_parameters")  # transformers 5
-    theta, scaling = (made.rope_theta, config.get("rope_scaling")) if given is None else (given["rope_theta"], given)
-    if scaling is None:
-        return theta, None
-    scaling = {key: value for key, value in scaling.items() if value is not None and key != "rope_theta"}
-    kind = scaling.pop("type", "default")
-    kind = scaling.pop("rope_type", kind)
+def _default_theta(made: PretrainedConfig) -> float:
+    """Base of the rotary embedding of a config that states none: of its class, where transformers 4 or 5 keeps it."""
+    return made.rope_theta if hasattr(made, "rope_theta") else made.rope_parameters["rope_theta"]  # type: ignore[attr-defined]
+
+
+def _rotary(config: Mapping[str, Any], default_theta: float) -> tuple[float, dict[str, Any] | None]:
+    """Base and scaling of the rotary embedding, as transformers 4 and 5 write them.
+
+    Raises:
+        ValueError: Another kind of scaling, or keys of both versions that differ.
+    """
+    old, new = config.get("rope_scaling"), config.get("rope_parameters")  # of transformers 4 and 5
+    theta = default_theta if config.get("rope_theta") is None else config["rope_theta"]
+    scaling = _scaling(old or {})
+    if new is not None:
+        if old is not None and scaling != _scaling(new):
+            raise ValueError(f"rope_scaling is {old}, and rope_parameters is {new}")
+        theta, scaling = new["rope_theta"], _scaling(new)
+        if config.get("rope_theta") not in (None, theta):
+            raise ValueError(f"rope_theta is {config['rope_theta']}, and rope_parameters.rope_theta is {theta}")
+    return theta, scaling
+
+
+def _scaling(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The scaling that a record of either version describes, or None. Raises ValueError if it contradicts itself."""
+    numbers = {key: value for key, value in record.items() if value is not None and key != "rope_theta"}
+    kind = numbers.pop("type", "default")
+    kind = numbers.pop("rope_type", kind)
     if kind == "default":
-        if scaling:
-            raise ValueError(f"rope_scaling: the default rope_type does not have {', '.join(sorted(scaling))}")
-        return theta, None
-    return theta, {"rope_type": kind, **scaling}
+        if numbers:
+            raise ValueError(f"rope_scaling: the default rope_type does not have {', '.join(sorted(numbers))}")
+        return None
+    return {"rope_type": kind, **numbers}
 
 
 def _without_positions(made: PretrainedConfig) -> int:
