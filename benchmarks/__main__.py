@@ -49,6 +49,8 @@ STEPS = [
 PARTS: dict[str, Callable[[], Iterator[Line]]] = {
     "packer 1024": lambda: parts.packer(1024),
     "packer 8192": lambda: parts.packer(8192),
+    "blocks 1024": lambda: parts.attention_blocks(1024, rows=64),
+    "blocks 8192": lambda: parts.attention_blocks(8192, rows=8),
     "loader and resume": parts.loader_and_resume,
     "data": parts.data_preparation,
     "loss": parts.loss_alone,
@@ -66,7 +68,7 @@ def cpu(
     only: Annotated[
         str,
         typer.Option(
-            help="Only benchmarks whose names begin with this: step, packer, loader, data, loss, trainer, start."
+            help="Only benchmarks whose names begin with this: step, packer, blocks, loader, data, loss, trainer, start."
         ),
     ] = "",
     rounds: Annotated[

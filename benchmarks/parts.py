@@ -20,6 +20,7 @@ from composer.core import Callback
 
 from benchmarks.fixture import prepare_rows
 from benchmarks.step import Setting, run_on
+from detour.batch import pieces_of
 from detour.build import build_trainer, close
 from detour.config.schema import RunConfig
 from detour.cost.matmul import synchronized_time
@@ -59,13 +60,37 @@ class Line:
         return statistics.median(self.ours) / statistics.median(self.theirs) if self.theirs else None
 
 
+def _pieces(documents: int, seq_len: int) -> list[bytes]:
+    """Documents of log-normal length (median 300 tokens, sigma 1), one byte a token, split at the row length."""
+    lengths = np.maximum(8, np.random.default_rng(0).lognormal(np.log(300), 1.0, documents)).astype(int)
+    return [bytes(1) * n for length in lengths.tolist() for n in split_document(length, seq_len)]
+
+
+def attention_blocks(seq_len: int, *, rows: int, batches: int = 20) -> Iterator[Line]:
+    """Thread blocks of a head that FlashAttention's forward pass launches, 128 queries each, and the share that has work.
+
+    The kernel launches ceil(longest / 128) blocks for each document that it is told of. Peer: the documents with the empty
+    ones that fill up a batch, and the row length as the longest.
+    """
+    packed = pack_rows(_pieces(batches * rows * seq_len // 300, seq_len), seq_len=seq_len, seed=0)
+    ours, theirs, used = [], [], []
+    for _ in range(batches):
+        lengths = [torch.tensor([len(piece) for piece in row]) for row in itertools.islice(packed, rows)]
+        lengths_BD = torch.nn.utils.rnn.pad_sequence(lengths, batch_first=True)
+        told = pieces_of(lengths_BD, seq_len)
+        counted = told[told > 0]
+        ours.append(float(len(counted) * -(-int(counted.max()) // 128)))
+        theirs.append(float(len(told) * -(-seq_len // 128)))
+        used.append(100 * int(counted.add(127).div(128, rounding_mode="floor").sum()) / ours[-1])
+    where = f"attention blocks, {rows} rows of {seq_len}"
+    yield Line(where, "blocks a head", ours, peer="empty documents, row length", theirs=theirs)
+    yield Line(f"{where}, with work", "%", used)
+
+
 def packer(seq_len: int) -> Iterator[Line]:
     """Packing efficiency, and tokens per second on one core, for documents of log-normal length (median 300, sigma 1)."""
-    rng = np.random.default_rng(0)
-    lengths = np.maximum(8, rng.lognormal(np.log(300), 1.0, 100_000)).astype(int)
-    token = bytes(1)
-    pieces = [token * n for length in lengths.tolist() for n in split_document(length, seq_len)]
-    total, speeds, rows = int(lengths.sum()), [], 0
+    pieces = _pieces(100_000, seq_len)
+    total, speeds, rows = sum(map(len, pieces)), [], 0
     for _ in range(ROUNDS):
         start = time.process_time()
         rows = sum(1 for _ in pack_rows(pieces, seq_len=seq_len, seed=0))

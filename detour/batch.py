@@ -35,6 +35,10 @@ class Batch(TypedDict):
     # set on micro-batches, so that no count has to be read back from the device
     tokens: NotRequired[int]  # excluding padding
     supervised_at: NotRequired[Tensor]  # int64 [M]: indices of the flattened labels that are not IGNORE
+    pieces: NotRequired[
+        Tensor
+    ]  # int64 [S]: tokens of each document of the flattened rows and of their padding, all > 0
+    longest: NotRequired[int]  # the largest of them
 
 
 def doc_ids_of(batch: Batch) -> Tensor:
@@ -64,11 +68,33 @@ def target_positions(labels_BT: Tensor) -> Tensor:
     return (labels_BT.flatten() != IGNORE).nonzero().squeeze(1)
 
 
-def micro_batches(batch: Batch, rows: float) -> list[Batch]:
+def pieces_of(doc_lengths_BD: Tensor, T: int, *, limit: int | None = None) -> Tensor:
+    """Tokens of each document of the flattened rows and of the padding after them, int64 [S]; zeros may be among them.
+
+    Args:
+        doc_lengths_BD: Tokens per document of each row.
+        T: Tokens per row.
+        limit: Most tokens of a document; padding is divided accordingly, so that its positions exist. None for no limit.
+    """
+    import torch
+
+    tail_B1 = T - doc_lengths_BD.sum(1, keepdim=True)
+    if limit is not None and limit < T:
+        starts = torch.arange(0, T, limit, device=tail_B1.device)
+        tail_B1 = (tail_B1 - starts).clamp(0, limit)
+    return torch.cat([doc_lengths_BD, tail_B1], 1).flatten()
+
+
+def micro_batches(batch: Batch, rows: float, *, limit: int | None = None) -> list[Batch]:
     """Splits a supervised batch on the CPU into micro-batches of ``rows`` rows.
 
-    Token counts and supervised positions are computed here, and tensors are pinned if there is a GPU, so that neither
-    the copy nor the step synchronizes with the device.
+    Token counts, supervised positions and the lengths that attention kernels need are computed here, and tensors are pinned
+    if there is a GPU, so that neither the copy nor the step synchronizes with the device.
+
+    Args:
+        batch: The batch.
+        rows: Rows per micro-batch.
+        limit: Most tokens of a document, as in `pieces_of`.
     """
     import torch
 
@@ -80,6 +106,9 @@ def micro_batches(batch: Batch, rows: float) -> list[Batch]:
         }
         piece["supervised_at"] = target_positions(piece["labels"])
         piece["tokens"] = int(piece["doc_lengths"].sum())
+        lengths_S = pieces_of(piece["doc_lengths"], piece["input_ids"].shape[1], limit=limit)
+        piece["pieces"] = lengths_S[lengths_S > 0]
+        piece["longest"] = int(lengths_S.max())
         if torch.cuda.is_available():
             piece = {
                 key: value.pin_memory() if isinstance(value, torch.Tensor) else value for key, value in piece.items()

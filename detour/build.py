@@ -6,6 +6,7 @@ import atexit
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,13 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
     held_out = ValidationData(run, start.tokenizer)
     rows = _loader(run, device_rows, start.tokenizer, held_out)
     held_out.check_shared()
-    evaluators = held_out.evaluators(start.vocab, run.phase_schedule.boundaries[1:], _data_spec)
+    data_spec = partial(_data_spec, limit=encoder.arch.longest_document)
+    evaluators = held_out.evaluators(start.vocab, run.phase_schedule.boundaries[1:], data_spec)
     parts = _parts(run, start, stop, encoder=encoder, record=record, held_out=held_out, sharded=sharded)
     trainer = Trainer(
         model=_composer_model(run, encoder, held_out),
         optimizers=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
-        train_dataloader=_data_spec(rows, parts.ledger.see),
+        train_dataloader=data_spec(rows, parts.ledger.see),
         eval_dataloader=evaluators,
         max_duration=f"{run.phase_schedule.total_tokens}tok",
         algorithms=[parts.switch, *extensions.algorithms],
@@ -278,11 +280,11 @@ def _loader(run: RunConfig, device_rows: int, tokenizer: str, held_out: Validati
     )
 
 
-def _data_spec(loader: Any, batch_transforms: Any = None) -> DataSpec:
+def _data_spec(loader: Any, batch_transforms: Any = None, *, limit: int) -> DataSpec:
     return DataSpec(
         loader,
         batch_transforms=batch_transforms,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),
         get_num_tokens_in_batch=tokens_for_trainer,
-        split_batch=micro_batches,
+        split_batch=partial(micro_batches, limit=limit),
     )

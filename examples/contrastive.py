@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def finish(
                 num_train_epochs=epochs,
                 per_device_train_batch_size=batch_size,
                 learning_rate=learning_rate,
-                warmup_ratio=0.1,
+                warmup_steps=math.ceil(0.1 * epochs * len(pairs) / batch_size),
                 weight_decay=0.01,
                 seed=seed,
                 batch_sampler=BatchSamplers.NO_DUPLICATES,

@@ -28,8 +28,6 @@ from detour.data.tokenizer import train_bpe
 
 # importing ModernBERT's classes otherwise starts a pool of compile workers, in this process and in each that tests start
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-# its default follows TMPDIR, which is another one in each test; newer versions remember what they have put there
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"))
 
 pytest_plugins = ["tests.fault_table", "tests.processes"]
 

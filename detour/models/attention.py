@@ -80,21 +80,41 @@ def _sdpa_blocks(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
 
 
 def flash(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
-    """flash-attn's varlen kernel (arXiv 2307.08691): the fastest on NVIDIA GPUs; fp16 and bf16 only."""
+    """flash-attn's varlen kernel (arXiv 2307.08691): the fastest on NVIDIA GPUs; fp16 and bf16 only.
+
+    Under `torch.use_deterministic_algorithms` the backward pass adds in a fixed order. Cost: a slower backward pass.
+    """
     from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]
 
     cu, longest = packing.cu_seqlens_S1, packing.max_length
+    exact = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
 
     def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
         return flash_attn_varlen_func(
-            q_NHd, k_NHd, v_NHd, cu, cu, longest, longest, dropout_p=dropout, causal=rule.causal, window_size=rule.sides
+            q_NHd,
+            k_NHd,
+            v_NHd,
+            cu,
+            cu,
+            longest,
+            longest,
+            dropout_p=dropout,
+            causal=rule.causal,
+            window_size=rule.sides,
+            deterministic=exact,
         )
 
     return attend
 
 
 def varlen(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
-    """torch's own varlen attention (torch >= 2.10, GPU): flash-attn's kernel without the extra package. No dropout."""
+    """torch's own varlen attention on GPUs: FlashAttention 2 without the package flash-attn.
+
+    From torch 2.11 on it is `torch.nn.attention.varlen`, without dropout; before, the operator beneath it, which knows windows
+    and dropout (2.10's function knows no window). The kernel follows `torch.use_deterministic_algorithms` by itself.
+    """
+    if not torch_at_least(2, 11):
+        return _aten_varlen(packing, rule)
     from torch.nn.attention.varlen import varlen_attn  # type: ignore[import-not-found]
 
     cu, longest = packing.cu_seqlens_S1, packing.max_length
@@ -103,6 +123,28 @@ def varlen(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
         if dropout:
             raise ConfigError("attention backend 'varlen' has no dropout; set attention_dropout to 0 or use 'sdpa'")
         return varlen_attn(q_NHd, k_NHd, v_NHd, cu, cu, longest, longest, window_size=rule.sides)
+
+    return attend
+
+
+def _aten_varlen(packing: Packing, rule: Rule) -> Attend:
+    cu, longest, (left, right) = packing.cu_seqlens_S1, packing.max_length, rule.sides
+
+    def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
+        return torch.ops.aten._flash_attention_forward(
+            q_NHd,
+            k_NHd,
+            v_NHd,
+            cu,
+            cu,
+            longest,
+            longest,
+            dropout,
+            rule.causal,
+            False,
+            window_size_left=left,
+            window_size_right=right,
+        )[0]
 
     return attend
 
@@ -144,6 +186,17 @@ BACKENDS: dict[str, Callable[[Packing, Rule, torch.dtype], Attend]] = {
 }
 
 
+def _why_no_kernel() -> str | None:
+    """Why torch has no FlashAttention kernel with windows for this machine's GPU, as a predicate; None if it has."""
+    if torch.version.hip:
+        return "is not known to have windows on ROCm"
+    if not torch.backends.cuda.is_flash_attention_available():
+        return f"needs a torch built with FlashAttention, which {torch.__version__} is not"
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0):
+        return f"needs a GPU of compute capability 8.0 or newer, not {'.'.join(map(str, torch.cuda.get_device_capability()))}"
+    return None
+
+
 def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
     """Why a backend cannot run on this device, as a predicate ("needs a GPU"); None if it can."""
     on_gpu, half = device == "cuda", dtype in (torch.float16, torch.bfloat16)
@@ -152,9 +205,7 @@ def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
             return "needs the package flash-attn (pip install -e '.[gpu]')"
         return None if on_gpu and half else "needs a GPU and bf16 precision"
     if name == "varlen":
-        if importlib.util.find_spec("torch.nn.attention.varlen") is None:
-            return f"needs torch >= 2.10, this is {torch.__version__}"
-        return None if on_gpu and half else "needs a GPU and bf16 precision"
+        return _why_no_kernel() if on_gpu and half else "needs a GPU and bf16 precision"
     if name == "flex" and not on_gpu and torch_at_least(2, 8):
         return f"has no backward pass on CPUs in torch {torch.__version__}"
     return None

@@ -67,9 +67,12 @@ class Encoder(nn.Module):
             layer.after_attention = torch.compile(layer.after_attention)  # type: ignore[method-assign]
         self.head.forward = torch.compile(self.head.forward, dynamic=True)  # type: ignore[method-assign]
 
-    def hidden(self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str) -> Tensor:
-        """Final hidden states [N, C] of the flattened batch, including padding."""
-        packing = Packing.of(doc_lengths_BD, input_ids_BT.shape[1], limit=self.arch.longest_document)
+    def hidden(
+        self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str, packing: Packing | None = None
+    ) -> Tensor:
+        """Final hidden states [N, C] of the flattened batch, including padding. Arguments: see `forward`."""
+        if packing is None:
+            packing = Packing.of(doc_lengths_BD, input_ids_BT.shape[1], limit=self.arch.longest_document)
         rules = self.arch.layer_rules(attention)
         plans = {rule: self._plan(packing, rule) for rule in dict.fromkeys(rules)}
         x_NC = self.model.embeddings(input_ids_BT.flatten(), packing.position_N)
@@ -87,6 +90,7 @@ class Encoder(nn.Module):
         labels_BT: Tensor,
         attention: str,
         supervised_at_M: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> LossSum:
         """Cross-entropy summed over the supervised positions; logits are computed at these positions only.
 
@@ -97,8 +101,10 @@ class Encoder(nn.Module):
             attention: "bidirectional" or "causal".
             supervised_at_M: `target_positions` of the labels. If None they are computed here, which synchronizes with the
                 device.
+            packing: The documents as counted on the host (`Packing.of_micro_batch`). If None they are made from
+                `doc_lengths_BD`, and kernels for GPUs launch blocks for rows of padding and empty documents.
         """
-        x_NC = self.hidden(input_ids_BT, doc_lengths_BD, attention)
+        x_NC = self.hidden(input_ids_BT, doc_lengths_BD, attention, packing)
         at_M = target_positions(labels_BT) if supervised_at_M is None else supervised_at_M
         target_M = labels_BT.flatten()[at_M]
         loss = linear_cross_entropy(self.head(x_NC[at_M]), self.decoder.weight, self.decoder.bias, target_M)

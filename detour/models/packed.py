@@ -8,6 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from detour.batch import Batch, pieces_of
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -18,9 +20,10 @@ class Packing:
     zero-length entries.
 
     Attributes:
-        lengths_S: Tokens per document, int64 [S]; zeros are allowed anywhere.
+        lengths_S: Tokens per document, int64 [S]; zeros are allowed anywhere. Kernels for GPUs launch blocks for each.
         N: Tokens in the flat batch, including padding.
-        max_length: Upper bound on the length of a document: the row length, known without synchronization.
+        max_length: Upper bound on the length of a document, known without synchronization. Kernels for GPUs launch blocks
+            for so many tokens of each document.
     """
 
     lengths_S: Tensor
@@ -29,19 +32,16 @@ class Packing:
 
     @staticmethod
     def of(doc_lengths_BD: Tensor, T: int, *, limit: int | None = None) -> Packing:
-        """The packing of a batch with these `doc_lengths` and rows of T tokens.
-
-        Args:
-            doc_lengths_BD: Tokens per document of each row.
-            T: Tokens per row.
-            limit: Most tokens of a document; padding is divided accordingly, so that its positions exist. None for no limit.
-        """
-        tail_B1 = T - doc_lengths_BD.sum(1, keepdim=True)
-        if limit is not None and limit < T:
-            starts = torch.arange(0, T, limit, device=tail_B1.device)
-            tail_B1 = (tail_B1 - starts).clamp(0, limit)
-        lengths_S = torch.cat([doc_lengths_BD, tail_B1], 1).flatten()
+        """The packing of a batch with these `doc_lengths` and rows of T tokens; arguments as `detour.batch.pieces_of`."""
+        lengths_S = pieces_of(doc_lengths_BD, T, limit=limit)
         return Packing(lengths_S=lengths_S, N=len(doc_lengths_BD) * T, max_length=T)
+
+    @staticmethod
+    def of_micro_batch(batch: Batch) -> Packing | None:
+        """The packing that `detour.batch.micro_batches` has counted: no zeros, the true maximum. None for other batches."""
+        if "pieces" not in batch or "longest" not in batch:
+            return None
+        return Packing(lengths_S=batch["pieces"], N=batch["input_ids"].numel(), max_length=batch["longest"])
 
     @cached_property
     def cu_seqlens_S1(self) -> Tensor:

@@ -15,6 +15,7 @@ from detour.batch import Batch, count_tokens
 from detour.errors import DataError
 from detour.models.encoder import Encoder, LossSum
 from detour.models.layers import Layer
+from detour.models.packed import Packing
 
 
 def tokens_for_trainer(batch: Batch) -> dict[str, Any]:
@@ -88,8 +89,13 @@ class DetourModel(ComposerModel):
         ids_BT = batch["input_ids"]
         with torch.autocast(ids_BT.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return self.encoder(
-                ids_BT, batch["doc_lengths"], batch["labels"], batch["attention"], batch.get("supervised_at")  # type: ignore[typeddict-item]
-            )  # fmt: skip
+                ids_BT,
+                batch["doc_lengths"],
+                batch["labels"],  # type: ignore[typeddict-item]
+                batch["attention"],  # type: ignore[typeddict-item]
+                batch.get("supervised_at"),
+                Packing.of_micro_batch(batch),
+            )
 
     def loss(self, outputs: LossSum, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
         """Mean loss over the supervised tokens of a micro-batch; Composer weights micro-batches by their token counts."""

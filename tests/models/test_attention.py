@@ -1,4 +1,6 @@
 import logging
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from detour.errors import ConfigError
 from detour.models.attention import BACKENDS, Rule, flex, sdpa, select, why_not
 from detour.models.packed import Packing
+from detour.versions import torch_at_least
 
 H, D = 2, 4
 RULES = [Rule(causal=causal, window=w) for causal, w in ((False, None), (True, None), (False, (5, 5)), (True, (5, 0)))]
@@ -151,6 +154,69 @@ def test_sides_follow_the_kernels_convention(rule, sides):
     assert rule.sides == sides
 
 
+# ---- what the kernels for GPUs are told
+
+
+def by_boundaries(told, q, k, v, cu, cu_k, longest, longest_k, *, causal, window):
+    """A kernel's convention in plain words: document s is tokens cu[s] to cu[s + 1]; -1 is an unlimited side."""
+    assert cu is cu_k
+    assert longest == longest_k
+    told.update(cu=cu.tolist(), longest=longest)
+    left, right = (10**6 if side < 0 else side for side in window)
+    lengths = cu.diff().tolist()
+    return dense(lengths, Rule(causal=causal, window=(left, right)), q, k, v)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What the last call of a kernel was told; both kernels are replaced by `by_boundaries`."""
+    seen = {}
+
+    def flash_attn_varlen_func(*tensors, dropout_p, causal, window_size, deterministic):
+        seen.update(dropout=dropout_p, deterministic=deterministic)
+        return by_boundaries(seen, *tensors, causal=causal, window=window_size)
+
+    def varlen_attn(*tensors, window_size):
+        return by_boundaries(seen, *tensors, causal=window_size[1] == 0, window=window_size)
+
+    monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_varlen_func=flash_attn_varlen_func))
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", SimpleNamespace(varlen_attn=varlen_attn))
+    monkeypatch.setattr("detour.models.attention.torch_at_least", lambda major, minor: True)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["flash", "varlen"])
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_kernel_gets_the_boundaries_and_sides_that_mean_the_rule(told, name, rule):
+    lengths = [9, 1, 20, 3]
+    qkv = [part.detach() for part in tensors(sum(lengths))]
+    torch.testing.assert_close(attended(name, lengths, rule, qkv), dense(lengths, rule, *qkv))
+    assert told["cu"] == [0, 9, 10, 30, 33]
+    assert told["longest"] == 20
+
+
+def test_deterministic_algorithms_reach_flash_attn(told):
+    for exact in (False, True):
+        torch.use_deterministic_algorithms(exact)
+        try:
+            attended("flash", [4], RULES[0], [part.detach() for part in tensors(4)])
+        finally:
+            torch.use_deterministic_algorithms(False)
+        assert told["deterministic"] is exact
+
+
+@pytest.mark.skipif(torch_at_least(2, 11), reason="the operator beneath torch's function is for older versions")
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_torch_s_operator_takes_our_arguments_forward_and_backward(rule):
+    """On meta tensors, which have shapes only: what it computes needs a GPU."""
+    q, k, v = (part.to("meta", torch.bfloat16).detach().requires_grad_() for part in torch.randn(3, 30, H, 8))
+    packing = Packing(lengths_S=torch.tensor([10, 20], device="meta"), N=30, max_length=20)
+    out = BACKENDS["varlen"](packing, rule, torch.bfloat16)(q, k, v, 0.0)
+    out.sum().backward()
+    assert out.shape == q.shape
+    assert all(part.grad.shape == part.shape for part in (q, k, v))
+
+
 # ---- choice
 
 
@@ -160,10 +226,11 @@ def choose(name, device="cpu", dtype=torch.float32):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Sets which optional kernels are found."""
+    """Sets which kernels are found: those of flash-attn, and "varlen", torch's own."""
 
     def put(*names):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in names else None)
+        monkeypatch.setattr("torch.backends.cuda.is_flash_attention_available", lambda: "varlen" in names)
 
     return put
 
@@ -187,9 +254,9 @@ def test_an_unknown_backend_is_refused_with_the_known_ones():
         ),
         ("flash", ("flash_attn",), "cpu", torch.bfloat16, "'flash' needs a GPU and bf16 precision"),
         ("flash", ("flash_attn",), "cuda", torch.float32, "'flash' needs a GPU and bf16 precision"),
-        ("varlen", (), "cuda", torch.bfloat16, "'varlen' needs torch >= 2.10, this is "),
-        ("varlen", ("torch.nn.attention.varlen",), "cpu", torch.bfloat16, "'varlen' needs a GPU and bf16 precision"),
-        ("varlen", ("torch.nn.attention.varlen",), "cuda", torch.float32, "'varlen' needs a GPU and bf16 precision"),
+        ("varlen", (), "cuda", torch.bfloat16, "'varlen' needs a torch built with FlashAttention, which .* is not"),
+        ("varlen", ("varlen",), "cpu", torch.bfloat16, "'varlen' needs a GPU and bf16 precision"),
+        ("varlen", ("varlen",), "cuda", torch.float32, "'varlen' needs a GPU and bf16 precision"),
     ],
 )
 def test_a_backend_that_cannot_run_is_refused_with_the_reason(installed, name, packages, device, dtype, message):
@@ -202,10 +269,10 @@ def test_a_backend_that_cannot_run_is_refused_with_the_reason(installed, name, p
     ("packages", "device", "dtype", "expected"),
     [
         ((), "cpu", torch.float32, "sdpa"),
-        (("flash_attn", "torch.nn.attention.varlen"), "cpu", torch.bfloat16, "sdpa"),
-        (("flash_attn", "torch.nn.attention.varlen"), "cuda", torch.bfloat16, "flash"),
-        (("torch.nn.attention.varlen",), "cuda", torch.bfloat16, "varlen"),
-        (("flash_attn", "torch.nn.attention.varlen"), "cuda", torch.float32, "sdpa"),
+        (("flash_attn", "varlen"), "cpu", torch.bfloat16, "sdpa"),
+        (("flash_attn", "varlen"), "cuda", torch.bfloat16, "flash"),
+        (("varlen",), "cuda", torch.bfloat16, "varlen"),
+        (("flash_attn", "varlen"), "cuda", torch.float32, "sdpa"),
         ((), "cuda", torch.bfloat16, "sdpa"),
     ],
 )

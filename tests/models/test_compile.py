@@ -11,6 +11,9 @@ from detour.batch import IGNORE
 from detour.models.encoder import Encoder
 from detour.models.modernbert.architecture import ModernBertArchitecture
 
+ONE_PROCESS: dict = {"compile_threads": 1}  # each further one imports torch
+if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):
+    ONE_PROCESS["cpp_cache_precompile_headers"] = False  # remembered in TMPDIR, which is another one in each test
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # inductor's own, which change with every release
@@ -18,7 +21,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 5e-2)])
-@torch._inductor.config.patch(compile_threads=1)  # in this process: each further one imports torch
+@torch._inductor.config.patch(ONE_PROCESS)
 def test_compiled_regions_give_the_same_loss_and_survive_the_flip_without_recompiling(bf16, tolerance):
     torch._dynamo.reset()
     arch = ModernBertArchitecture(

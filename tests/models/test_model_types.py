@@ -87,7 +87,10 @@ def assert_equal_or_refused(model: PreTrainedModel, folder: Path, *, length: int
 
 @pytest.mark.parametrize(("name", "cls"), PAIRS)
 def test_each_class_of_a_family_is_read_with_equal_hidden_states_or_refused(tmp_path, name, cls):
-    model = getattr(transformers, cls)(CASES[name].config())
+    config = CASES[name].config()
+    if getattr(transformers, cls).__module__.rpartition(".")[0] != type(config).__module__.rpartition(".")[0]:
+        pytest.skip(f"{cls} is of another family, which contains this one")
+    model = getattr(transformers, cls)(config)
     shaken(model).save_pretrained(tmp_path)
     read = assert_equal_or_refused(model, tmp_path, length=CASES[name].limit)
     # the pooler and the head of next-sentence prediction are left out; heads of fine-tuned models are refused

@@ -2,7 +2,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detour.batch import micro_batches
 from detour.models.packed import Packing
+from detour.testing import make_batch
 
 LENGTHS = st.lists(st.lists(st.integers(0, 7), min_size=3, max_size=3), min_size=1, max_size=5)
 
@@ -21,6 +23,24 @@ def test_every_form_describes_the_same_documents(rows, tail):
     assert packing.cu_seqlens_S1.tolist() == [sum(segments[:s]) for s in range(len(segments) + 1)]
     assert packing.host_lengths == [length for length in segments if length]
     assert packing.max_length >= max(segments)
+
+
+@given(rows=LENGTHS, tail=st.integers(0, 4), limit=st.none() | st.integers(7, 12))
+def test_a_micro_batch_counts_its_documents_without_empty_ones_and_the_longest(rows, tail, limit):
+    rows = [[length for length in row if length] or [1] for row in rows]
+    T = max(map(sum, rows)) + tail + 1
+    batch = make_batch(rows, T=T)
+    (piece,) = micro_batches({**batch, "labels": batch["input_ids"]}, len(rows), limit=limit)
+    found = Packing.of_micro_batch(piece)
+    assert found is not None
+    expected = Packing.of(batch["doc_lengths"], T, limit=limit)
+    assert found.lengths_S.tolist() == found.host_lengths == expected.host_lengths
+    assert found.max_length == max(expected.host_lengths) <= T
+    assert found.N == expected.N == found.cu_seqlens_S1[-1]
+    assert torch.equal(found.position_N, expected.position_N)
+    changes = [x.diff() != 0 for x in (found.doc_N, expected.doc_N)]
+    assert torch.equal(*changes)
+    assert Packing.of_micro_batch(batch) is None
 
 
 def test_kernels_get_the_integer_types_they_ask_for():

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from detour.batch import IGNORE, Batch, doc_ids_of, micro_batches
 from detour.errors import ConfigError
 from detour.models.attention import BACKENDS
+from detour.models.packed import Packing
 from detour.objectives import CLM, MLM, RowRandom
 from detour.testing import make_batch, make_vocab
 
@@ -220,15 +221,15 @@ def test_a_step_asks_nothing_of_the_device_where_the_places_are_known(encoder, m
     (known,) = micro_batches(batch, len(ROWS))
     arguments = [batch[key] for key in ("input_ids", "doc_lengths", "labels", "attention")]
     results = []
-    for places in ((), (known["supervised_at"],)):
+    for places in ((), (known["supervised_at"],), (known["supervised_at"], Packing.of_micro_batch(known))):
         with _Questions() as questions:
             out = model(*arguments, *places)
             (out.total / out.supervised).backward()
         results.append((questions.asked, out.total.item(), out.supervised.item()))
-    (without, *expected), (asked, *found) = results
+    (without, *expected), (asked, *found), (asked_packed, *found_packed) = results
     assert without == ["aten::nonzero"]
-    assert asked == []
-    assert found == expected
+    assert asked == asked_packed == []
+    assert found == found_packed == expected
 
 
 def test_every_id_counts_as_a_label_the_first_and_the_last_too(encoder):
