@@ -12,7 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [  # lowest first; a module imports from lower rows, and from its own package
-    ["detour.errors", "detour.units", "detour.redact", "detour.console", "detour.names", "detour.markup"],
+    [
+        "detour.errors",
+        "detour.units",
+        "detour.redact",
+        "detour.console",
+        "detour.names",
+        "detour.markup",
+        "detour.versions",
+    ],
     ["detour.files", "detour.registry", "detour.provenance"],
     ["detour.options", "detour.batch", "detour.vocab", "detour.jobs", "detour.plotting"],
     ["detour.data", "detour.objectives", "detour.extensions"],

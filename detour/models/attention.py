@@ -131,7 +131,7 @@ def _aten_varlen(packing: Packing, rule: Rule) -> Attend:
     cu, longest, (left, right) = packing.cu_seqlens_S1, packing.max_length, rule.sides
 
     def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
-        return torch.ops.aten._flash_attention_forward(
+        return torch.ops.aten._flash_attention_forward(  # type: ignore[operator]
             q_NHd,
             k_NHd,
             v_NHd,
@@ -188,7 +188,7 @@ BACKENDS: dict[str, Callable[[Packing, Rule, torch.dtype], Attend]] = {
 
 def _why_no_kernel() -> str | None:
     """Why torch has no FlashAttention kernel with windows for this machine's GPU, as a predicate; None if it has."""
-    if torch.version.hip:
+    if torch.version.hip:  # type: ignore[attr-defined]
         return "is not known to have windows on ROCm"
     if not torch.backends.cuda.is_flash_attention_available():
         return f"needs a torch built with FlashAttention, which {torch.__version__} is not"

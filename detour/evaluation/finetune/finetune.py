@@ -264,7 +264,8 @@ def _arguments(task: Task, *, seed: int, scratch: str) -> TrainingArguments:
     training = task.training
     micro = training.micro_batch_size or training.batch_size
     # transformers 5 takes the fraction as a number of steps below 1
-    warmup = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
+    key = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
+    warmup: dict[str, Any] = {key: training.warmup_fraction}
     return TrainingArguments(
         output_dir=scratch,
         seed=seed,
@@ -274,7 +275,7 @@ def _arguments(task: Task, *, seed: int, scratch: str) -> TrainingArguments:
         gradient_accumulation_steps=training.batch_size // micro,
         num_train_epochs=training.epochs,
         max_steps=training.steps or -1,
-        **{warmup: training.warmup_fraction},
+        **warmup,
         lr_scheduler_type="linear",
         max_grad_norm=1.0,
         eval_strategy="epoch",
