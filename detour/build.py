@@ -26,6 +26,7 @@ from detour.models.encoder import Encoder
 from detour.phase_clock import PhaseClock
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
+from detour.training.callbacks.gradient_sync import GradientSync
 from detour.training.callbacks.ledger import Ledger
 from detour.training.callbacks.progress import ProgressBar
 from detour.training.callbacks.restore_rng import RestoreRng
@@ -82,7 +83,7 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         stop: Asks the run to save and end early.
         extensions: From `build_extensions`.
     """
-    device_rows, sharded = device_rows_of(run), run.system.parallelism == "fsdp" and dist.get_world_size() > 1
+    device_rows, sharded = device_rows_of(run), run.system.parallelism != "ddp" and dist.get_world_size() > 1
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, start.resumed, device=start.device, start=start.model)
     record = {**start.record, **start_weights_record(encoder, start.resumed, device=start.device)}
@@ -104,7 +105,7 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         progress_bar=False,
         device=start.device,
         precision="amp_bf16" if run.system.precision == "bf16" and start.device == "gpu" else "fp32",
-        parallelism_config={"fsdp": FSDP2Config(state_dict_type="full", mixed_precision="FULL")} if sharded else None,
+        parallelism_config={"fsdp": _fsdp(run)} if sharded else None,
         device_train_microbatch_size=min(run.data.micro_batch_size, device_rows),
         accumulate_train_batch_on_tokens=True,  # micro-batches weighted by rows would bias the masked-LM loss
         spin_dataloaders=False,  # the stream resumes by itself; spinning would read past rows again
@@ -114,7 +115,9 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         run_name=run.name,
     )
     if sharded and not trainer.state.fsdp_enabled:
-        raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
+        raise ConfigError(
+            f"system.parallelism: {run.system.parallelism} was asked for, and Composer did not shard the model"
+        )
     if trainer.state.dataloader_len == 0:  # Composer would loop over empty epochs forever
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if start.resumed:
@@ -185,11 +188,18 @@ def _parts(
             stop=stop,
         )
     )
+    if sharded and run.system.parallelism == "fsdp":
+        parts.callbacks.append(GradientSync(encoder))
     if start.resumed:
         parts.callbacks.append(RestoreRng(start.resumed))
     if run.logging.progress_bar and dist.get_global_rank() == 0:
         parts.callbacks.append(ProgressBar(schedule))
     return parts
+
+
+def _fsdp(run: RunConfig) -> FSDP2Config:
+    full_shard = run.system.parallelism == "fsdp_full_shard"
+    return FSDP2Config(state_dict_type="full", mixed_precision="FULL", reshard_after_forward=full_shard)
 
 
 def _resume(run: RunConfig, trainer: Trainer, start: RunStart, parts: _Parts) -> None:

@@ -107,7 +107,8 @@ class SystemConfig:
     Attributes:
         device: "auto", "cpu" or "gpu".
         precision: "fp32", or "bf16" for mixed precision with fp32 weights.
-        parallelism: With several processes: "ddp" (weights on each) or "fsdp" (weights sharded, FSDP2).
+        parallelism: With several processes: "ddp" (everything on each), "fsdp" (moments sharded; weights gathered and
+            gradients reduced once a step) or "fsdp_full_shard" (all sharded, gathered for each micro-batch).
         deterministic: Ask torch for deterministic kernels; slower on a GPU.
         timeout_seconds: Timeout of collective operations.
         max_minutes: Wall-clock limit of one launch: the run saves and exits in time with code 75, and the same
@@ -116,7 +117,7 @@ class SystemConfig:
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    parallelism: Literal["ddp", "fsdp", "fsdp_full_shard"] = "ddp"
     deterministic: bool = False
     timeout_seconds: int = 600
     max_minutes: float | None = None

@@ -53,7 +53,7 @@ def step_memory(
         precision: "fp32" or "bf16" (mixed precision with fp32 weights).
         device: "cpu" or "gpu". On a GPU varlen kernels are assumed, on a CPU blocks with a halo of neighboring keys.
         checkpointing: Whether the backward pass recomputes the layers (gradient checkpointing).
-        shards: Number of devices over which FSDP shards weights, gradients and moments; 1 for DDP.
+        shards: Number of devices over which `fsdp_full_shard` shards weights, gradients and moments; 1 for DDP.
     """
     H, L = arch.hidden_size, arch.num_hidden_layers
     value = 4 if precision == "fp32" else 2

@@ -232,6 +232,7 @@ def _memory_note(run: RunConfig, gigabytes: float) -> str:
     )
     return (
         f"Estimated peak memory per device at micro_batch_size {rows} (phase {phase}): {need.state / 1e9:.1f} GB of weights, "
-        f"gradients and moments (FSDP shards these), {need.activations / 1e9:.1f} GB of activations, {need.loss / 1e9:.1f} GB "
+        "gradients and moments (system.parallelism: fsdp_full_shard shards these), "
+        f"{need.activations / 1e9:.1f} GB of activations, {need.loss / 1e9:.1f} GB "
         f"for the loss. In {gigabytes:g} GB (--memory-gigabytes) {advice}; `detour tune` measures it."
     )

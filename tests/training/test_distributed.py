@@ -55,7 +55,7 @@ def norms(run) -> list[float]:
     return [line["grad_norm"] for line in lines if "grad_norm" in line]
 
 
-@pytest.mark.parametrize(("parallelism", "launcher"), [("ddp", True), ("fsdp", False)])
+@pytest.mark.parametrize(("parallelism", "launcher"), [("ddp", True), ("fsdp", False), ("fsdp_full_shard", False)])
 def test_two_processes_train_what_one_trains(tiny_run, launch, parallelism, launcher):
     # gradients that were summed instead of averaged would show in their norms, though not in Adam's weights
     alone = tiny_run("alone")
@@ -69,7 +69,7 @@ def test_two_processes_train_what_one_trains(tiny_run, launch, parallelism, laun
     assert norms(alone) == pytest.approx(norms(other), rel=1e-4)
 
 
-@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallelism", ["ddp", "fsdp", "fsdp_full_shard"])
 def test_freezing_clipping_and_a_resume_are_the_same_on_two_processes(tiny_run, launch, parallelism):
     sections = {
         "phases": [

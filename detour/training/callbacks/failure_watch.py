@@ -78,7 +78,7 @@ class FailureWatch(Callback):
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"data.micro_batch_size: {data.micro_batch_size} rows of {data.seq_len} tokens do not fit into "
-                "memory; lower it, or set model.gradient_checkpointing or system.parallelism: fsdp. "
+                "memory; lower it, or set model.gradient_checkpointing or system.parallelism: fsdp_full_shard. "
                 f"{first_line(error)}"
             ) from error
         except (RuntimeError, _StallError) as error:
