@@ -16,12 +16,14 @@ from composer.loggers import LoggerDestination
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
 
+from detour import objectives
 from detour.batch import micro_batches
 from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.errors import ConfigError, DataError
-from detour.models.attention import select
+from detour.models.attention import check_attention, select
 from detour.models.encoder import Encoder
+from detour.objectives import Objective
 from detour.phase_clock import PhaseClock
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.eval_loss import EvalLoss
@@ -237,6 +239,9 @@ def build_encoder(
         ModelError: The architecture of `model.init` is not the configured one, or its weights do not fit.
     """
     backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=_dtype(run))
+    for where, objective in _objectives(run):
+        for part, _ in objective.parts:
+            check_attention(backend, part.attention, where=where)
     encoder = Encoder(run.architecture, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
     if resumed is not None:
         weights = resumed.tensors("model")
@@ -248,6 +253,14 @@ def build_encoder(
     if run.model.compile:
         encoder.compile_regions()
     return encoder
+
+
+def _objectives(run: RunConfig) -> Iterable[tuple[str, Objective]]:
+    """The objectives of the phases and of the evaluation, each with the key that asks for it."""
+    for index, phase in enumerate(run.phases):
+        yield f"phases[{index}]", objectives.build(phase.objective, phase.options)
+    for name, options in run.evaluation.objectives.items():
+        yield f"evaluation.objectives.{name}", objectives.build(name, options)
 
 
 def _dtype(run: RunConfig) -> torch.dtype:

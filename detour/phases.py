@@ -48,9 +48,9 @@ class Phase:
         name: Unique name; `schedule.decay_phase` refers to it.
         objective: Name of a registered objective.
         tokens: Length in tokens, excluding padding.
-        options: Options of the objective.
+        options: Options of the objective. A number may be a schedule over the phase (`detour.scheduled`).
         freeze: Parameters frozen during the phase.
-        lr_factor: Factor on the scheduled learning rate during the phase.
+        lr_factor: Factor on the scheduled learning rate during the phase: a number, or a schedule over the phase.
         rewarm_tokens: Length of a linear warmup from 0 at the start of the phase; 0 for none.
         optimizer_state: "keep" the optimizer state, as the paper does, or "reset" it when the phase begins.
     """
@@ -60,7 +60,7 @@ class Phase:
     tokens: int
     options: dict[str, Any] = field(default_factory=dict)
     freeze: Freeze = field(default_factory=Freeze)
-    lr_factor: float = 1.0
+    lr_factor: float | dict[str, Any] = 1.0
     rewarm_tokens: int = 0
     optimizer_state: Literal["keep", "reset"] = "keep"
 
@@ -73,6 +73,10 @@ class PhaseSpan:
     phase: Phase
     start: int
     end: int
+
+    def fraction_at(self, tokens: int) -> float:
+        """Fraction of the phase that lies before the batch which begins after ``tokens`` tokens of the run, in [0, 1]."""
+        return min(max((tokens - self.start) / (self.end - self.start), 0.0), 1.0)
 
 
 @dataclass(frozen=True)

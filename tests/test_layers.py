@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[1]
 ROWS = [  # lowest first; a module imports from lower rows, and from its own package
     ["detour.errors", "detour.units", "detour.redact", "detour.console", "detour.names", "detour.markup"],
     ["detour.files", "detour.registry", "detour.provenance"],
-    ["detour.options", "detour.batch", "detour.vocab", "detour.jobs", "detour.plotting"],
+    [
+        "detour.attention_rule",
+        "detour.scheduled",
+        "detour.options",
+        "detour.batch",
+        "detour.vocab",
+        "detour.jobs",
+        "detour.plotting",
+    ],
     ["detour.data", "detour.objectives", "detour.extensions"],
     ["detour.models"],
     ["detour.phases", "detour.testing"],

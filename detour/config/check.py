@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import NoneType
 
-from detour import objectives
+from detour import objectives, scheduled
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.names import fault_of_label, fault_of_name
@@ -120,7 +120,7 @@ def _phases(run: RunConfig) -> Iterator[str]:
         if fault := fault_of_label(phase.name):
             yield f"{where}.name: {phase.name[:80]!r} {fault}"
         try:
-            objectives.build(phase.objective, phase.options)
+            objectives.check(phase.objective, phase.options)
         except ConfigError as error:
             yield f"{where}: {error}"
         if layers is not None:
@@ -133,7 +133,14 @@ def _phases(run: RunConfig) -> Iterator[str]:
             yield f"{where}.tokens: {phase.tokens:,}, expected at least one step of {step:,} tokens"
         if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):
             yield f"{where}.rewarm_tokens: {phase.rewarm_tokens}, expected 0 to the phase's {phase.tokens} tokens"
-        yield from _at_least(0, **{f"{where}.lr_factor": phase.lr_factor})
+        try:
+            factors = [scheduled.at(phase.lr_factor, fraction) for fraction in (0.0, 1.0)]
+            numbers = [value for value in factors if not isinstance(value, dict)]
+            if len(numbers) < len(factors):
+                yield f"{where}.lr_factor: {phase.lr_factor}, expected a number, or a schedule with the keys from and to"
+            yield from _at_least(0, **{f"{where}.lr_factor": value for value in sorted(numbers)[:1]})
+        except ConfigError as error:
+            yield f"{where}.lr_factor: {error}"
 
 
 def _match(run: RunConfig) -> Iterator[str]:
@@ -183,6 +190,8 @@ def _rest(run: RunConfig) -> Iterator[str]:
             continue
         try:
             objectives.build(name, options)
+            if any(scheduled.scheduled(dict(options or {}))):
+                yield f"evaluation.objectives.{name}: an option is a schedule; held-out losses need constant ones"
         except ConfigError as error:
             yield f"evaluation.objectives.{name}: {error}"
     if 0 < run.evaluation.rows < len(run.data.validation):

@@ -5,15 +5,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from detour import objectives
+from detour import objectives, scheduled
 from detour.config.schema import RunConfig
 from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
+from detour.models.architecture import Architecture
+from detour.phases import Phase
 from detour.units import short
 
 FEW_STEPS = 50  # in a shorter phase one step is more than 2% of its tokens
@@ -69,12 +72,8 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
             -(-start // step_tokens),
             -(-end // step_tokens),
         )  # a step belongs to the phase in which it begins
-        objective = objectives.build(phase.objective, phase.options)
-        fraction = objective.target_fraction(length)
-        flops_per_document = training_flops(
-            model, [round(length)], attention=objective.attention, supervised=fraction * round(length)
-        )
-        options = ", ".join(f"{key} {value}" for key, value in phase.options.items())
+        fraction, flops_per_document = _document(model, phase, length)
+        options = ", ".join(f"{key} {scheduled.spelled(value)}" for key, value in phase.options.items())
         frozen = [f"layers {phase.freeze.layers}"] if phase.freeze.layers else []
         frozen += ["embeddings"] if phase.freeze.embeddings else []
         lines.append(
@@ -93,6 +92,29 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
             )
         )
     return lines
+
+
+def _document(arch: Architecture, phase: Phase, length: float) -> tuple[float, float]:
+    """Supervised fraction and FLOPs of a document in a phase; the mean over the phase where options change."""
+    points = [i / 16 for i in range(17)] if any(scheduled.scheduled(phase.options)) else [0.0]
+    fractions, flops = [], []
+    for point in points:
+        objective = objectives.build(phase.objective, phase.options, fraction=point)
+        fraction = objective.target_fraction(length)
+        fractions.append(fraction)
+        flops.append(
+            sum(
+                share
+                * training_flops(
+                    arch,
+                    [round(length)],
+                    attention=part.attention,
+                    supervised=part.target_fraction(length) * round(length),
+                )
+                for part, share in objective.parts
+            )
+        )
+    return fmean(fractions), fmean(flops)
 
 
 def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
@@ -139,12 +161,12 @@ def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
     tokens = rows * run.data.seq_len
     needs = {}
     for phase in run.phases:
-        objective = objectives.build(phase.objective, phase.options)
+        parts = [part for part, _ in objectives.build(phase.objective, phase.options).parts]
         needs[phase.name] = step_memory(
             run.architecture,
             tokens=tokens,
-            supervised=objective.target_fraction(run.data.seq_len) * tokens,
-            attention=objective.attention,
+            supervised=max(part.target_fraction(run.data.seq_len) for part in parts) * tokens,
+            attention=next((part.attention for part in parts if part.attention != "causal"), "causal"),
             precision=run.system.precision,
             device="cpu" if run.system.device == "cpu" else "gpu",
             checkpointing=run.model.gradient_checkpointing,

@@ -8,6 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from detour.attention_rule import Rule
+from detour.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -21,27 +24,43 @@ class Packing:
         lengths_S: Tokens per document, int64 [S]; zeros are allowed anywhere.
         N: Tokens in the flat batch, including padding.
         max_length: Upper bound on the length of a document: the row length, known without synchronization.
+        reach_N: Number of tokens to its right that each token may attend to under a rule with `reach`; None otherwise.
     """
 
     lengths_S: Tensor
     N: int
     max_length: int
+    reach_N: Tensor | None = None
 
     @staticmethod
-    def of(doc_lengths_BD: Tensor, T: int, *, limit: int | None = None) -> Packing:
+    def of(doc_lengths_BD: Tensor, T: int, *, limit: int | None = None, reach_BT: Tensor | None = None) -> Packing:
         """The packing of a batch with these `doc_lengths` and rows of T tokens.
 
         Args:
             doc_lengths_BD: Tokens per document of each row.
             T: Tokens per row.
             limit: Most tokens of a document; padding is divided accordingly, so that its positions exist. None for no limit.
+            reach_BT: Number of tokens to its right that each token may attend to, for a rule with `reach`.
         """
         tail_B1 = T - doc_lengths_BD.sum(1, keepdim=True)
         if limit is not None and limit < T:
             starts = torch.arange(0, T, limit, device=tail_B1.device)
             tail_B1 = (tail_B1 - starts).clamp(0, limit)
         lengths_S = torch.cat([doc_lengths_BD, tail_B1], 1).flatten()
-        return Packing(lengths_S=lengths_S, N=len(doc_lengths_BD) * T, max_length=T)
+        reach_N = None if reach_BT is None else reach_BT.flatten()
+        return Packing(lengths_S=lengths_S, N=len(doc_lengths_BD) * T, max_length=T, reach_N=reach_N)
+
+    def right_of(self, rule: Rule) -> Tensor:
+        """Number of tokens to its right that each token may attend to under a causal rule, int64 [N].
+
+        Raises:
+            ConfigError: The rule needs a `reach`, and the batch has none.
+        """
+        if not rule.reach:
+            return self.lengths_S.new_full((self.N,), rule.lookahead)
+        if self.reach_N is None:
+            raise ConfigError("attention is 'reach', and the batch has no 'reach': the objective must give it")
+        return self.reach_N
 
     @cached_property
     def cu_seqlens_S1(self) -> Tensor:

@@ -157,7 +157,7 @@ def _phase(phase: Any) -> Any:
 def _options(name: Any, options: Any) -> Any:
     """Options of an objective with its defaults; as configured if the objective is not installed."""
     try:
-        return asdict(objectives.build(name, options))
+        return objectives.all_options(name, options)
     except (ConfigError, TypeError, ValueError):
         return options
 

@@ -82,7 +82,8 @@ class PhaseSwitch(Algorithm):
         for optimizer in state.optimizers:
             settings.apply(optimizer)
         self._phase_of_last_batch = span.index
-        logger.log_metrics({"phase/index": span.index, "lr": settings.lr})
+        changing = {f"phase/{key}": value for key, value in settings.scheduled_options.items()}
+        logger.log_metrics({"phase/index": span.index, "lr": settings.lr, **changing})
 
     def _finish_gradients(self, state: State, settings: StepSettings, logger: Logger) -> None:
         def accept(norm: Tensor) -> bool:

@@ -170,7 +170,7 @@ def measurement(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> dict[
 
 def _options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
     """All options of an objective, with defaults, as JSON values."""
-    return json.loads(json.dumps(asdict(objectives.build(name, options)), default=str))
+    return json.loads(json.dumps(objectives.all_options(name, options), default=str))
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
