@@ -240,8 +240,8 @@ def build_encoder(
     """
     backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=_dtype(run))
     for where, objective in _objectives(run):
-        for part, _ in objective.parts:
-            check_attention(backend, part.attention, where=where)
+        for attention in {objective.attention, *(part.attention for part, _ in objective.parts)}:
+            check_attention(backend, attention, where=where)
     encoder = Encoder(run.architecture, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
     if resumed is not None:
         weights = resumed.tensors("model")
