@@ -18,8 +18,11 @@ from composer.utils.parallelism import FSDP2Config
 
 from detour import objectives
 from detour.batch import micro_batches
-from detour.config.schema import RunConfig
-from detour.data.loader import build_loader
+from detour.config.schema import DataConfig, RunConfig
+from detour.data.loader import PREFETCH_BATCHES, loader_of, open_rows
+from detour.data.phased_loader import PhasedLoader, PhaseRows
+from detour.data.stream import RowDataset
+from detour.data.stream_spec import StreamSpec
 from detour.errors import ConfigError, DataError
 from detour.models.attention import check_attention, select
 from detour.models.encoder import Encoder
@@ -83,12 +86,12 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         stop: Asks the run to save and end early.
         extensions: From `build_extensions`.
     """
-    device_rows, sharded = device_rows_of(run), run.system.parallelism == "fsdp" and dist.get_world_size() > 1
+    sharded = run.system.parallelism == "fsdp" and dist.get_world_size() > 1
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, start.resumed, device=start.device, start=start.model)
     record = {**start.record, **start_weights_record(encoder, start.resumed, device=start.device)}
     held_out = ValidationData(run, start.tokenizer)
-    rows = _loader(run, device_rows, start.tokenizer, held_out)
+    rows = _training_rows(run, start.tokenizer, held_out)
     held_out.check_shared()
     evaluators = held_out.evaluators(start.vocab, run.phase_schedule.boundaries[1:], _data_spec)
     parts = _parts(run, start, stop, encoder=encoder, record=record, held_out=held_out, sharded=sharded)
@@ -105,7 +108,7 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         device=start.device,
         precision="amp_bf16" if run.system.precision == "bf16" and start.device == "gpu" else "fp32",
         parallelism_config={"fsdp": FSDP2Config(state_dict_type="full", mixed_precision="FULL")} if sharded else None,
-        device_train_microbatch_size=min(run.data.micro_batch_size, device_rows),
+        device_train_microbatch_size=parts.switch.micro_batch_rows[0],
         accumulate_train_batch_on_tokens=True,  # micro-batches weighted by rows would bias the masked-LM loss
         spin_dataloaders=False,  # the stream resumes by itself; spinning would read past rows again
         seed=run.seed,
@@ -115,6 +118,8 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
     )
     if sharded and not trainer.state.fsdp_enabled:
         raise ConfigError("system.parallelism: fsdp was asked for, and Composer did not shard the model")
+    if isinstance(rows, PhasedLoader):
+        rows.phase_now = lambda: run.phase_schedule.at(trainer.state.timestamp.token.value).index
     if trainer.state.dataloader_len == 0:  # Composer would loop over empty epochs forever
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if start.resumed:
@@ -167,7 +172,7 @@ def _parts(
     clock = PhaseClock(phases=schedule, wsd=run.schedule, vocab=start.vocab, seed=run.seed)
     ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard, dtype=_dtype(run))
     parts = _Parts(
-        switch=PhaseSwitch(clock=clock, gate=gate, guard=guard),
+        switch=PhaseSwitch(clock=clock, gate=gate, guard=guard, micro_batch_rows=_micro_batch_rows(run)),
         ledger=ledger,
         guard=guard,
         metrics=metrics,
@@ -274,19 +279,69 @@ def _batches_of(resumed: Checkpoint | None) -> int:
         return int(resumed.state()["timestamp"]["batch"])
 
 
-def _loader(run: RunConfig, device_rows: int, tokenizer: str, held_out: ValidationData) -> Any:
-    return build_loader(
-        streams=run.data.train,
-        device_batch_size=device_rows,
-        shuffle=run.data.shuffle,
-        shuffle_seed=run.data.shuffle_seed,
-        canonical_nodes=run.data.canonical_nodes,
-        workers=run.data.workers,
-        timeout_s=run.data.timeout_seconds,
-        verify_hashes=run.data.verify_hashes,
+def _micro_batch_rows(run: RunConfig) -> list[int]:
+    """Rows per micro-batch of a device in each phase."""
+    sections = [run.data_of(phase) for phase in run.phases]
+    return [
+        min(data.micro_batch_size, device_rows_of(data, where=f"phases[{index}].data"))
+        for index, data in enumerate(sections)
+    ]
+
+
+def _training_rows(run: RunConfig, tokenizer: str, held_out: ValidationData) -> Any:
+    """The loader of the training rows: one stream, or one that the phases change."""
+    sections = [run.data_of(phase) for phase in run.phases]
+    if not any(
+        phase.data.restart or _rows_of(data) != _rows_of(sections[0])
+        for phase, data in zip(run.phases, sections, strict=True)
+    ):
+        return loader_of(
+            _open_rows(run, sections[0], tokenizer, held_out),
+            device_rows_of(sections[0]),
+            workers=run.data.workers,
+            timeout_s=run.data.timeout_seconds,
+        )
+    read: list[DataConfig] = []  # one for each dataset
+    phases = []
+    for index, (phase, data) in enumerate(zip(run.phases, sections, strict=True)):
+        known = [i for i, other in enumerate(read) if (other.train, other.seq_len) == (data.train, data.seq_len)]
+        if not known:
+            read.append(data)
+        phases.append(
+            PhaseRows(
+                dataset=known[0] if known else len(read) - 1,
+                device_rows=device_rows_of(data, where=f"phases[{index}].data"),
+                restart=phase.data.restart,
+            )
+        )
+    return PhasedLoader(
+        [_open_rows(run, data, tokenizer, held_out) for data in read],
+        phases,
+        phase_now=lambda: 0,  # until there is a trainer to ask
+        processes=dist.get_world_size(),
+        make_loader=lambda dataset, rows: loader_of(
+            dataset, rows, workers=run.data.workers, timeout_s=run.data.timeout_seconds, keep_workers=False
+        ),
+    )
+
+
+def _rows_of(data: DataConfig) -> tuple[list[StreamSpec], int, int]:
+    return data.train, data.seq_len, data.global_batch_size
+
+
+def _open_rows(run: RunConfig, data: DataConfig, tokenizer: str, held_out: ValidationData) -> RowDataset:
+    return open_rows(
+        streams=data.train,
+        device_batch_size=device_rows_of(data),
+        shuffle=data.shuffle,
+        shuffle_seed=data.shuffle_seed,
+        canonical_nodes=data.canonical_nodes,
+        ahead=data.workers * PREFETCH_BATCHES,
+        timeout_s=data.timeout_seconds,
+        verify_hashes=data.verify_hashes,
         tokenizer_sha256=tokenizer,
-        seq_len=run.data.seq_len,
-        cache_bytes=round(limit * 1e9) if (limit := run.data.cache_gigabytes) else None,
+        seq_len=data.seq_len,
+        cache_bytes=round(limit * 1e9) if (limit := data.cache_gigabytes) else None,
         verified=held_out.shared.add_training,
     )
 

@@ -51,7 +51,7 @@ class ValidationData:
             return
         train, validation = (
             {stream.path: ShardManifest.load(Path(stream.path)) for stream in streams}
-            for streams in (run.data.train, run.data.validation)
+            for streams in (run.train_streams.values(), run.data.validation)
         )
         refuse_same_shards(train, validation)
         self.folders = validation_rows(run, validation)
