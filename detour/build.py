@@ -281,11 +281,11 @@ def _batches_of(resumed: Checkpoint | None) -> int:
 
 def _micro_batch_rows(run: RunConfig) -> list[int]:
     """Rows per micro-batch of a device in each phase."""
-    sections = [run.data_of(phase) for phase in run.phases]
-    return [
-        min(data.micro_batch_size, device_rows_of(data, where=f"phases[{index}].data"))
-        for index, data in enumerate(sections)
-    ]
+    found = []
+    for index, phase in enumerate(run.phases):
+        data, where = run.data_of(phase), "data" if phase.data.global_batch_size is None else f"phases[{index}].data"
+        found.append(min(data.micro_batch_size, device_rows_of(data, where=where)))
+    return found
 
 
 def _training_rows(run: RunConfig, tokenizer: str, held_out: ValidationData) -> Any:
@@ -303,14 +303,14 @@ def _training_rows(run: RunConfig, tokenizer: str, held_out: ValidationData) -> 
         )
     read: list[DataConfig] = []  # one for each dataset
     phases = []
-    for index, (phase, data) in enumerate(zip(run.phases, sections, strict=True)):
+    for phase, data in zip(run.phases, sections, strict=True):
         known = [i for i, other in enumerate(read) if (other.train, other.seq_len) == (data.train, data.seq_len)]
         if not known:
             read.append(data)
         phases.append(
             PhaseRows(
                 dataset=known[0] if known else len(read) - 1,
-                device_rows=device_rows_of(data, where=f"phases[{index}].data"),
+                device_rows=device_rows_of(data),
                 restart=phase.data.restart,
             )
         )

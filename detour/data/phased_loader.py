@@ -88,7 +88,7 @@ class PhasedLoader:
     def _stretch(self, rows: PhaseRows) -> Iterator[Batch]:
         """Batches until the epoch ends, or a phase begins that reads something else."""
         dataset = self.datasets[rows.dataset]
-        position = self._positions[rows.dataset] or self._at(dataset, 0, 0)
+        position = self._positions[rows.dataset] or self._beginning(dataset)
         # an epoch below the dataset's own counter would count as stale
         dataset.next_epoch = position["epoch"]
         dataset.load_state_dict(position)
@@ -105,13 +105,14 @@ class PhasedLoader:
                         raise DataError(
                             f"{dataset.streams[0].local}: fewer rows than one batch of {rows.device_rows * self.processes}"
                         )
-                    self._positions[rows.dataset] = self._at(dataset, position["epoch"] + 1, 0)
+                    self._positions[rows.dataset] = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
                     return
                 self._phase = index
                 taken += rows.device_rows * self.processes
-                self._positions[rows.dataset] = self._at(
-                    dataset, position["epoch"], position["sample_in_epoch"] + taken
-                )
+                self._positions[rows.dataset] = {
+                    **position,
+                    "sample_in_epoch": position["sample_in_epoch"] + taken,
+                }
                 yield batch  # type: ignore[misc]
         finally:
             batches.close()  # type: ignore[attr-defined]
@@ -119,8 +120,15 @@ class PhasedLoader:
                 dataset._iterator.exit()  # the background threads of reading in this process
 
     @staticmethod
-    def _at(dataset: RowDataset, epoch: int, row: int) -> dict[str, Any]:
-        return {**dataset.state_dict(0, True), "epoch": epoch, "sample_in_epoch": row}
+    def _beginning(dataset: RowDataset) -> dict[str, Any]:
+        """The first position. `StreamingDataset.state_dict` would read memory that another rank may be writing."""
+        return {
+            "epoch": 0,
+            "sample_in_epoch": 0,
+            "num_canonical_nodes": dataset.num_canonical_nodes,
+            "shuffle_seed": dataset.shuffle_seed,
+            "initial_physical_nodes": dataset._unique_rank_world.num_nodes,
+        }
 
 
 def _alike(a: PhaseRows, b: PhaseRows) -> bool:

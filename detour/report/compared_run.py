@@ -17,6 +17,7 @@ from detour import objectives
 from detour.data.fingerprint import Fingerprint
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.families import architecture
+from detour.phases import PhaseData
 from detour.report.phase_summary import intact_state
 from detour.report.run_history import RunHistory, read_run
 from detour.training.checkpoints.files import listing
@@ -151,7 +152,8 @@ def _architecture(model: Mapping[str, Any]) -> Any:
 def _phase(phase: Any) -> Any:
     if not isinstance(phase, dict):
         return phase
-    return {**phase, "options": _options(phase.get("objective"), phase.get("options"))}
+    data = {**asdict(PhaseData()), **(phase.get("data") or {})}
+    return {**phase, "options": _options(phase.get("objective"), phase.get("options")), "data": data}
 
 
 def _options(name: Any, options: Any) -> Any:

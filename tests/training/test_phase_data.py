@@ -10,69 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import zstandard
 from composer.core import Callback
 
-from data_prep.synthetic import generate
 from detour.build import build_trainer
-from detour.corpus.pack import pack_corpus
 from detour.data.loader import build_loader
 from detour.data.stream_spec import StreamSpec
 from detour.errors import CheckpointError, ConfigError, DataError
 from detour.train import train
 from detour.training.checkpoints.files import newest_valid
 from detour.training.run_folder import RunFolder
-
-
-@pytest.fixture(scope="module")
-def folders(corpus, tmp_path_factory) -> dict[str, str]:
-    """Rows of 64 tokens in two folders, and of 128 in a third, all under one tokenizer."""
-    root = tmp_path_factory.mktemp("phases")
-    found = {"general": str(corpus.train)}
-    for name, seed, seq_len in (("domain", 11, 64), ("long", 12, 128)):
-        lines = "".join(json.dumps(record) + "\n" for record in generate(documents=40, seed=seed))
-        (root / f"{name}.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
-        pack_corpus([root / f"{name}.jsonl.zst"], tokenizer=str(corpus.tokenizer), out=root / name, seq_len=seq_len)
-        found[name] = str(root / name)
-    return found
-
-
-@pytest.fixture
-def run_of(tiny_run, folders):
-    def make(name, *, workers=0, **sections):
-        mixture = [{"path": folders["general"], "proportion": 0.25}, {"path": folders["domain"], "proportion": 0.75}]
-        phases = [
-            {"name": "general", "objective": "mlm", "tokens": 900},
-            {"name": "mixture", "objective": "clm", "tokens": 900, "data": {"train": mixture}},
-            {
-                "name": "long",
-                "objective": "mlm",
-                "tokens": 1000,
-                "data": {
-                    "train": [{"path": folders["long"]}],
-                    "seq_len": 128,
-                    "global_batch_size": 2,
-                    "micro_batch_size": 1,
-                },
-            },
-            {
-                "name": "wide",
-                "objective": "clm",
-                "tokens": 1500,
-                "data": {"global_batch_size": 6, "micro_batch_size": 3},
-            },
-            {"name": "again", "objective": "mlm", "tokens": 500, "data": {"restart": True}},
-        ]
-        return tiny_run(
-            name,
-            phases=phases,
-            schedule={"decay_phase": "again"},
-            checkpoint={"interval_tokens": 600},
-            data={"workers": workers},
-            **sections,
-        )
-
-    return make
 
 
 class Watch(Callback):
@@ -150,8 +96,8 @@ def counts_of(data) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_every_phase_reads_the_next_rows_of_its_own_folders(run_of, workers):
-    run = run_of("rows", workers=workers)
+def test_every_phase_reads_the_next_rows_of_its_own_folders(phased_run, workers):
+    run = phased_run("rows", workers=workers)
     found = watch(run)
     assert [(before, rows) for before, rows, _, _ in found] == expected_rows(run)
     shapes = {run.phase_schedule.at(before).phase.name: (shape, micro) for before, _, shape, micro in found}
@@ -166,8 +112,8 @@ def test_every_phase_reads_the_next_rows_of_its_own_folders(run_of, workers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(run_of, workers):
-    whole = run_of(f"whole{workers}", workers=workers)
+def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(phased_run, workers):
+    whole = phased_run(f"whole{workers}", workers=workers)
     train(whole)
     folder = RunFolder.of(whole)
     expected, _ = newest_valid(folder.checkpoints)
@@ -189,14 +135,14 @@ def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(run
         assert fingerprints[0] == fingerprints[1]
 
 
-def test_twins_that_differ_in_an_objective_read_equal_rows_in_every_phase(run_of):
-    run = run_of("detour")
+def test_twins_that_differ_in_an_objective_read_equal_rows_in_every_phase(phased_run):
+    run = phased_run("detour")
     twin = replace(run, name="twin", phases=[replace(phase, objective="mlm") for phase in run.phases])
     assert [batch[:3] for batch in watch(run)] == [batch[:3] for batch in watch(twin)]
 
 
-def test_what_a_phase_would_read_later_may_change_at_a_resume_and_what_it_has_read_may_not(run_of, folders):
-    run = run_of("changed")
+def test_what_a_phase_would_read_later_may_change_at_a_resume_and_what_it_has_read_may_not(phased_run, phase_folders):
+    run = phased_run("changed")
     train(replace(run, phases=run.phases[:3], schedule=replace(run.schedule, decay_phase=None)))
     later = replace(run.phases[3], data=replace(run.phases[3].data, global_batch_size=2))
     train(replace(run, phases=[*run.phases[:3], later], schedule=replace(run.schedule, decay_phase=None)))
@@ -205,8 +151,8 @@ def test_what_a_phase_would_read_later_may_change_at_a_resume_and_what_it_has_re
         train(replace(run, phases=[run.phases[0], earlier, *run.phases[2:]]))
 
 
-def test_a_plain_run_does_not_continue_as_one_whose_data_change_and_the_other_way_round(run_of):
-    run = run_of("plain")
+def test_a_plain_run_does_not_continue_as_one_whose_data_change_and_the_other_way_round(phased_run):
+    run = phased_run("plain")
     plain = replace(run, phases=run.phases[:1], schedule=replace(run.schedule, decay_phase=None))
     train(plain)
     with pytest.raises(CheckpointError, match="read one stream of batches of one size"):
@@ -234,10 +180,10 @@ def test_malformed_data_of_a_phase_are_refused(tiny_run, data, message):
         )
 
 
-def test_rows_of_another_length_than_the_phase_says_are_refused_before_training(tiny_run, folders):
+def test_rows_of_another_length_than_the_phase_says_are_refused_before_training(tiny_run, phase_folders):
     phases = [
         {"name": "a", "objective": "mlm", "tokens": 1000},
-        {"name": "b", "objective": "mlm", "tokens": 1000, "data": {"train": [{"path": folders["long"]}]}},
+        {"name": "b", "objective": "mlm", "tokens": 1000, "data": {"train": [{"path": phase_folders["long"]}]}},
     ]
     run = tiny_run("mismatch", phases=phases, schedule={"decay_phase": None})
     with pytest.raises(DataError, match=r"128.*64|64.*128"):
@@ -245,10 +191,10 @@ def test_rows_of_another_length_than_the_phase_says_are_refused_before_training(
     assert not (Path(run.folder) / "mismatch" / "checkpoints").exists()
 
 
-def test_the_plan_counts_the_steps_of_each_phase_by_its_own_batches(run_of):
+def test_the_plan_counts_the_steps_of_each_phase_by_its_own_batches(phased_run):
     from detour.cost.plan import plan
 
-    lines = plan(run_of("planned"))
+    lines = plan(phased_run("planned"))
     # full rows: 256 tokens a step, 256, 256, 384, 256, each step in the phase in which it begins
     ends = np.cumsum([900, 900, 1000, 1500, 500])
     at, steps = 0, []
