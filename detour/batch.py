@@ -30,10 +30,16 @@ class Batch(TypedDict):
     doc_lengths: Tensor  # int64 [B, D]: tokens per document in order, then zeros; a row sums to <= T
     sample_id: Tensor  # int64 [B]: the row's global index in the training stream
     labels: NotRequired[Tensor]  # int64 [B, T]: what position t must predict, or IGNORE
-    attention: NotRequired[str]  # "bidirectional" or "causal"
+    attention: NotRequired[str]  # "bidirectional", "causal", "lookahead:K" or "reach"
+    reach: NotRequired[Tensor]  # int64 [B, T]: tokens to its right that a token may attend to, if attention is "reach"
+    weights: NotRequired[Tensor]  # float32 [B, T]: weight of a position's loss; 1 if left out
+    loss_tokens: NotRequired[
+        Tensor
+    ]  # int64 [B]: what a row adds to the mean's denominator; its supervised tokens if left out
     objective: NotRequired[str]  # registered name, for logs and metrics
     # set on micro-batches, so that no count has to be read back from the device
     tokens: NotRequired[int]  # excluding padding
+    denominator: NotRequired[int]  # sum of loss_tokens
     supervised_at: NotRequired[Tensor]  # int64 [M]: indices of the flattened labels that are not IGNORE
     pieces: NotRequired[
         Tensor
@@ -61,6 +67,13 @@ def count_tokens(batch: Batch) -> dict[str, int]:
         return {"total": total, "loss_generating": len(batch["supervised_at"])}
     labels_BT = batch.get("labels")
     return {"total": total, "loss_generating": total if labels_BT is None else int((labels_BT != IGNORE).sum())}
+
+
+def loss_denominator(batch: Batch) -> int:
+    """The number by which the summed loss of a batch is divided: its supervised tokens, or the sum of `loss_tokens`."""
+    if "denominator" in batch:
+        return batch["denominator"]
+    return int(batch["loss_tokens"].sum()) if "loss_tokens" in batch else count_tokens(batch)["loss_generating"]
 
 
 def target_positions(labels_BT: Tensor) -> Tensor:
@@ -109,6 +122,8 @@ def micro_batches(batch: Batch, rows: float, *, limit: int | None = None) -> lis
         lengths_S = pieces_of(piece["doc_lengths"], piece["input_ids"].shape[1], limit=limit)
         piece["pieces"] = lengths_S[lengths_S > 0]
         piece["longest"] = int(lengths_S.max())
+        if "loss_tokens" in piece:
+            piece["denominator"] = int(piece["loss_tokens"].sum())
         if torch.cuda.is_available():
             piece = {
                 key: value.pin_memory() if isinstance(value, torch.Tensor) else value for key, value in piece.items()
@@ -140,6 +155,17 @@ def check_batch(batch: Batch) -> None:
             f"batch: input_ids {tuple(ids_BT.shape)}, doc_lengths {tuple(lengths_BD.shape)}, sample_id "
             f"{tuple(batch['sample_id'].shape)}; expected [B, T], [B, D], [B]"
         )
+    for name, shape, dtype in (
+        ("reach", ids_BT.shape, torch.int64),
+        ("weights", ids_BT.shape, torch.float32),
+        ("loss_tokens", ids_BT.shape[:1], torch.int64),
+    ):
+        tensor = batch.get(name)
+        if tensor is not None and not (tensor.shape == shape and tensor.dtype == dtype and bool((tensor >= 0).all())):
+            raise DataError(
+                f"batch['{name}'] is {tensor.dtype} {tuple(tensor.shape)} with values from {tensor.min()}, expected {dtype} "
+                f"{tuple(shape)} with values of at least 0"
+            )
     if (lengths_BD < 0).any() or (lengths_BD.sum(1) > ids_BT.shape[1]).any() or (lengths_BD[:, 0] == 0).any():
         raise DataError(
             "batch['doc_lengths']: in every row lengths must be >= 0, the first > 0, and their sum at most T"

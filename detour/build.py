@@ -19,7 +19,7 @@ from composer.utils.parallelism import FSDP2Config
 
 from detour.batch import micro_batches
 from detour.config.schema import RunConfig
-from detour.data.loader import build_loader
+from detour.data.phased_loader import PhasedLoader
 from detour.errors import ConfigError, DataError
 from detour.models.attention import select
 from detour.models.encoder import Encoder
@@ -37,7 +37,6 @@ from detour.training.checkpoints.state import restore
 from detour.training.composer_model import DetourModel, tokens_for_trainer
 from detour.training.extensions import TrainerExtensions, build_extensions
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
-from detour.training.launch import device_rows_of
 from detour.training.loggers.jsonl import JsonlLogger
 from detour.training.loggers.wandb import wandb_loggers
 from detour.training.optim import build_optimizer
@@ -47,6 +46,7 @@ from detour.training.run_start import RunStart, find_start
 from detour.training.start import Start, read_start
 from detour.training.start_weights import start_weights_record
 from detour.training.stop import StopRequest
+from detour.training.training_data import check_objectives, micro_batch_rows, training_rows
 from detour.training.validation import ValidationData
 
 log = logging.getLogger(__name__)
@@ -83,12 +83,12 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         stop: Asks the run to save and end early.
         extensions: From `build_extensions`.
     """
-    device_rows, sharded = device_rows_of(run), run.system.parallelism != "ddp" and dist.get_world_size() > 1
+    sharded = run.system.parallelism != "ddp" and dist.get_world_size() > 1
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, start.resumed, device=start.device, start=start.model)
     record = {**start.record, **start_weights_record(encoder, start.resumed, device=start.device)}
     held_out = ValidationData(run, start.tokenizer)
-    rows = _loader(run, device_rows, start.tokenizer, held_out)
+    rows = training_rows(run, start.tokenizer, verified=held_out.shared.add_training)
     held_out.check_shared()
     data_spec = partial(_data_spec, limit=encoder.arch.longest_document)
     evaluators = held_out.evaluators(start.vocab, run.phase_schedule.boundaries[1:], data_spec)
@@ -106,7 +106,7 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         device=start.device,
         precision="amp_bf16" if run.system.precision == "bf16" and start.device == "gpu" else "fp32",
         parallelism_config={"fsdp": _fsdp(run)} if sharded else None,
-        device_train_microbatch_size=min(run.data.micro_batch_size, device_rows),
+        device_train_microbatch_size=parts.switch.micro_batch_rows[0],
         accumulate_train_batch_on_tokens=True,  # micro-batches weighted by rows would bias the masked-LM loss
         spin_dataloaders=False,  # the stream resumes by itself; spinning would read past rows again
         seed=run.seed,
@@ -118,6 +118,8 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         raise ConfigError(
             f"system.parallelism: {run.system.parallelism} was asked for, and Composer did not shard the model"
         )
+    if isinstance(rows, PhasedLoader):
+        rows.phase_now = lambda: run.phase_schedule.at(trainer.state.timestamp.token.value).index
     if trainer.state.dataloader_len == 0:  # Composer would loop over empty epochs forever
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if start.resumed:
@@ -170,7 +172,7 @@ def _parts(
     clock = PhaseClock(phases=schedule, wsd=run.schedule, vocab=start.vocab, seed=run.seed)
     ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard, dtype=_dtype(run))
     parts = _Parts(
-        switch=PhaseSwitch(clock=clock, gate=gate, guard=guard),
+        switch=PhaseSwitch(clock=clock, gate=gate, guard=guard, micro_batch_rows=micro_batch_rows(run)),
         ledger=ledger,
         guard=guard,
         metrics=metrics,
@@ -249,6 +251,7 @@ def build_encoder(
         ModelError: The architecture of `model.init` is not the configured one, or its weights do not fit.
     """
     backend = select(run.model.attention_backend, device="cuda" if device == "gpu" else "cpu", dtype=_dtype(run))
+    check_objectives(run, backend)
     encoder = Encoder(run.architecture, backend=backend, gradient_checkpointing=run.model.gradient_checkpointing)
     if resumed is not None:
         weights = resumed.tensors("model")
@@ -271,23 +274,6 @@ def _batches_of(resumed: Checkpoint | None) -> int:
         return 0
     with resumed.translate_errors():
         return int(resumed.state()["timestamp"]["batch"])
-
-
-def _loader(run: RunConfig, device_rows: int, tokenizer: str, held_out: ValidationData) -> Any:
-    return build_loader(
-        streams=run.data.train,
-        device_batch_size=device_rows,
-        shuffle=run.data.shuffle,
-        shuffle_seed=run.data.shuffle_seed,
-        canonical_nodes=run.data.canonical_nodes,
-        workers=run.data.workers,
-        timeout_s=run.data.timeout_seconds,
-        verify_hashes=run.data.verify_hashes,
-        tokenizer_sha256=tokenizer,
-        seq_len=run.data.seq_len,
-        cache_bytes=round(limit * 1e9) if (limit := run.data.cache_gigabytes) else None,
-        verified=held_out.shared.add_training,
-    )
 
 
 def _data_spec(loader: Any, batch_transforms: Any = None, *, limit: int) -> DataSpec:

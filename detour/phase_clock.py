@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from torch.optim import Optimizer
 
-from detour import objectives
+from detour import objectives, scheduled
 from detour.batch import Batch
 from detour.objectives import Objective, RowRandom
 from detour.phases import Freeze, PhaseSchedule, PhaseSpan
@@ -34,13 +34,15 @@ class StepSettings:
 
     Attributes:
         span: The phase, with its index and range of tokens.
-        objective: Objective that corrupts the batch and sets the attention rule.
+        fraction: Fraction of the phase that lies before the step.
+        objective: Objective that corrupts the batch and sets the attention rule, with the options of this step.
         lr: Learning rate of the step.
         new_phase: Whether this is the first batch of a phase.
         reset_optimizer: Whether to reset the optimizer state before the step.
     """
 
     span: PhaseSpan
+    fraction: float
     objective: Objective
     lr: float
     new_phase: bool
@@ -50,6 +52,12 @@ class StepSettings:
     def freeze(self) -> Freeze:
         """Parameters frozen in this step; they keep their weights and optimizer state."""
         return self.span.phase.freeze
+
+    @property
+    def scheduled_options(self) -> dict[str, float]:
+        """The current value of each option that changes over the phase."""
+        options = self.span.phase.options
+        return {key: scheduled.at(value, self.fraction) for key, value in scheduled.scheduled(options)}
 
     def apply(self, optimizer: Optimizer) -> None:
         """Sets the learning rate of every parameter group, and resets the optimizer state if the phase requires it."""
@@ -77,7 +85,11 @@ class PhaseClock:
 
     def __init__(self, *, phases: PhaseSchedule, wsd: WSD, vocab: Vocab, seed: int) -> None:
         self.phases, self.wsd, self.vocab, self.seed = phases, wsd, vocab, seed
-        self.objectives = [objectives.build(phase.objective, phase.options) for phase in phases.phases]
+        self._constant: list[Objective | None] = []  # None where an option changes over the phase
+        for phase in phases.phases:
+            objectives.check(phase.objective, phase.options)
+            changes = any(scheduled.scheduled(phase.options))
+            self._constant.append(None if changes else objectives.build(phase.objective, phase.options))
 
     @property
     def total_tokens(self) -> int:
@@ -94,10 +106,15 @@ class PhaseClock:
         """
         span = self.phases.at(tokens)
         last = previous.span.index if isinstance(previous, StepSettings) else previous
+        fraction = span.fraction_at(tokens)
+        objective = self._constant[span.index]
+        if objective is None:
+            objective = objectives.build(span.phase.objective, span.phase.options, fraction=fraction)
         entered = [] if last is None else self.phases.phases[last + 1 : span.index + 1]
         return StepSettings(
             span=span,
-            objective=self.objectives[span.index],
+            fraction=fraction,
+            objective=objective,
             lr=self.wsd.lr_at(tokens, self.phases),
             new_phase=last is None or bool(entered),
             reset_optimizer=any(phase.optimizer_state == "reset" for phase in entered),

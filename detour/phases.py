@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
+from detour.data.stream_spec import StreamSpec
 from detour.errors import ConfigError
 
 
@@ -41,6 +42,27 @@ class Freeze:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhaseData:
+    """Training data of a phase, where it differs from the run's `data`.
+
+    A stream of rows continues where an earlier phase with the same folders left it, whatever the batch size.
+
+    Attributes:
+        train: Folders of training rows; empty takes those of the run.
+        seq_len: Tokens per row; null takes that of the run.
+        global_batch_size: Rows per optimizer step, over all devices; null takes that of the run.
+        micro_batch_size: Rows per forward and backward pass of a device; null takes that of the run.
+        restart: Read the phase's rows from the beginning instead of continuing.
+    """
+
+    train: list[StreamSpec] = field(default_factory=list)
+    seq_len: int | None = None
+    global_batch_size: int | None = None
+    micro_batch_size: int | None = None
+    restart: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """A number of tokens trained under one objective.
 
@@ -48,9 +70,10 @@ class Phase:
         name: Unique name; `schedule.decay_phase` refers to it.
         objective: Name of a registered objective.
         tokens: Length in tokens, excluding padding.
-        options: Options of the objective.
+        options: Options of the objective. A number may be a schedule over the phase (`detour.scheduled`).
+        data: Training data, where they differ from the run's.
         freeze: Parameters frozen during the phase.
-        lr_factor: Factor on the scheduled learning rate during the phase.
+        lr_factor: Factor on the scheduled learning rate during the phase: a number, or a schedule over the phase.
         rewarm_tokens: Length of a linear warmup from 0 at the start of the phase; 0 for none.
         optimizer_state: "keep" the optimizer state, as the paper does, or "reset" it when the phase begins.
     """
@@ -59,8 +82,9 @@ class Phase:
     objective: str
     tokens: int
     options: dict[str, Any] = field(default_factory=dict)
+    data: PhaseData = field(default_factory=PhaseData)
     freeze: Freeze = field(default_factory=Freeze)
-    lr_factor: float = 1.0
+    lr_factor: float | dict[str, Any] = 1.0
     rewarm_tokens: int = 0
     optimizer_state: Literal["keep", "reset"] = "keep"
 
@@ -73,6 +97,10 @@ class PhaseSpan:
     phase: Phase
     start: int
     end: int
+
+    def fraction_at(self, tokens: int) -> float:
+        """Fraction of the phase that lies before the batch which begins after ``tokens`` tokens of the run, in [0, 1]."""
+        return min(max((tokens - self.start) / (self.end - self.start), 0.0), 1.0)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from detour import scheduled
 from detour.phases import PhaseSchedule
 
 Shape = Literal["linear", "cosine", "one_minus_sqrt"]
@@ -50,4 +51,4 @@ class WSD:
         span = phases.at(tokens)
         rewarm = span.phase.rewarm_tokens
         rewarmed = min((tokens - span.start) / rewarm, 1.0) if rewarm else 1.0
-        return rate * span.phase.lr_factor * rewarmed
+        return rate * scheduled.at(span.phase.lr_factor, span.fraction_at(tokens)) * rewarmed

@@ -134,13 +134,28 @@ def _inside(hint: Any) -> type | None:
 def objective_sections() -> list[str]:
     """The options of each objective that this library registers."""
     lines = ["## Objectives", "", "Names for `phases[i].objective`, and the `options` of each.", ""]
-    lines += ["To add one: [extend.md](extend.md).", ""]
+    lines += ["A number may be a schedule over the phase's tokens, such as `{from: 0.3, to: 0.15}`: see"]
+    lines += [
+        "[method.md](method.md#values-that-change-within-a-phase). To add an objective: [extend.md](extend.md).",
+        "",
+    ]
     for name in objectives.registry.names():
         cls = objectives.registry.get(name)
         if not cls.__module__.startswith("detour."):
             continue  # a plug-in of whoever runs this
-        lines += [f"### `{name}`", "", f"{first_line(cls)} Attention: {cls.attention}.", ""]
+        attention = (
+            f" Attention: {cls.attention}." if isinstance(cls.attention, str) else ""
+        )  # otherwise an option says it
+        lines += [f"### `{name}`", "", first_line(cls) + attention, ""]
         lines += [*table(cls), ""] if fields(cls) else ["No options.", ""]
+        for field in fields(cls):
+            if part := _inside(get_type_hints(cls)[field.name]):
+                lines += [
+                    f"Each of `{field.name}`: {first_line(part)[0].lower()}{first_line(part)[1:]}",
+                    "",
+                    *table(part),
+                    "",
+                ]
     return lines
 
 

@@ -161,3 +161,53 @@ def tiny_run(corpus: Corpus, tmp_path: Path) -> Callable[..., RunConfig]:
         return from_mapping(values)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def phase_folders(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Rows of 64 tokens in two folders, and of 128 in a third, all under one tokenizer."""
+    root, found = tmp_path_factory.mktemp("phases"), {"general": str(corpus.train)}
+    for name, seed, seq_len in (("domain", 11, 64), ("long", 12, 128)):
+        lines = "".join(json.dumps(record) + "\n" for record in generate(documents=40, seed=seed))
+        (root / f"{name}.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
+        pack_corpus([root / f"{name}.jsonl.zst"], tokenizer=str(corpus.tokenizer), out=root / name, seq_len=seq_len)
+        found[name] = str(root / name)
+    return found
+
+
+@pytest.fixture
+def phased_run(tiny_run: Callable[..., RunConfig], phase_folders: dict[str, str]) -> Callable[..., RunConfig]:
+    """A function that gives a run of five phases that differ in objective, folders, row length and batch size."""
+
+    def make(name: str, *, workers: int = 0, **sections) -> RunConfig:
+        mixture = [
+            {"path": phase_folders["general"], "proportion": 0.25},
+            {"path": phase_folders["domain"], "proportion": 0.75},
+        ]
+        long = {
+            "train": [{"path": phase_folders["long"]}],
+            "seq_len": 128,
+            "global_batch_size": 2,
+            "micro_batch_size": 1,
+        }
+        phases = [
+            {"name": "general", "objective": "mlm", "tokens": 900},
+            {"name": "mixture", "objective": "clm", "tokens": 900, "data": {"train": mixture}},
+            {"name": "long", "objective": "mlm", "tokens": 1000, "data": long},
+            {
+                "name": "wide",
+                "objective": "clm",
+                "tokens": 1500,
+                "data": {"global_batch_size": 6, "micro_batch_size": 3},
+            },
+            {"name": "again", "objective": "mlm", "tokens": 500, "data": {"restart": True}},
+        ]
+        values = {
+            "phases": phases,
+            "schedule": {"decay_phase": "again"},
+            "checkpoint": {"interval_tokens": 600},
+            "data": {"workers": workers},
+        }
+        return tiny_run(name, **(values | sections))
+
+    return make

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 
-from detour import objectives
+from detour import objectives, scheduled
 from detour.config.schema import RunConfig
+from detour.data.stream_spec import StreamSpec
 from detour.errors import ConfigError
 from detour.names import fault_of_label, fault_of_name
+from detour.phases import Phase
 from detour.registry import suggestion
 
 MOST = {  # far beyond any run, and small enough that a slip of the keyboard reaches neither allocator nor clock
@@ -34,6 +36,7 @@ def check(run: RunConfig) -> list[str]:
         *_model(run),
         *_data(run),
         *_phases(run),
+        *_caches(run),
         *_match(run),
         *_schedule(run),
         *_rest(run),
@@ -67,33 +70,18 @@ def _data(run: RunConfig) -> Iterator[str]:
     data = run.data
     if not data.train:
         yield "data.train: empty, expected at least one folder of rows"
-    given = [stream.proportion for stream in data.train]
-    shares = [p for p in given if p is not None]
-    if shares and len(shares) < len(given):
-        yield "data.train: proportion is given for some streams and not for others"
-    elif not all(p > 0 for p in shares):
-        yield "data.train: every proportion must be above 0"
-    elif shares and abs(sum(shares) - 1) > 1e-6:
-        yield f"data.train: proportions sum to {sum(shares):g}, expected 1"
+    yield from _training_streams("data.train", data.train, limited=data.cache_gigabytes is not None)
     if any(stream.proportion is not None for stream in data.validation):
         yield "data.validation: rows are drawn in proportion to the folders' sizes; leave proportion out"
-    if any(stream.name is not None for stream in data.train):
-        yield "data.train: name is for folders of data.validation"
     names = [stream.name for stream in data.validation if stream.name is not None]
     for name, count in Counter(names).items():
         if fault := fault_of_name(name):
             yield f"data.validation: the name {name[:40]!r} {fault}"
         elif count > 1:
             yield f"data.validation: {count} folders are called '{name}'"
-    for key, streams in {"data.train": data.train, "data.validation": data.validation}.items():
-        real = [os.path.realpath(stream.path) for stream in streams if "\0" not in stream.path]
-        for path, count in Counter(real).items():
-            if count > 1:
-                yield f"{key}: the folder {path} is listed {count} times; to draw more rows from it, give proportions"
+    yield from _each_once("data.validation", data.validation)
     if data.cache_gigabytes is not None and not 0 < data.cache_gigabytes < math.inf:
         yield f"data.cache_gigabytes: {data.cache_gigabytes}, expected a number above 0, or null for no limit"
-    if data.cache_gigabytes is not None and any(stream.remote is None for stream in data.train):
-        yield "data.cache_gigabytes: given, and not every folder of data.train has a remote to fetch its shards from again"
     yield from _at_least(8, data__seq_len=data.seq_len)
     yield from _at_least(
         1,
@@ -103,6 +91,58 @@ def _data(run: RunConfig) -> Iterator[str]:
         data__timeout_seconds=data.timeout_seconds,
     )
     yield from _at_least(0, data__workers=data.workers)
+
+
+def _training_streams(key: str, streams: Sequence[StreamSpec], *, limited: bool) -> Iterator[str]:
+    given = [stream.proportion for stream in streams]
+    shares = [p for p in given if p is not None]
+    if shares and len(shares) < len(given):
+        yield f"{key}: proportion is given for some streams and not for others"
+    elif not all(p > 0 for p in shares):
+        yield f"{key}: every proportion must be above 0"
+    elif shares and abs(sum(shares) - 1) > 1e-6:
+        yield f"{key}: proportions sum to {sum(shares):g}, expected 1"
+    if any(stream.name is not None for stream in streams):
+        yield f"{key}: name is for folders of data.validation"
+    yield from _each_once(key, streams)
+    if limited and any(stream.remote is None for stream in streams):
+        yield f"data.cache_gigabytes: given, and not every folder of {key} has a remote to fetch its shards from again"
+
+
+def _each_once(key: str, streams: Sequence[StreamSpec]) -> Iterator[str]:
+    real = [os.path.realpath(stream.path) for stream in streams if "\0" not in stream.path]
+    for path, count in Counter(real).items():
+        if count > 1:
+            yield f"{key}: the folder {path} is listed {count} times; to draw more rows from it, give proportions"
+
+
+def _caches(run: RunConfig) -> Iterator[str]:
+    """A cache of remote rows belongs to one mixture: each opens it by itself."""
+    mixtures: list[list[StreamSpec]] = []
+    for index, phase in enumerate(run.phases):
+        train = run.data_of(phase).train
+        if train in mixtures:
+            continue
+        used = {stream.path for mixture in mixtures for stream in mixture if stream.remote}
+        for stream in train:
+            if stream.path in used:
+                yield (
+                    f"phases[{index}].data.train: {stream.path} caches rows of a remote for another mixture of an earlier phase; "
+                    "give it a path of its own"
+                )
+        mixtures.append(train)
+
+
+def _phase_data(run: RunConfig, phase: Phase, where: str) -> Iterator[str]:
+    own = phase.data
+    yield from _training_streams(f"{where}.train", own.train, limited=run.data.cache_gigabytes is not None)
+    yield from _at_least(8, **{f"{where}.seq_len": own.seq_len})
+    for key in ("global_batch_size", "micro_batch_size"):
+        yield from _at_least(1, **{f"{where}.{key}": getattr(own, key)})
+        if (getattr(own, key) or 0) > MOST[f"data.{key}"]:
+            yield f"{where}.{key}: {getattr(own, key)}, expected at most {MOST[f'data.{key}']}"
+    if own.seq_len not in (None, run.data.seq_len) and not own.train:
+        yield f"{where}.seq_len: {own.seq_len}, and no {where}.train: rows of that length are in other folders than data.train"
 
 
 def _phases(run: RunConfig) -> Iterator[str]:
@@ -120,7 +160,7 @@ def _phases(run: RunConfig) -> Iterator[str]:
         if fault := fault_of_label(phase.name):
             yield f"{where}.name: {phase.name[:80]!r} {fault}"
         try:
-            objectives.build(phase.objective, phase.options)
+            objectives.check(phase.objective, phase.options)
         except ConfigError as error:
             yield f"{where}: {error}"
         if layers is not None:
@@ -128,12 +168,21 @@ def _phases(run: RunConfig) -> Iterator[str]:
                 phase.freeze.layer_indices(layers)
             except ConfigError as error:
                 yield f"{where}.{error}"
-        step = run.data.global_batch_size * run.data.seq_len
+        yield from _phase_data(run, phase, f"{where}.data")
+        data = run.data_of(phase)
+        step = data.global_batch_size * data.seq_len
         if phase.tokens < step:  # a shorter one could fall between two steps and never train
             yield f"{where}.tokens: {phase.tokens:,}, expected at least one step of {step:,} tokens"
         if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):
             yield f"{where}.rewarm_tokens: {phase.rewarm_tokens}, expected 0 to the phase's {phase.tokens} tokens"
-        yield from _at_least(0, **{f"{where}.lr_factor": phase.lr_factor})
+        try:
+            factors = [scheduled.at(phase.lr_factor, fraction) for fraction in (0.0, 1.0)]
+            numbers = [value for value in factors if not isinstance(value, dict)]
+            if len(numbers) < len(factors):
+                yield f"{where}.lr_factor: {phase.lr_factor}, expected a number, or a schedule with the keys from and to"
+            yield from _at_least(0, **{f"{where}.lr_factor": value for value in sorted(numbers)[:1]})
+        except ConfigError as error:
+            yield f"{where}.lr_factor: {error}"
 
 
 def _match(run: RunConfig) -> Iterator[str]:
@@ -183,6 +232,8 @@ def _rest(run: RunConfig) -> Iterator[str]:
             continue
         try:
             objectives.build(name, options)
+            if any(scheduled.scheduled(dict(options or {}))):
+                yield f"evaluation.objectives.{name}: an option is a schedule; held-out losses need constant ones"
         except ConfigError as error:
             yield f"evaluation.objectives.{name}: {error}"
     if 0 < run.evaluation.rows < len(run.data.validation):
@@ -213,7 +264,9 @@ def _paths(run: RunConfig) -> Iterator[str]:
     paths = {"folder": run.folder, "model.init": run.model.init, "model.tokenizer": run.model.tokenizer}
     paths["match.run"] = run.match.run
     paths["branch.run"] = run.branch.run
-    for key, streams in {"data.train": run.data.train, "data.validation": run.data.validation}.items():
+    folders = {"data.train": run.data.train, "data.validation": run.data.validation}
+    folders |= {f"phases[{index}].data.train": phase.data.train for index, phase in enumerate(run.phases)}
+    for key, streams in folders.items():
         for index, stream in enumerate(streams):
             paths |= {f"{key}[{index}].path": stream.path, f"{key}[{index}].remote": stream.remote}
     for key, path in paths.items():

@@ -5,7 +5,7 @@ Field names carry their units. Training lengths are in tokens, padding not count
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -272,6 +272,22 @@ class RunConfig:
     def phase_schedule(self) -> PhaseSchedule:
         """The phases on the token clock."""
         return PhaseSchedule(self.phases)
+
+    def data_of(self, phase: Phase) -> DataConfig:
+        """The data section with what a phase changes."""
+        own = phase.data
+        changes: dict[str, Any] = {"train": own.train} if own.train else {}
+        for key in ("seq_len", "global_batch_size", "micro_batch_size"):
+            if getattr(own, key) is not None:
+                changes[key] = getattr(own, key)
+        return replace(self.data, **changes)
+
+    @cached_property
+    def train_streams(self) -> dict[str, StreamSpec]:
+        """Every folder of training rows, of the run and of its phases, by path."""
+        return {stream.path: stream for phase in reversed(self.phases) for stream in phase.data.train} | {
+            stream.path: stream for stream in self.data.train
+        }
 
     def lr_at(self, tokens: int) -> float:
         """Learning rate of the batch before which ``tokens`` tokens were seen."""

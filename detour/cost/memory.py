@@ -49,7 +49,7 @@ def step_memory(
         arch: Architecture of the model.
         tokens: Tokens of the micro-batch, with padding.
         supervised: Number of them that carry loss.
-        attention: "bidirectional" or "causal".
+        attention: As `detour.attention_rule.Rule.of` reads it.
         precision: "fp32" or "bf16" (mixed precision with fp32 weights).
         device: "cpu" or "gpu". On a GPU varlen kernels are assumed, on a CPU blocks with a halo of neighboring keys.
         checkpointing: Whether the backward pass recomputes the layers (gradient checkpointing).
@@ -59,8 +59,8 @@ def step_memory(
     value = 4 if precision == "fp32" else 2
     layer = arch.saved_bytes(precision)
     halo = 0
-    if device == "cpu":  # bidirectional blocks save their neighbors' keys and values too
-        halo = (value if attention == "bidirectional" else -value) * H
+    if device == "cpu":  # blocks that see to their right save their neighbors' keys and values too
+        halo = (-value if attention == "causal" else value) * H
     layers = [layer + (halo if rule.attention.window else 0) for rule in arch.layer_rules(attention)]
     kept = 4 * H * L + max(layers) if checkpointing else sum(layers)
     outside = 3 * 4 * H * tokens + 6 * 4 * H * supervised  # embedding and final norm; head, at supervised positions

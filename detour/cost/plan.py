@@ -5,15 +5,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from detour import objectives
+from detour import objectives, scheduled
 from detour.config.schema import RunConfig
 from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
+from detour.models.architecture import Architecture
+from detour.phases import Phase
 from detour.units import short
 
 FEW_STEPS = 50  # in a shorter phase one step is more than 2% of its tokens
@@ -59,22 +62,16 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
         document_tokens: Mean document length, on which the cost of attention depends; None takes that of full rows, or the
             longest that the model allows.
     """
-    length = min(document_tokens or run.data.seq_len, run.data.seq_len, run.architecture.longest_document)
     schedule, lr, model = run.phase_schedule, run.schedule, run.architecture
-    step_tokens = run.data.global_batch_size * run.data.seq_len
-    lines = []
+    lines, first = [], 0  # first token of the next step
     for index, phase in enumerate(schedule.phases):
+        data, length = run.data_of(phase), document_length(run, phase, document_tokens)
         start, end = schedule.boundaries[index], schedule.boundaries[index + 1]
-        first, after = (
-            -(-start // step_tokens),
-            -(-end // step_tokens),
-        )  # a step belongs to the phase in which it begins
-        objective = objectives.build(phase.objective, phase.options)
-        fraction = objective.target_fraction(length)
-        flops_per_document = training_flops(
-            model, [round(length)], attention=objective.attention, supervised=fraction * round(length)
-        )
-        options = ", ".join(f"{key} {value}" for key, value in phase.options.items())
+        step_tokens = data.global_batch_size * data.seq_len
+        steps = max(0, -(-(end - first) // step_tokens))  # a step belongs to the phase in which it begins
+        after = first + steps * step_tokens
+        fraction, flops_per_document = _document(model, phase, length)
+        options = ", ".join(f"{key} {scheduled.spelled(value)}" for key, value in phase.options.items())
         frozen = [f"layers {phase.freeze.layers}"] if phase.freeze.layers else []
         frozen += ["embeddings"] if phase.freeze.embeddings else []
         lines.append(
@@ -82,22 +79,58 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
                 name=phase.name,
                 objective=phase.objective + (f" ({options})" if options else ""),
                 tokens=phase.tokens,
-                steps=after - first,
-                overrun=first * step_tokens - start,
-                lr_first=lr.lr_at(first * step_tokens, schedule),
+                steps=steps,
+                overrun=first - start,
+                lr_first=lr.lr_at(first, schedule),
                 lr_last=lr.lr_at(end - 1, schedule),
-                lr_last_step=lr.lr_at((after - 1) * step_tokens, schedule),
+                lr_last_step=lr.lr_at(after - step_tokens, schedule),
                 supervised=fraction * phase.tokens,
                 flops=flops_per_document / round(length) * phase.tokens,
                 frozen=", ".join(frozen) or "-",
             )
         )
+        first = after
     return lines
+
+
+def document_length(run: RunConfig, phase: Phase, document_tokens: float | None) -> float:
+    """Mean document length that a plan assumes in a phase, in tokens."""
+    seq_len = run.data_of(phase).seq_len
+    return min(document_tokens or seq_len, seq_len, run.architecture.longest_document)
+
+
+def _step_tokens(run: RunConfig, phase: Phase) -> int:
+    data = run.data_of(phase)
+    return data.global_batch_size * data.seq_len
+
+
+def _document(arch: Architecture, phase: Phase, length: float) -> tuple[float, float]:
+    """Supervised fraction and FLOPs of a document in a phase; the mean over the phase where options change."""
+    points = [i / 16 for i in range(17)] if any(scheduled.scheduled(phase.options)) else [0.0]
+    fractions, flops = [], []
+    for point in points:
+        objective = objectives.build(phase.objective, phase.options, fraction=point)
+        fraction = objective.target_fraction(length)
+        fractions.append(fraction)
+        flops.append(
+            sum(
+                share
+                * training_flops(
+                    arch,
+                    [round(length)],
+                    attention=part.attention,
+                    supervised=part.target_fraction(length) * round(length),
+                )
+                for part, share in objective.parts
+            )
+        )
+    return fmean(fractions), fmean(flops)
 
 
 def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
     """Warnings about phases, warm-ups and decays of only a few steps, one sentence each."""
-    step, notes = run.data.global_batch_size * run.data.seq_len, []
+    steps_of = [_step_tokens(run, phase) for phase in run.phases]
+    notes = []
     for index, line in enumerate(lines):
         if line.name == run.schedule.decay_phase and line.steps < FEW_STEPS:
             notes.append(
@@ -107,14 +140,14 @@ def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
         if index and line.steps < FEW_STEPS:
             notes.append(
                 f"Phase '{line.name}' has only {_steps(line.steps)}, and the last step of phase "
-                f"'{lines[index - 1].name}' may take up to {min(1.0, step / line.tokens):.0%} of its tokens "
+                f"'{lines[index - 1].name}' may take up to {min(1.0, steps_of[index - 1] / line.tokens):.0%} of its tokens "
                 f"({line.overrun:,} tokens if all rows are full)."
             )
-    warmups = {"schedule.warmup_tokens": run.schedule.warmup_tokens}
-    warmups |= {f"phases[{i}].rewarm_tokens": phase.rewarm_tokens for i, phase in enumerate(run.phases)}
+    warmups = [("schedule.warmup_tokens", run.schedule.warmup_tokens, steps_of[0])]
+    warmups += [(f"phases[{i}].rewarm_tokens", phase.rewarm_tokens, steps_of[i]) for i, phase in enumerate(run.phases)]
     notes += [
         f"{key} is {tokens:,}, {tokens / step:.2g} steps: the learning rate rises in few increments, from 0."
-        for key, tokens in warmups.items()
+        for key, tokens, step in warmups
         if 0 < tokens < FEW_WARMUP_STEPS * step
     ]
     return notes
@@ -129,22 +162,23 @@ def gpu_hours(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 10 or not hours else f"{hours:.2g}"
 
 
-def memory(run: RunConfig, *, rows: int) -> tuple[str, Memory]:
+def memory(run: RunConfig, *, rows: int | None = None) -> tuple[str, Memory]:
     """The phase with the highest peak memory per device, and that memory, without FSDP.
 
     Args:
         run: The configuration.
-        rows: Rows per micro-batch.
+        rows: Rows per micro-batch; None takes those of each phase.
     """
-    tokens = rows * run.data.seq_len
     needs = {}
     for phase in run.phases:
-        objective = objectives.build(phase.objective, phase.options)
+        data = run.data_of(phase)
+        tokens = (rows or data.micro_batch_size) * data.seq_len
+        parts = [part for part, _ in objectives.build(phase.objective, phase.options).parts]
         needs[phase.name] = step_memory(
             run.architecture,
             tokens=tokens,
-            supervised=objective.target_fraction(run.data.seq_len) * tokens,
-            attention=objective.attention,
+            supervised=max(part.target_fraction(data.seq_len) for part in parts) * tokens,
+            attention=next((part.attention for part in parts if part.attention != "causal"), "causal"),
             precision=run.system.precision,
             device="cpu" if run.system.device == "cpu" else "gpu",
             checkpointing=run.model.gradient_checkpointing,
@@ -207,11 +241,11 @@ def show(
         gpu_hours(sums["flops"] / throughput / 3600),
         "",
     )
-    length = min(document_tokens or run.data.seq_len, run.data.seq_len, run.architecture.longest_document)
+    lengths = dict.fromkeys(f"{document_length(run, phase, document_tokens):,.0f}" for phase in run.phases)
     notes = [
-        f"A step is {run.data.global_batch_size:,} rows x {run.data.seq_len:,} tokens = "
-        f"{run.data.global_batch_size * run.data.seq_len:,} tokens.",
-        f"Assumed document length: {length:,.0f} tokens (--document-tokens); attention costs more in longer documents.",
+        *_step_notes(run),
+        f"Assumed document length: {', then '.join(lengths)} tokens (--document-tokens); attention costs more in longer "
+        "documents.",
         f"GPU-hours assume {peak_tflops:g} TFLOP/s per GPU (--peak-tflops) and an MFU of {mfu:.0%} (--mfu).",
         _memory_note(run, memory_gigabytes),
         *(f"Warning: {note}" for note in caveats(run, lines)),
@@ -221,9 +255,22 @@ def show(
     console.print(Group(table, *notes))
 
 
+def _step_notes(run: RunConfig) -> list[str]:
+    """The size of a step, once for each size."""
+    shapes: dict[tuple[int, int], list[str]] = {}
+    for phase in run.phases:
+        data = run.data_of(phase)
+        shapes.setdefault((data.global_batch_size, data.seq_len), []).append(phase.name)
+    return [
+        f"A step is {rows:,} rows x {seq_len:,} tokens = {rows * seq_len:,} tokens"
+        + ("." if len(shapes) == 1 else f" in {', '.join(names)}.")
+        for (rows, seq_len), names in shapes.items()
+    ]
+
+
 def _memory_note(run: RunConfig, gigabytes: float) -> str:
-    rows = run.data.micro_batch_size
-    phase, need = memory(run, rows=rows)
+    phase, need = memory(run)
+    rows = next(run.data_of(p).micro_batch_size for p in run.phases if p.name == phase)
     fits = rows_that_fit(run, gigabytes=gigabytes)
     advice = (
         f"up to {fits} rows should fit"

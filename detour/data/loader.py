@@ -29,6 +29,7 @@ from detour.errors import DataError
 from detour.files import naming, try_lock
 
 ATTEMPTS = 10
+PREFETCH_BATCHES = 4  # by each worker
 LOCK_SECONDS = 30.0
 
 
@@ -53,7 +54,7 @@ def build_loader(
     shuffle_seed: int,
     canonical_nodes: int = 1,
     workers: int = 2,
-    prefetch_batches: int = 4,
+    prefetch_batches: int = PREFETCH_BATCHES,
     timeout_s: float = 300.0,
     drop_last: bool = True,
     verify_hashes: bool = True,
@@ -62,7 +63,47 @@ def build_loader(
     cache_bytes: int | None = None,
     verified: Callable[[Path], None] | None = None,
 ) -> StreamingDataLoader:
-    """Builds a loader of clean batches over a mixture of folders. Resumes exactly by `state_dict` / `load_state_dict`.
+    """Builds a loader of clean batches over a mixture of folders: `open_rows`, then `loader_of`. Arguments as there."""
+    dataset = open_rows(
+        streams=streams,
+        device_batch_size=device_batch_size,
+        shuffle=shuffle,
+        shuffle_seed=shuffle_seed,
+        canonical_nodes=canonical_nodes,
+        ahead=workers * prefetch_batches,
+        timeout_s=timeout_s,
+        verify_hashes=verify_hashes,
+        tokenizer_sha256=tokenizer_sha256,
+        seq_len=seq_len,
+        cache_bytes=cache_bytes,
+        verified=verified,
+    )
+    return loader_of(
+        dataset,
+        device_batch_size,
+        workers=workers,
+        prefetch_batches=prefetch_batches,
+        timeout_s=timeout_s,
+        drop_last=drop_last,
+    )
+
+
+def open_rows(
+    *,
+    streams: Sequence[StreamSpec],
+    device_batch_size: int,
+    shuffle: bool,
+    shuffle_seed: int,
+    canonical_nodes: int = 1,
+    ahead: int = 0,
+    timeout_s: float = 300.0,
+    verify_hashes: bool = True,
+    tokenizer_sha256: str | None = None,
+    seq_len: int | None = None,
+    cache_bytes: int | None = None,
+    verified: Callable[[Path], None] | None = None,
+) -> RowDataset:
+    """Opens a mixture of folders. Resumes exactly by `state_dict` / `load_state_dict`.
 
     Every folder is verified first (`verify_rows`); all must have the same row length and tokenizer.
 
@@ -72,10 +113,8 @@ def build_loader(
         shuffle: See `RowDataset`.
         shuffle_seed: See `RowDataset`.
         canonical_nodes: See `RowDataset`.
-        workers: Worker processes that read ahead; 0 reads in this process. The order of rows does not depend on it.
-        prefetch_batches: Batches that each worker reads ahead.
-        timeout_s: Seconds to wait for a worker before raising an error.
-        drop_last: Drop the incomplete last batch of an epoch.
+        ahead: Batches that all worker processes of a rank read ahead, for which shared memory must be free.
+        timeout_s: Seconds to wait for a remote folder's metadata before raising an error.
         verify_hashes: Read and hash all shards before the start, on local rank 0 of each machine.
         tokenizer_sha256: Required hash of the tokenizer, see `detour.data.tokenizer`.
         seq_len: Required row length, T.
@@ -99,7 +138,7 @@ def build_loader(
         timeout_s=timeout_s,
         verified=verified,
     )
-    dataset = _claim_memory(
+    return _claim_memory(
         lambda: RowDataset(
             streams=[_stream_of(spec, manifest, timeout_s) for spec, manifest in zip(streams, manifests, strict=True)],
             seq_len=manifests[0].seq_len,
@@ -116,9 +155,33 @@ def build_loader(
             rows=sum(manifest.counts.rows for manifest in manifests),
             seq_len=manifests[0].seq_len,
             batch_rows=device_batch_size,
-            batches=int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * workers * prefetch_batches,
+            batches=int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * ahead,
         ),
     )
+
+
+def loader_of(
+    dataset: RowDataset,
+    device_batch_size: int,
+    *,
+    workers: int = 2,
+    prefetch_batches: int = PREFETCH_BATCHES,
+    timeout_s: float = 300.0,
+    drop_last: bool = True,
+    keep_workers: bool = True,
+) -> StreamingDataLoader:
+    """A loader of clean batches.
+
+    Args:
+        dataset: From `open_rows`.
+        device_batch_size: Rows per batch on each rank, B.
+        workers: Worker processes that read ahead; 0 reads in this process. The order of rows does not depend on it.
+        prefetch_batches: Batches that each worker reads ahead.
+        timeout_s: Seconds to wait for a worker before raising an error.
+        drop_last: Drop the incomplete last batch of an epoch.
+        keep_workers: Keep the worker processes from one epoch to the next.
+    """
+    dataset.batch_size = device_batch_size
     if workers:
         _end_workers_at_exit()
     return StreamingDataLoader(
@@ -128,12 +191,12 @@ def build_loader(
         drop_last=drop_last,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
+        persistent_workers=workers > 0 and keep_workers,
         worker_init_fn=_ignore_sigterm if workers else None,
         prefetch_factor=prefetch_batches if workers else None,
         timeout=timeout_s if workers else 0,
         # each iterator draws a seed: from its own generator, so that loading does not advance the global random state
-        generator=torch.Generator().manual_seed(shuffle_seed),
+        generator=torch.Generator().manual_seed(dataset.shuffle_seed),
     )
 
 

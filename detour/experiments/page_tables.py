@@ -18,6 +18,7 @@ from detour.experiments.results import Measured
 from detour.plotting import OBJECTIVE_COLORS
 from detour.report.compare import RunComparison
 from detour.report.compare_tables import rows_text
+from detour.scheduled import spelled
 
 
 def arms(plan: Plan) -> list[dict[str, Any]]:
@@ -27,7 +28,7 @@ def arms(plan: Plan) -> list[dict[str, Any]]:
         run = plan.experiment.runs[name, plan.experiment.config.seeds[0]]
         phases = []
         for phase in run.phases:
-            options = [f"{key} {value}" for key, value in phase.options.items()]
+            options = [f"{key} {spelled(value)}" for key, value in phase.options.items()]
             options += [f"layers {phase.freeze.layers} frozen"] if phase.freeze.layers else []
             phases.append((phase.name, phase.objective, phase.tokens, ", ".join(options)))
         found.append({

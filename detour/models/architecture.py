@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from detour.attention_rule import Rule
 from detour.errors import ConfigError
 
 MOST = {  # upper bounds that catch typing errors before memory is allocated
@@ -18,24 +19,6 @@ MOST = {  # upper bounds that catch typing errors before memory is allocated
     "num_attention_heads": 1 << 10,
     "max_position_embeddings": 1 << 24,
 }
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which tokens of its document a token may attend to.
-
-    Attributes:
-        causal: Only itself and tokens to its left.
-        window: Number of keys to the (left, right) of the token; None for the whole document. Right is 0 if causal.
-    """
-
-    causal: bool
-    window: tuple[int, int] | None = None
-
-    @property
-    def sides(self) -> tuple[int, int]:
-        """(left, right) in the convention of the kernels, where -1 means unlimited."""
-        return self.window or (-1, 0 if self.causal else -1)
 
 
 @dataclass(frozen=True)
@@ -110,7 +93,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def layer_rules(self, attention: str) -> list[LayerRule]:
-        """The rule of each layer. Raises ConfigError unless ``attention`` is "bidirectional" or "causal"."""
+        """The rule of each layer. Raises ConfigError for an ``attention`` that `Rule.of` does not know."""
 
     @property
     @abstractmethod
@@ -144,10 +127,3 @@ class Architecture(ABC):
         for name in positive:
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"architecture: {name} is {getattr(self, name)}, expected a number above 0")
-
-
-def is_causal(attention: str) -> bool:
-    """Whether an objective's attention is causal. Raises ConfigError for a value that is neither of the two."""
-    if attention not in ("bidirectional", "causal"):
-        raise ConfigError(f"attention is '{attention}', expected 'bidirectional' or 'causal'")
-    return attention == "causal"

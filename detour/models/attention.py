@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from detour.attention_rule import Rule
 from detour.errors import ConfigError
-from detour.models.architecture import Rule
 from detour.models.packed import Packing
 from detour.versions import torch_at_least
 
@@ -37,12 +37,32 @@ def sdpa(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
 
 def _sdpa_documents(packing: Packing, rule: Rule) -> Attend:
     lengths = packing.host_lengths
+    if rule.lookahead or rule.reach:
+        return _sdpa_masked_documents(packing, rule)
 
     def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
         # split, not slices: its backward is one concatenation
         documents = zip(*(x.transpose(0, 1)[None].split(lengths, dim=2) for x in (q_NHd, k_NHd, v_NHd)), strict=True)
         outs = [
             F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=rule.causal) for q, k, v in documents
+        ]
+        return torch.cat(outs, dim=2)[0].transpose(0, 1)
+
+    return attend
+
+
+def _sdpa_masked_documents(packing: Packing, rule: Rule) -> Attend:
+    """With a mask for each document, whose size is the square of its length."""
+    lengths, masks = packing.host_lengths, []
+    for right_n in packing.right_of(rule).split(lengths):
+        at_n = torch.arange(len(right_n), device=right_n.device)
+        masks.append(at_n[None, :] - at_n[:, None] <= right_n[:, None])
+
+    def attend(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, dropout: float) -> Tensor:
+        documents = zip(*(x.transpose(0, 1)[None].split(lengths, dim=2) for x in (q_NHd, k_NHd, v_NHd)), strict=True)
+        outs = [
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+            for (q, k, v), mask in zip(documents, masks, strict=True)
         ]
         return torch.cat(outs, dim=2)[0].transpose(0, 1)
 
@@ -67,6 +87,9 @@ def _sdpa_blocks(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
     doc_k, at_k = halo(packing.doc_N, -2), halo(at_N, -1)
     distance = at_k[:, None, :] - at_q[:, :, None]
     allowed = (doc_q[:, :, None] == doc_k[:, None, :]) & (distance >= -left) & (distance <= right)
+    if rule.reach:
+        right_q = F.pad(packing.right_of(rule), (0, fill)).unflatten(0, (blocks, block))
+        allowed &= distance <= right_q[:, :, None]
     allowed |= (at_q < 0)[:, :, None]  # padding of the last block attends to everything, so that softmax is defined
     bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))[:, None]
 
@@ -99,7 +122,7 @@ def flash(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
             longest,
             longest,
             dropout_p=dropout,
-            causal=rule.causal,
+            causal=rule.sides[1] == 0,
             window_size=rule.sides,
             deterministic=exact,
         )
@@ -154,10 +177,11 @@ def flex(packing: Packing, rule: Rule, dtype: torch.dtype) -> Attend:
     from torch.nn.attention.flex_attention import create_block_mask
 
     left, right = (packing.N if side < 0 else side for side in rule.sides)
-    doc_N = packing.doc_N
+    doc_N, right_N = packing.doc_N, packing.right_of(rule) if rule.reach else None
 
     def allowed(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return (doc_N[q] == doc_N[k]) & (k - q >= -left) & (k - q <= right)
+        near = (doc_N[q] == doc_N[k]) & (k - q >= -left) & (k - q <= right)
+        return near if right_N is None else near & (k - q <= right_N[q])
 
     on_gpu = doc_N.device.type == "cuda"
     mask = create_block_mask(allowed, None, None, packing.N, packing.N, device=doc_N.device.type, _compile=on_gpu)
@@ -209,6 +233,21 @@ def why_not(name: str, *, device: str, dtype: torch.dtype) -> str | None:
     if name == "flex" and not on_gpu and torch_at_least(2, 8):
         return f"has no backward pass on CPUs in torch {torch.__version__}"
     return None
+
+
+def check_attention(name: str, attention: str, *, where: str) -> None:
+    """Raises ConfigError if a backend cannot compute an objective's attention.
+
+    Args:
+        name: A backend, as `select` returns it.
+        attention: The objective's attention.
+        where: What asks for it, for the message.
+    """
+    if Rule.of(attention).reach and name in ("flash", "varlen"):
+        raise ConfigError(
+            f"{where}: its attention differs from token to token, which the kernels of model.attention_backend '{name}' cannot "
+            "compute; set it to flex or sdpa"
+        )
 
 
 def select(name: str, *, device: str, dtype: torch.dtype) -> str:

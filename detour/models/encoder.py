@@ -1,4 +1,4 @@
-"""The encoder of every family, on packed batches, with bidirectional or causal attention chosen per call.
+"""The encoder of every family, on packed batches, with the attention rule chosen per call.
 
 A family gives the trunk and the head; here is what families share: the plan of a forward pass, the loss at the supervised
 positions, compiled regions, and the weights by name. Shapes: see `detour.batch`.
@@ -7,6 +7,7 @@ positions, compiled regions, and the weights by name. Shapes: see `detour.batch`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -68,11 +69,18 @@ class Encoder(nn.Module):
         self.head.forward = torch.compile(self.head.forward, dynamic=True)  # type: ignore[method-assign]
 
     def hidden(
-        self, input_ids_BT: Tensor, doc_lengths_BD: Tensor, attention: str, packing: Packing | None = None
+        self,
+        input_ids_BT: Tensor,
+        doc_lengths_BD: Tensor,
+        attention: str,
+        packing: Packing | None = None,
+        reach_BT: Tensor | None = None,
     ) -> Tensor:
         """Final hidden states [N, C] of the flattened batch, including padding. Arguments: see `forward`."""
         if packing is None:
             packing = Packing.of(doc_lengths_BD, input_ids_BT.shape[1], limit=self.arch.longest_document)
+        if reach_BT is not None:
+            packing = replace(packing, reach_N=reach_BT.flatten())
         rules = self.arch.layer_rules(attention)
         plans = {rule: self._plan(packing, rule) for rule in dict.fromkeys(rules)}
         x_NC = self.model.embeddings(input_ids_BT.flatten(), packing.position_N)
@@ -91,6 +99,8 @@ class Encoder(nn.Module):
         attention: str,
         supervised_at_M: Tensor | None = None,
         packing: Packing | None = None,
+        reach_BT: Tensor | None = None,
+        weights_BT: Tensor | None = None,
     ) -> LossSum:
         """Cross-entropy summed over the supervised positions; logits are computed at these positions only.
 
@@ -98,16 +108,19 @@ class Encoder(nn.Module):
             input_ids_BT: Input tokens.
             doc_lengths_BD: Tokens per document of each row.
             labels_BT: Target of each position, or IGNORE.
-            attention: "bidirectional" or "causal".
+            attention: As `detour.attention_rule.Rule.of` reads it.
             supervised_at_M: `target_positions` of the labels. If None they are computed here, which synchronizes with the
                 device.
             packing: The documents as counted on the host (`Packing.of_micro_batch`). If None they are made from
                 `doc_lengths_BD`, and kernels for GPUs launch blocks for rows of padding and empty documents.
+            reach_BT: Number of tokens to its right that each token may attend to, if attention is "reach".
+            weights_BT: Weight of each position's loss; None for 1.
         """
-        x_NC = self.hidden(input_ids_BT, doc_lengths_BD, attention, packing)
+        x_NC = self.hidden(input_ids_BT, doc_lengths_BD, attention, packing, reach_BT)
         at_M = target_positions(labels_BT) if supervised_at_M is None else supervised_at_M
         target_M = labels_BT.flatten()[at_M]
-        loss = linear_cross_entropy(self.head(x_NC[at_M]), self.decoder.weight, self.decoder.bias, target_M)
+        weight_M = None if weights_BT is None else weights_BT.flatten()[at_M]
+        loss = linear_cross_entropy(self.head(x_NC[at_M]), self.decoder.weight, self.decoder.bias, target_M, weight_M)
         # created on the device, to avoid a synchronizing copy
         return LossSum(total=loss, supervised=torch.full((), len(at_M), dtype=torch.int64, device=loss.device))
 

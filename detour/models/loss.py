@@ -11,8 +11,10 @@ from torch.autograd.function import once_differentiable
 from detour.models.constants import CHUNK_ELEMENTS
 
 
-def linear_cross_entropy(h_MC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_M: Tensor) -> Tensor:
-    """Cross-entropy of softmax(h W^T + b) at the targets, summed over M; a scalar in fp32.
+def linear_cross_entropy(
+    h_MC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_M: Tensor, loss_weight_M: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of softmax(h W^T + b) at the targets, weighted and summed over M; a scalar in fp32.
 
     Positions are processed in chunks, and gradients are computed in the forward pass while the logits of a chunk exist.
     Nothing of size M x V is stored, and no projection is computed twice. Matrix products follow autocast; the softmax is
@@ -23,15 +25,16 @@ def linear_cross_entropy(h_MC: Tensor, weight_VC: Tensor, bias_V: Tensor | None,
         weight_VC: Vocabulary projection (the embedding, if tied).
         bias_V: Bias of the projection, or None.
         target_M: Ids to predict, int64, in [0, V).
+        loss_weight_M: Weight of each position's cross-entropy, fp32; None for 1. It gets no gradient.
     """
     device = h_MC.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h_MC.dtype
-    return _LinearCrossEntropy.apply(h_MC, weight_VC, bias_V, target_M, dtype, torch.is_grad_enabled())  # type: ignore[return-value]
+    return _LinearCrossEntropy.apply(h_MC, weight_VC, bias_V, target_M, loss_weight_M, dtype, torch.is_grad_enabled())  # type: ignore[return-value]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h_MC, weight_VC, bias_V, target_M, dtype, with_grad):
+    def forward(ctx: Any, h_MC, weight_VC, bias_V, target_M, loss_weight_M, dtype, with_grad):
         M, V = len(h_MC), len(weight_VC)
         rows = max(1, CHUNK_ELEMENTS.get(h_MC.device.type, 1 << 24) // V)
         want_h, want_w, want_b = (with_grad and need for need in ctx.needs_input_grad[:3])
@@ -54,10 +57,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 # as few passes over the chunk as possible: they dominate the memory traffic of a step
                 p = torch.softmax(logits, 1, out=logits)
                 # logsumexp = largest - log(max p); max p >= 1 / V, so the logarithm is finite
-                loss += (largest - p.amax(1, keepdim=True).log() - at_target).sum()
+                each = largest - p.amax(1, keepdim=True).log() - at_target
+                factor = None if loss_weight_M is None else loss_weight_M[start : start + rows, None]
+                loss += (each if factor is None else each * factor).sum()
                 if not (want_h or want_w or want_b):
                     continue
                 slope = p.scatter_add_(1, target, -torch.ones_like(at_target))  # d loss / d logits
+                slope = slope if factor is None else slope.mul_(factor)
                 if grad_b is not None:
                     grad_b += slope.sum(0)
                 slope = slope if slope.dtype == dtype else room[: len(h)].copy_(slope)
@@ -77,4 +83,4 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for grad, dtype in zip(ctx.grads, ctx.dtypes, strict=True)
         )
         ctx.grads = ()  # a second backward fails instead of scaling twice
-        return *grads, None, None, None
+        return *grads, None, None, None, None

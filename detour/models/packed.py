@@ -8,7 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from detour.attention_rule import Rule
 from detour.batch import Batch, pieces_of
+from detour.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,31 @@ class Packing:
         N: Tokens in the flat batch, including padding.
         max_length: Upper bound on the length of a document, known without synchronization. Kernels for GPUs launch blocks
             for so many tokens of each document.
+        reach_N: Number of tokens to its right that each token may attend to under a rule with `reach`; None otherwise.
     """
 
     lengths_S: Tensor
     N: int
     max_length: int
+    reach_N: Tensor | None = None
 
     @staticmethod
     def of(doc_lengths_BD: Tensor, T: int, *, limit: int | None = None) -> Packing:
         """The packing of a batch with these `doc_lengths` and rows of T tokens; arguments as `detour.batch.pieces_of`."""
         lengths_S = pieces_of(doc_lengths_BD, T, limit=limit)
         return Packing(lengths_S=lengths_S, N=len(doc_lengths_BD) * T, max_length=T)
+
+    def right_of(self, rule: Rule) -> Tensor:
+        """Number of tokens to its right that each token may attend to under a causal rule, int64 [N].
+
+        Raises:
+            ConfigError: The rule needs a `reach`, and the batch has none.
+        """
+        if not rule.reach:
+            return self.lengths_S.new_full((self.N,), rule.lookahead)
+        if self.reach_N is None:
+            raise ConfigError("attention is 'reach', and the batch has no 'reach': the objective must give it")
+        return self.reach_N
 
     @staticmethod
     def of_micro_batch(batch: Batch) -> Packing | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, TypeVar
 
+from detour import scheduled
 from detour.batch import Batch
+from detour.errors import ConfigError
 from detour.objectives.random import RowRandom
 from detour.options import parse
 from detour.registry import Registry
 from detour.vocab import Vocab
-
-Attention = Literal["bidirectional", "causal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +24,15 @@ class Objective(ABC):
     labels the position itself, causal LM the next token, MNTP (arXiv 2404.05961) the masked token one position to the right. The
     number of supervised positions is counted from the labels.
 
+    A batch may also carry `weights` of the positions' losses, `loss_tokens` to divide by, `reach` for an attention that differs
+    from token to token, and an `attention` or `objective` of its own (see `detour.batch.Batch`).
+
     Attributes:
-        attention: Attention rule under this objective.
+        attention: Attention rule under this objective: "bidirectional", "causal", "lookahead:K" or "reach".
         name: Registered name, set by `register`.
     """
 
-    attention: ClassVar[Attention] = "bidirectional"
+    attention: ClassVar[str] = "bidirectional"
     name: ClassVar[str] = ""
 
     @abstractmethod
@@ -45,9 +48,14 @@ class Objective(ABC):
         """Expected fraction of supervised tokens, in [0, 1]; used by `detour plan`."""
 
     def __call__(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
-        """Calls `corrupt` and adds the attention rule and the name of the objective to the batch."""
+        """Calls `corrupt`, and adds the attention rule and the name of the objective where the batch has none."""
         corrupted = self.corrupt(batch, vocab, rng)
-        return {**corrupted, "attention": self.attention, "objective": self.name}
+        return {"attention": self.attention, "objective": self.name, **corrupted}  # type: ignore[return-value]
+
+    @property
+    def parts(self) -> list[tuple[Objective, float]]:
+        """The objectives that this one consists of, and the fraction of the tokens under each; used by `detour plan`."""
+        return [(self, 1.0)]
 
 
 registry: Registry[type[Objective]] = Registry("objectives", plugins=True)
@@ -65,8 +73,13 @@ def register(name: str) -> Callable[[O], O]:
     return add
 
 
-def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
+def build(name: str, options: Mapping[str, Any] | None = None, *, fraction: float = 0.0) -> Objective:
     """Instantiates the objective registered as ``name`` with the given options.
+
+    Args:
+        name: Registered name.
+        options: Its options. Scheduled values (`detour.scheduled`) are replaced by their value at ``fraction``.
+        fraction: Fraction of the phase that has been trained.
 
     Raises:
         ConfigError: The name or an option is unknown, or an option has the wrong type or is out of range.
@@ -74,4 +87,21 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
     cls = registry.get(name)
     if "name" not in vars(cls):  # found through an entry point, without the decorator
         cls.name = name
-    return parse(cls, options or {}, source=f"objective '{name}'")
+    try:
+        values = scheduled.at(dict(options or {}), fraction)
+    except ConfigError as error:
+        raise ConfigError(f"objective '{name}': {error}") from error
+    return parse(cls, values, source=f"objective '{name}'")
+
+
+def check(name: str, options: Mapping[str, Any] | None = None) -> None:
+    """Builds an objective at both ends of its schedules. Raises ConfigError as `build`."""
+    for fraction in (0.0, 1.0):
+        build(name, options, fraction=fraction)
+
+
+def all_options(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Every option of an objective, defaults included; scheduled ones as their schedules."""
+    given = options or {}
+    values = asdict(build(name, given))
+    return {key: given[key] if any(scheduled.scheduled(given.get(key))) else value for key, value in values.items()}

@@ -17,6 +17,7 @@ from detour import objectives
 from detour.data.fingerprint import Fingerprint
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.families import architecture
+from detour.phases import PhaseData
 from detour.report.phase_summary import intact_state
 from detour.report.run_history import RunHistory, read_run
 from detour.training.checkpoints.files import listing
@@ -151,13 +152,14 @@ def _architecture(model: Mapping[str, Any]) -> Any:
 def _phase(phase: Any) -> Any:
     if not isinstance(phase, dict):
         return phase
-    return {**phase, "options": _options(phase.get("objective"), phase.get("options"))}
+    data = {**asdict(PhaseData()), **(phase.get("data") or {})}
+    return {**phase, "options": _options(phase.get("objective"), phase.get("options")), "data": data}
 
 
 def _options(name: Any, options: Any) -> Any:
     """Options of an objective with its defaults; as configured if the objective is not installed."""
     try:
-        return asdict(objectives.build(name, options))
+        return objectives.all_options(name, options)
     except (ConfigError, TypeError, ValueError):
         return options
 

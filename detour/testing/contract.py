@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from detour.attention_rule import Rule
 from detour.batch import IGNORE, Batch, check_batch, doc_ids_of
-from detour.errors import DataError
-from detour.objectives.base import Attention, Objective
+from detour.errors import ConfigError, DataError
+from detour.objectives.base import Objective
 from detour.objectives.random import RowRandom
 from detour.testing.batches import ROW_TOKENS, ROWS, make_batch, make_vocab
 from detour.vocab import Vocab
@@ -28,7 +29,7 @@ def check_objective(
         objective: The objective, with the options to be tested.
         vocab: What it is tested on; by default `make_vocab()`, 64 ids that mark where words begin.
         seeds: Seeds to test with.
-        tolerance: Relative error allowed in `target_fraction` (plus 0.002 for chance).
+        tolerance: Relative error allowed in `target_fraction` (plus three standard errors, at least 0.002, for chance).
 
     Raises:
         AssertionError: The contract is broken; the message says where, by row and position.
@@ -73,10 +74,27 @@ class _Trial:
     def require_same(
         self, result: dict[str, Any], expected: dict[str, Any], message: str, where_BT: Tensor | None = None
     ) -> None:
-        """Raises AssertionError unless inputs and labels are equal, everywhere or where ``where_BT`` is true."""
-        for name in ("input_ids", "labels"):
-            differ_BT = result[name] != expected[name]
+        """Raises AssertionError unless inputs, labels, weights and attention are equal where ``where_BT`` is true."""
+        mine, theirs = _told(result), _told(expected)
+        for name in mine:
+            differ_BT = mine[name] != theirs[name]
             self.require_none(differ_BT if where_BT is None else differ_BT & where_BT, f"{message}: '{name}' differs")
+
+
+def _told(out: dict[str, Any]) -> dict[str, Tensor]:
+    """What a batch tells the model about each position, [B, T] each, in a form that does not depend on how it is told."""
+    ids_BT, labels_BT, doc_BT = out["input_ids"], out["labels"], doc_ids_of(cast(Batch, out))
+    T = ids_BT.shape[1]
+    rule = Rule.of(out["attention"])
+    reach_BT = out["reach"] if rule.reach else torch.full_like(ids_BT, rule.farthest(T))
+    behind_BT = out["doc_lengths"].cumsum(1).gather(1, doc_BT.clamp(min=0)) - 1 - torch.arange(T)
+    weights_BT = out.get("weights", torch.ones_like(ids_BT))
+    return {
+        "input_ids": ids_BT,
+        "labels": labels_BT,
+        "weights": weights_BT.where(labels_BT != IGNORE, 0),
+        "reach": torch.minimum(reach_BT, behind_BT).where(doc_BT >= 0, 0),
+    }
 
 
 def _copy(batch: Mapping[str, object]) -> Batch:
@@ -102,8 +120,12 @@ def _check_form(trial: _Trial) -> None:
         check_batch(cast(Batch, out))
     except DataError as error:
         trial.require(False, str(error))
-    known = get_args(Attention)
-    trial.require(out.get("attention") in known, f"attention is {out.get('attention')!r}, expected one of {known}")
+    try:
+        rule = Rule.of(str(out.get("attention")))
+    except ConfigError as error:
+        trial.require(False, str(error))
+        return
+    trial.require("reach" in out or not rule.reach, "attention is 'reach', and the batch has no 'reach'")
 
 
 def _check_input_untouched(trial: _Trial) -> None:
@@ -221,14 +243,20 @@ _CHECKS: tuple[Callable[[_Trial], None], ...] = (
 
 
 def _check_target_fraction(objective: Objective, vocab: Vocab, tolerance: float) -> None:
-    """Measures the fraction on 2^17 tokens without special ones, in documents long and short."""
+    """Measures the fraction on 2^17 tokens without special ones, in documents long and short, over twelve steps."""
     lengths = (64, 200, 8, 100, 140)
-    batch = make_batch([lengths * 2] * 128, vocab=vocab, specials=False)
+    batch = make_batch([lengths * 2] * 11, vocab=vocab, specials=False)
     trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=0)
-    measured = (trial.run()["labels"] != IGNORE).float().mean().item()
+    fractions_SB = torch.stack([
+        (trial.run(step=step)["labels"] != IGNORE).double().mean(1) for step in range(12)
+    ])  # fmt: skip
+    measured = fractions_SB.mean().item()
+    chance = (
+        3 * (fractions_SB.std(1).square().mean() / fractions_SB.numel()).sqrt().item()
+    )  # steps may differ by design
     stated = objective.target_fraction(sum(lengths) / len(lengths))
     trial.require(0 <= stated <= 1, f"target_fraction is {stated}, expected a number in [0, 1]")
     trial.require(
-        abs(measured - stated) <= tolerance * stated + 0.002,
+        abs(measured - stated) <= tolerance * stated + max(0.002, chance),
         f"target_fraction is {stated:.4f}, measured {measured:.4f}",
     )

@@ -11,7 +11,7 @@ from composer.models import ComposerModel
 from torch import Tensor
 from torchmetrics import Metric
 
-from detour.batch import Batch, count_tokens
+from detour.batch import Batch, count_tokens, loss_denominator
 from detour.errors import DataError
 from detour.models.encoder import Encoder, LossSum
 from detour.models.layers import Layer
@@ -19,13 +19,12 @@ from detour.models.packed import Packing
 
 
 def tokens_for_trainer(batch: Batch) -> dict[str, Any]:
-    """`count_tokens` for Composer, which divides the loss by the number of supervised tokens over all processes.
+    """`count_tokens` for Composer, which divides the loss by `loss_denominator`, summed over all processes.
 
     If there are none, 1e-30 avoids a division by zero: the loss is then 0, other sums are unchanged, and the step guard skips
     the update. The count is always float64, because processes sum it with an all-reduce.
     """
-    counts = count_tokens(batch)
-    return {**counts, "loss_generating": np.float64(counts["loss_generating"] or 1e-30)}
+    return {"total": count_tokens(batch)["total"], "loss_generating": np.float64(loss_denominator(batch) or 1e-30)}
 
 
 class TokenLoss(Metric):
@@ -85,17 +84,20 @@ class DetourModel(ComposerModel):
         encoder.fsdp_wrap_fn = lambda module: isinstance(module, Layer)  # type: ignore[assignment]
 
     def forward(self, batch: Batch) -> LossSum:
-        """Summed loss and number of supervised tokens of a corrupted batch."""
+        """Summed loss of a corrupted batch, and the number by which its mean divides."""
         ids_BT = batch["input_ids"]
         with torch.autocast(ids_BT.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            return self.encoder(
+            out: LossSum = self.encoder(
                 ids_BT,
                 batch["doc_lengths"],
                 batch["labels"],  # type: ignore[typeddict-item]
                 batch["attention"],  # type: ignore[typeddict-item]
                 batch.get("supervised_at"),
                 Packing.of_micro_batch(batch),
+                batch.get("reach"),
+                batch.get("weights"),
             )
+        return out._replace(supervised=batch["loss_tokens"].sum()) if "loss_tokens" in batch else out
 
     def loss(self, outputs: LossSum, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
         """Mean loss over the supervised tokens of a micro-batch; Composer weights micro-batches by their token counts."""

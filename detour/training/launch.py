@@ -8,7 +8,7 @@ import tempfile
 import torch
 from composer.utils import dist
 
-from detour.config.schema import RunConfig
+from detour.config.schema import DataConfig, RunConfig
 from detour.errors import ConfigError
 
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
@@ -65,9 +65,14 @@ def device_of(run: RunConfig) -> str:
     return run.system.device if run.system.device != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
 
 
-def device_rows_of(run: RunConfig) -> int:
-    """Rows of the global batch per process. Raises ConfigError if the processes do not divide it evenly."""
-    rows, world = run.data.global_batch_size, dist.get_world_size()
+def device_rows_of(data: DataConfig, *, where: str = "data") -> int:
+    """Rows of the global batch per process. Raises ConfigError if the processes do not divide it evenly.
+
+    Args:
+        data: The data of a phase.
+        where: Key of the section that gives the batch size, for the message.
+    """
+    rows, world = data.global_batch_size, dist.get_world_size()
     if rows % world:
-        raise ConfigError(f"data.global_batch_size: {rows} is not divisible by {world} processes")
+        raise ConfigError(f"{where}.global_batch_size: {rows} is not divisible by {world} processes")
     return rows // world

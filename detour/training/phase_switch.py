@@ -32,10 +32,13 @@ class PhaseSwitch(Algorithm):
         clock: Settings of each batch.
         gate: Processes gradients before the optimizer step.
         guard: Checks each step before it changes weights.
+        micro_batch_rows: Rows per micro-batch of a device in each phase.
     """
 
-    def __init__(self, *, clock: PhaseClock, gate: GradientGate, guard: StepGuard) -> None:
-        self.clock, self.gate, self.guard = clock, gate, guard
+    def __init__(
+        self, *, clock: PhaseClock, gate: GradientGate, guard: StepGuard, micro_batch_rows: Sequence[int]
+    ) -> None:
+        self.clock, self.gate, self.guard, self.micro_batch_rows = clock, gate, guard, micro_batch_rows
         self._phase_of_last_batch: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,8 +84,10 @@ class PhaseSwitch(Algorithm):
             log.info("phase %d '%s': %s from token %s", span.index, span.phase.name, span.phase.objective, tokens)
         for optimizer in state.optimizers:
             settings.apply(optimizer)
+        state.device_train_microbatch_size = self.micro_batch_rows[span.index]
         self._phase_of_last_batch = span.index
-        logger.log_metrics({"phase/index": span.index, "lr": settings.lr})
+        changing = {f"phase/{key}": value for key, value in settings.scheduled_options.items()}
+        logger.log_metrics({"phase/index": span.index, "lr": settings.lr, **changing})
 
     def _finish_gradients(self, state: State, settings: StepSettings, logger: Logger) -> None:
         def accept(norm: Tensor) -> bool:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from detour import objectives
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.data.manifest import ShardManifest
+from detour.data.stream_spec import StreamSpec
 from detour.data.validation import ValidationFolder, draw
 from detour.errors import CheckpointError, TrainingError
 from detour.files import naming, reason, try_lock, write_json, write_text
@@ -116,16 +117,23 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
         run: The configuration.
         tokenizer: `fingerprint` of the tokenizer.
     """
-    folders = [*run.data.train, *run.data.validation]
+    folders = [*run.train_streams.values(), *run.data.validation]
     manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
+
+    def rows(streams: Iterable[StreamSpec]) -> list[list[Any]]:
+        return [[manifests[stream.path].rows_sha256, stream.proportion] for stream in streams]
+
     return {
         "format": FORMAT,
         "config": redacted(json.loads(json.dumps(asdict(run)))),
         "tokenizer": tokenizer,
-        "data": [[manifests[s.path].rows_sha256, s.proportion] for s in run.data.train],
+        "data": rows(run.data.train),
+        "phase_data": [rows(phase.data.train) for phase in run.phases],
         "evaluation": measurement(run, manifests),
         "validation": [manifests[s.path].rows_sha256 for s in run.data.validation],
-        "sources": [redacted(asdict(source)) for s in run.data.train for source in manifests[s.path].sources],
+        "sources": [
+            redacted(asdict(source)) for s in run.train_streams.values() for source in manifests[s.path].sources
+        ],
         "environment": environment(),
     }
 
@@ -170,7 +178,7 @@ def measurement(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> dict[
 
 def _options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
     """All options of an objective, with defaults, as JSON values."""
-    return json.loads(json.dumps(asdict(objectives.build(name, options)), default=str))
+    return json.loads(json.dumps(objectives.all_options(name, options), default=str))
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:

@@ -60,7 +60,7 @@ def find_start(run: RunConfig) -> RunStart:
     dist.initialize_dist(device, timeout=run.system.timeout_seconds)
     tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
     identity = tokenizer_sha256(tokenizer)
-    for stream in [*run.data.train, *run.data.validation]:
+    for stream in [*run.train_streams.values(), *run.data.validation]:
         if stream.remote:  # the record needs the manifests
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
@@ -91,7 +91,7 @@ def check_positions(run: RunConfig, vocab: Vocab) -> None:
         ModelError: The model's positions depend on a padding id that the tokenizer has not.
     """
     arch = run.architecture
-    for key, streams in {"data.train": run.data.train, "data.validation": run.data.validation}.items():
+    for key, streams in {"data.train": run.train_streams.values(), "data.validation": run.data.validation}.items():
         for stream in streams:
             longest = ShardManifest.load(Path(stream.path)).longest_document
             if longest > arch.longest_document:

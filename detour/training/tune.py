@@ -109,7 +109,13 @@ def _trial(
         for _ in range(STEPS):
             start = time.perf_counter()
             with torch.autocast(device, dtype=torch.bfloat16, enabled=run.system.precision == "bf16"):
-                out = encoder(batch["input_ids"], batch["doc_lengths"], batch["labels"], objective.attention)
+                out = encoder(
+                    batch["input_ids"],
+                    batch["doc_lengths"],
+                    batch["labels"],
+                    objective.attention,
+                    reach_BT=torch.full_like(batch["input_ids"], run.data.seq_len),  # read by the rule "reach" alone
+                )
             (out.total / out.supervised.clamp(min=1)).backward()
             if device == "cuda":
                 torch.cuda.synchronize()

@@ -51,7 +51,7 @@ class ValidationData:
             return
         train, validation = (
             {stream.path: ShardManifest.load(Path(stream.path)) for stream in streams}
-            for streams in (run.data.train, run.data.validation)
+            for streams in (run.train_streams.values(), run.data.validation)
         )
         refuse_same_shards(train, validation)
         self.folders = validation_rows(run, validation)
@@ -136,8 +136,11 @@ def _corrupt(batch: dict[str, Any], *, objective: Objective, vocab: Vocab, seed:
     """Corrupts a batch with the same masks at each evaluation, so that only the model changes the loss."""
     rng = RowRandom(seed=seed, step=batch["draw"], sample_id_B=batch["sample_id"])
     supervised: dict[str, Any] = objective(batch, vocab, rng)  # type: ignore[arg-type,assignment]
-    labels = torch.full_like(supervised["labels"], IGNORE) if batch["idle"] else supervised["labels"]
-    return {**supervised, "labels": labels, "draw": batch["draw"], "stream": batch["stream"]}
+    if batch["idle"]:
+        supervised["labels"] = torch.full_like(supervised["labels"], IGNORE)
+        if "loss_tokens" in supervised:
+            supervised["loss_tokens"] = torch.zeros_like(supervised["loss_tokens"])
+    return {**supervised, "draw": batch["draw"], "stream": batch["stream"]}
 
 
 def _is_random(objective: Objective, vocab: Vocab, batch: dict[str, Any]) -> bool:

@@ -65,6 +65,36 @@ def test_training_flops_equal_the_count_by_hand(shape, attention):
     assert found == counted(arch, lengths, causal=attention == "causal", supervised=23)
 
 
+def test_an_attention_that_differs_by_token_is_counted_pair_by_pair():
+    arch = ModernBertArchitecture(
+        vocab_size=83,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        local_attention=6,
+    )
+    lengths = np.array([[5, 7, 0], [12, 0, 0]])
+    reach_BT = np.random.default_rng(0).integers(0, 9, (2, 14))
+    pairs = 0
+    for lengths_D, reach_T in zip(lengths.tolist(), reach_BT.tolist(), strict=True):
+        start = 0
+        for n in lengths_D:
+            for query in range(n):
+                for key in range(n):
+                    ahead = key - query <= reach_T[start + query]
+                    pairs += 2 * ahead  # two global layers of four
+                    pairs += 2 * (ahead and may_see(query, key, 3, 3))
+            start += n
+    none = training_flops(arch, lengths, attention="causal", supervised=0)
+    causal_pairs = sum(
+        (2 + 2 * (query - key <= 3)) for n in (5, 7, 12) for query in range(n) for key in range(query + 1)
+    )
+    found = training_flops(arch, lengths, attention="reach", supervised=0, reach_BT=reach_BT)
+    assert found == none + 6 * 2 * 16 * (pairs - causal_pairs)
+    assert found < training_flops(arch, lengths, attention="reach", supervised=0)  # not known: an upper bound
+
+
 def test_padding_entries_of_length_zero_cost_nothing():
     lengths = np.array([[5, 7, 0], [3, 0, 0]])
     assert training_flops(BASE, lengths, attention="causal", supervised=4) == training_flops(

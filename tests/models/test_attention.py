@@ -7,13 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detour.attention_rule import Rule
 from detour.errors import ConfigError
-from detour.models.attention import BACKENDS, Rule, flex, sdpa, select, why_not
+from detour.models.attention import BACKENDS, check_attention, flex, sdpa, select, why_not
 from detour.models.packed import Packing
 from detour.versions import torch_at_least
 
 H, D = 2, 4
 RULES = [Rule(causal=causal, window=w) for causal, w in ((False, None), (True, None), (False, (5, 5)), (True, (5, 0)))]
+SEEING_AHEAD = [
+    Rule(causal=True, window=window, lookahead=lookahead, reach=reach)
+    for window, lookahead, reach in ((None, 3, False), ((5, 3), 3, False), (None, 0, True), ((5, 5), 0, True))
+]
 SIDES = st.one_of(st.none(), st.integers(0, 40))
 
 
@@ -22,16 +27,24 @@ def dense(lengths_S, rule, q_NHd, k_NHd, v_NHd):
     doc = [s for s, length in enumerate(lengths_S) for _ in range(length)]
     left, right = rule.window or (len(doc), len(doc))
 
+    ahead = reach_of(len(doc)).tolist() if rule.reach else [rule.lookahead if rule.causal else len(doc)] * len(doc)
+
     def sees(i, j):
-        return doc[i] == doc[j] and -left <= j - i <= right and not (rule.causal and j > i)
+        return doc[i] == doc[j] and -left <= j - i <= right and j - i <= ahead[i]
 
     mask_NN = torch.tensor([[sees(i, j) for j in range(len(doc))] for i in range(len(doc))])
     scores_HNN = torch.einsum("qhd,khd->hqk", q_NHd, k_NHd) / q_NHd.shape[-1] ** 0.5
     return torch.einsum("hqk,khd->qhd", scores_HNN.masked_fill(~mask_NN, float("-inf")).softmax(-1), v_NHd)
 
 
+def reach_of(N):
+    """For each token, how many tokens to its right a rule with `reach` allows: 0 to 8, as drawn."""
+    return torch.randint(9, (N,), generator=torch.Generator().manual_seed(3))
+
+
 def packing_of(lengths):
-    return Packing(lengths_S=torch.tensor(lengths), N=sum(lengths), max_length=max(lengths))
+    N = sum(lengths)
+    return Packing(lengths_S=torch.tensor(lengths), N=N, max_length=max(lengths), reach_N=reach_of(N))
 
 
 def tensors(N, dtype=torch.float32, device="cpu"):
@@ -90,7 +103,7 @@ def test_sdpa_equals_attention_under_a_dense_mask_at_the_edges_of_its_blocks(len
     )
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("rule", RULES + SEEING_AHEAD, ids=str)
 def test_every_backend_equals_attention_under_a_dense_mask(backend, rule):
     assert_equal_to_dense(backend, [21, 0, 1, 9, 30], rule)
 
@@ -152,6 +165,52 @@ def test_masks_take_the_type_of_the_compute():
 )
 def test_sides_follow_the_kernels_convention(rule, sides):
     assert rule.sides == sides
+
+
+@pytest.mark.parametrize(
+    ("attention", "rule", "in_window"),
+    [
+        ("bidirectional", Rule(causal=False), (4, 4)),
+        ("causal", Rule(causal=True), (4, 0)),
+        ("lookahead:0", Rule(causal=True), (4, 0)),
+        ("lookahead:3", Rule(causal=True, lookahead=3), (4, 3)),
+        ("lookahead:90", Rule(causal=True, lookahead=90), (4, 4)),
+        ("reach", Rule(causal=True, reach=True), (4, 4)),
+    ],
+)
+def test_an_objectives_attention_is_a_rule_with_and_without_a_window(attention, rule, in_window):
+    assert Rule.of(attention) == rule
+    assert Rule.of(attention).within(4, 4).window == in_window
+
+
+@pytest.mark.parametrize(
+    "attention", ["", "Causal", "lookahead", "lookahead:", "lookahead:-1", "lookahead:1.5", "prefix"]
+)
+def test_an_unknown_attention_is_refused(attention):
+    with pytest.raises(
+        ConfigError, match=f"attention is '{attention}', expected 'bidirectional', 'causal', 'reach', or"
+    ):
+        Rule.of(attention)
+
+
+def test_a_lookahead_over_the_whole_document_is_bidirectional_attention():
+    lengths, qkv = [21, 1, 30], tensors(52, torch.float64)
+    everything = attended("sdpa", lengths, Rule(causal=False), qkv, torch.float64)
+    torch.testing.assert_close(attended("sdpa", lengths, Rule.of("lookahead:30"), qkv, torch.float64), everything)
+
+
+@pytest.mark.parametrize("name", ["flash", "varlen"])
+def test_kernels_without_masks_refuse_an_attention_that_differs_by_token(name):
+    with pytest.raises(ConfigError, match=f"phases.*differs from token to token.*'{name}'.*set it to flex or sdpa"):
+        check_attention(name, "reach", where="phases[1]")
+    check_attention(name, "lookahead:4", where="phases[1]")
+    check_attention("sdpa", "reach", where="phases[1]")
+
+
+def test_a_batch_without_reach_under_a_rule_that_needs_it_is_refused():
+    packing = Packing(lengths_S=torch.tensor([4]), N=4, max_length=4)
+    with pytest.raises(ConfigError, match="the batch has no 'reach'"):
+        BACKENDS["sdpa"](packing, Rule.of("reach"), torch.float32)
 
 
 # ---- what the kernels for GPUs are told

@@ -56,6 +56,20 @@ def test_value_and_gradients_equal_torch_s_dense_cross_entropy(chunks_of, elemen
     torch.testing.assert_close(gradients(a), gradients(b), rtol=1e-5, atol=1e-5)
 
 
+@CHUNKS
+def test_weighted_positions_equal_torchs_dense_cross_entropy(chunks_of, elements):
+    chunks_of(elements)
+    (a, target_M), (b, _) = inputs(), inputs()
+    weight_M = torch.rand(M, generator=torch.Generator().manual_seed(5)) * 3
+    weight_M[4] = 0
+    result = linear_cross_entropy(a["h"], a["weight"], a["bias"], target_M, weight_M)
+    expected = (F.cross_entropy(F.linear(b["h"], b["weight"], b["bias"]), target_M, reduction="none") * weight_M).sum()
+    result.backward()
+    expected.backward()
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(gradients(a), gradients(b), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("wanted", [("h",), ("weight",), ("bias",), ("h", "bias"), ("weight", "bias")], ids="+".join)
 def test_frozen_inputs_get_no_gradient_and_the_others_the_right_one(chunks_of, wanted):
     chunks_of(5 * V)

@@ -18,7 +18,23 @@ OPTIONS = {
         {"mask_fraction": 0.0, "random_fraction": 1.0},
         {"whole_word": True},
         {"whole_word": True, "rate": 0.01},
+        {"mean_span": 3.8, "rate": 0.15},
+        {"mean_span": 2.0, "whole_word": True},
+        {"lookahead": 4},
     ],
+    "mntp": [{}, {"mean_span": 3.0}, {"whole_word": True}],
+    "masked_diffusion": [{}, {"block": 8}],
+    "mixed": [
+        {"objectives": [{"objective": "clm", "proportion": 1}, {"objective": "mntp", "proportion": 3}]},
+        {
+            "objectives": [
+                {"objective": "prefix_lm", "proportion": 1},
+                {"objective": "masked_diffusion", "proportion": 1},
+                {"objective": "clm", "proportion": 0},
+            ]
+        },
+    ],
+    "alternate": [{"turns": [{"objective": "clm", "steps": 2}, {"objective": "mlm"}]}],
 }
 
 
@@ -61,7 +77,8 @@ def test_a_registered_objective_keeps_the_contract(name, options):
 
 @pytest.mark.parametrize("name", registry.names())
 def test_a_registered_objective_keeps_the_contract_on_a_tokenizer_without_words(name):
-    check_objective(build(name), vocab=make_vocab(200, words=False), seeds=(5,))
+    options = OPTIONS.get(name, [{}])[0]
+    check_objective(build(name, options), vocab=make_vocab(200, words=False), seeds=(5,))
 
 
 @pytest.mark.parametrize("span", [1, 3])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from detour.attention_rule import Rule
 from detour.errors import ConfigError
-from detour.models.architecture import MOST, Architecture, LayerRule, Rule, is_causal
+from detour.models.architecture import MOST, Architecture, LayerRule
 from detour.models.family import Family
 
 ModelType = Literal["bert", "roberta", "camembert", "xlm-roberta"]
@@ -77,7 +78,7 @@ class BertArchitecture(Architecture):
         return None if self.model_type == "bert" else self.first_position - 1
 
     def layer_rules(self, attention: str) -> list[LayerRule]:
-        return [LayerRule(Rule(is_causal(attention)), None)] * self.num_hidden_layers
+        return [LayerRule(Rule.of(attention), None)] * self.num_hidden_layers
 
     @property
     def layer_weights(self) -> int:

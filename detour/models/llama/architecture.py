@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from detour.attention_rule import Rule
 from detour.errors import ConfigError
-from detour.models.architecture import MOST, Architecture, LayerRule, Rotary, Rule, is_causal
+from detour.models.architecture import MOST, Architecture, LayerRule, Rotary
 from detour.models.family import Family
 
 ModelType = Literal["llama", "qwen2", "qwen3", "smollm3", "eurobert"]
@@ -111,7 +112,7 @@ class LlamaArchitecture(Architecture):
         return not every or (layer + 1) % every != 0
 
     def layer_rules(self, attention: str) -> list[LayerRule]:
-        rule = Rule(is_causal(attention))
+        rule = Rule.of(attention)
         rotary = Rotary(self.head_dim, self.rope_theta, tuple(sorted((self.rope_scaling or {}).items())))
         layers = range(self.num_hidden_layers)
         return [LayerRule(rule, rotary if self.has_positions(layer) else None) for layer in layers]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from detour.attention_rule import Rule
 from detour.errors import ConfigError
-from detour.models.architecture import MOST, Architecture, LayerRule, Rotary, Rule, is_causal
+from detour.models.architecture import MOST, Architecture, LayerRule, Rotary
 from detour.models.family import Family
 
 
@@ -91,10 +92,10 @@ class ModernBertArchitecture(Architecture):
         return self.max_position_embeddings
 
     def layer_rules(self, attention: str) -> list[LayerRule]:
-        causal = is_causal(attention)
-        window = (self.causal_left, 0) if causal else (self.side_window, self.side_window)
-        everywhere = LayerRule(Rule(causal), Rotary(self.head_dim, self.global_rope_theta))
-        nearby = LayerRule(Rule(causal, window), Rotary(self.head_dim, self.local_rope_theta))
+        rule = Rule.of(attention)
+        left = self.causal_left if rule == Rule(causal=True) else self.side_window
+        everywhere = LayerRule(rule, Rotary(self.head_dim, self.global_rope_theta))
+        nearby = LayerRule(rule.within(left, self.side_window), Rotary(self.head_dim, self.local_rope_theta))
         return [everywhere if self.is_global(layer) else nearby for layer in range(self.num_hidden_layers)]
 
     @property

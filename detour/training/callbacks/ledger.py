@@ -66,7 +66,10 @@ class Ledger(Callback):
         batch = state.batch
         supervised = count_tokens(batch)["loss_generating"]
         lengths = batch["doc_lengths"].cpu().numpy()
-        flops = training_flops(self.arch, lengths, attention=batch["attention"], supervised=supervised)
+        reach_BT = batch["reach"].cpu().numpy() if batch["attention"] == "reach" else None
+        flops = training_flops(
+            self.arch, lengths, attention=batch["attention"], supervised=supervised, reach_BT=reach_BT
+        )
         local = torch.tensor([supervised, flops, self._matmul_throughput], dtype=torch.float64)
         sums = state.device.tensor_to_device(local)
         dist.all_reduce(sums)

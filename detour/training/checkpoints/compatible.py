@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from detour.config.schema import RunConfig
-from detour.phases import Freeze, Phase, PhaseSchedule
+from detour.phases import Freeze, Phase, PhaseData, PhaseSchedule
 from detour.schedule import WSD
 
 # settings on which every batch before the checkpoint depended
@@ -68,6 +68,13 @@ def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any]
             lines.append(f"{key.removeprefix('config.')}: was {before!r}, now {after!r}")
     old_lr, old_phases = _schedule_of(saved["config"])
     new_lr, new_phases = run.schedule, run.phase_schedule
+    begun = sum(start < tokens for start in old_phases.boundaries[:-1])
+    before, after = ((record.get("phase_data") or [[]] * begun)[:begun] for record in (saved, now))
+    lines += [
+        f"phases[{i}].data.train: its rows were {old!r}, now {new!r}"
+        for i, (old, new) in enumerate(zip(before, after, strict=False))
+        if old != new
+    ]
     tokens = min(tokens, old_phases.total_tokens)  # the last batch may reach past the end of the run
     lines += new_phases.diff_past(saved["config"]["phases"], tokens)
     for at in _grid(tokens, {*_knots(old_lr, old_phases), *_knots(new_lr, new_phases)}):
@@ -148,5 +155,8 @@ def _get(record: Mapping[str, Any], key: str) -> Any:
 
 
 def _schedule_of(config: Mapping[str, Any]) -> tuple[WSD, PhaseSchedule]:
-    phases = [Phase(**{**phase, "freeze": Freeze(**phase["freeze"])}) for phase in config["phases"]]
+    phases = [
+        Phase(**{**phase, "freeze": Freeze(**phase["freeze"]), "data": PhaseData(**phase.get("data", {}))})
+        for phase in config["phases"]
+    ]
     return WSD(**config["schedule"]), PhaseSchedule(phases)

@@ -18,6 +18,7 @@ from torch import Tensor
 from detour.cost.ledger import read_costs
 
 POSITION = ("epoch", "sample_in_epoch", "num_canonical_nodes", "shuffle_seed", "initial_physical_nodes")
+PHASED_POSITION = ("phase", "positions")
 Optimizer = tuple[Mapping[str, Tensor], list[dict[str, Any]]]
 
 
@@ -35,14 +36,27 @@ def check_plain_values(plain: Mapping[str, Any], callbacks: Mapping[str, Mapping
     for name, expected in callbacks.items():
         check_keys(f"callbacks: {name}", plain["callbacks"][name], expected)
     position, clock = plain["dataset"], plain["timestamp"]
-    check_keys("dataset", position, POSITION)
-    for key in POSITION:
-        check_count(f"dataset: {key}", position[key])
-    for key in ("epoch", "sample_in_epoch"):
-        if position[key] != clock[key]:
-            raise ValueError(f"dataset: {key} is {position[key]!r}, but the clock has {clock[key]!r}")
+    if isinstance(position, Mapping) and "positions" in position:  # of phases that differ in their data
+        check_keys("dataset", position, PHASED_POSITION)
+        check_count("dataset: phase", position["phase"])
+        if not isinstance(position["positions"], list) or not position["positions"]:
+            raise ValueError(f"dataset: positions is {position['positions']!r}, expected a list of positions")
+        for index, each in enumerate(position["positions"]):
+            if each is not None:  # not read yet
+                _check_position(f"dataset: positions[{index}]", each)
+    else:
+        _check_position("dataset", position)
+        for key in ("epoch", "sample_in_epoch"):
+            if position[key] != clock[key]:
+                raise ValueError(f"dataset: {key} is {position[key]!r}, but the clock has {clock[key]!r}")
     for key, value in clock.items():
         check_number(f"timestamp: {key}", value)
+
+
+def _check_position(where: str, position: Any) -> None:
+    check_keys(where, position, POSITION)
+    for key in POSITION:
+        check_count(f"{where}: {key}", position[key])
 
 
 def check_counts(plain: Mapping[str, Any]) -> None:

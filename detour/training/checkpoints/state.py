@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from detour.data.phased_loader import PhasedLoader
 from detour.errors import CheckpointError
 from detour.models.encoder import Encoder, stored_weights
 from detour.training.checkpoints import contents
@@ -62,7 +63,7 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
         "last_batch_began": state.previous_timestamp.token.value,
         "param_groups": groups,
         "rng": [r["plain"] for r in rng_states],
-        "dataset": _dataset(state).state_dict(int(state.timestamp.sample_in_epoch), True),
+        "dataset": _position(state),
         "callbacks": {type(item).__name__: item.state_dict() for item in stateful},
     }
     return {"model": weights, "optimizer": moments, "rng": rng_tensors}, plain
@@ -124,14 +125,30 @@ def _restore_optimizer(
             parameter.requires_grad_(True)
 
 
+def _position(state: State) -> dict[str, Any]:
+    """The position in the training data."""
+    if isinstance(loader := state.train_dataloader, PhasedLoader):
+        return loader.state_dict()
+    return _dataset(state).state_dict(int(state.timestamp.sample_in_epoch), True)
+
+
 def _restore_position(state: State, plain: dict[str, Any]) -> None:
-    dataset, position = _dataset(state), plain["dataset"]
-    timestamp = _timestamp(plain["timestamp"])
-    assert state.dataloader_len is not None
-    if timestamp.batch_in_epoch >= state.dataloader_len:  # saved after the last batch of an epoch
-        timestamp = timestamp.to_next_epoch()
-        position = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
-    dataset.load_state_dict(position)
+    position, timestamp = plain["dataset"], _timestamp(plain["timestamp"])
+    phased = isinstance(loader := state.train_dataloader, PhasedLoader)
+    if phased != ("positions" in position):
+        raise ValueError(
+            "the phases that were trained read one stream of batches of one size, and those of this configuration do not"
+            if phased
+            else "the phases that were trained differ in their data, and those of this configuration do not"
+        )
+    if isinstance(loader, PhasedLoader):
+        loader.load_state_dict(position)
+    else:
+        assert state.dataloader_len is not None
+        if timestamp.batch_in_epoch >= state.dataloader_len:  # saved after the last batch of an epoch
+            timestamp = timestamp.to_next_epoch()
+            position = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
+        _dataset(state).load_state_dict(position)
     state.timestamp = timestamp
 
 
