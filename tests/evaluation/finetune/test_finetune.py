@@ -25,8 +25,10 @@ from detour.errors import ModelError
 from detour.evaluation.data.dataset import load_dataset
 from detour.evaluation.data.features import Encoded
 from detour.evaluation.finetune import finetune as module
+from detour.evaluation.finetune import losses
 from detour.evaluation.finetune.callbacks import KeepBest
-from detour.evaluation.finetune.finetune import finetune, loss_of
+from detour.evaluation.finetune.finetune import finetune
+from detour.evaluation.finetune.losses import loss_of
 
 
 def outcome_of(encoder, task, root, *, seed=1):
@@ -72,7 +74,7 @@ def test_micro_batches_give_the_same_training(encoder, made, make_task, data_roo
     splits = made.ner()
     for i, record in enumerate(splits["train"]):
         del record["tokens"][1 + i % 5 :], record["ner_tags"][1 + i % 5 :]
-    monkeypatch.setattr(module, "_optimizer", lambda model, task: torch.optim.SGD(model.parameters(), lr=1.0))
+    monkeypatch.setattr(module, "optimizer_of", lambda model, task: torch.optim.SGD(model.parameters(), lr=1.0))
     models, load = [], module.load_model
     monkeypatch.setattr(module, "load_model", lambda *arguments: models.append(load(*arguments)) or models[-1])
     for micro in (0, 4):
@@ -155,7 +157,7 @@ def test_weights_of_positives_balance_a_rare_label(make_task, made):
     splits["train"][0]["labels"] = ["pain", "fever"]
     task = make_task("rare", "multilabel", splits, labels=["pain", "fever", "cough"], training={"class_weights": True})
     features = [{"labels": [float(label in r["labels"]) for label in task.labels]} for r in splits["train"]]
-    weights = module._positive_weights(task, features)
+    weights = losses._positive_weights(task, features)
     assert weights is not None
     torch.testing.assert_close(weights, torch.tensor([3.0, 95.0, 1.0]))
 
@@ -167,7 +169,7 @@ def test_the_head_may_have_a_rate_of_its_own(encoder, made, make_task, data_root
     named = {parameter: name for name, parameter in model.named_parameters()}
     seen = {
         named[parameter]: (group["lr"], group["weight_decay"])
-        for group in module._optimizer(model, task).param_groups
+        for group in module.optimizer_of(model, task).param_groups
         for parameter in group["params"]
     }
     assert seen.keys() == set(named.values())
