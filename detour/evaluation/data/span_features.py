@@ -33,8 +33,7 @@ def encode_spans(
 ) -> Encoded:
     """Encodes texts in overlapping windows; nothing is truncated.
 
-    An entity begins at the first token that shares a character with it and ends at the last one. It is trained in every
-    window that holds all of it.
+    An entity reaches from the first token that shares a character with it to the last. It is trained in windows with all of it.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -54,8 +53,9 @@ def encode_spans(
     places: list[tuple[int, np.ndarray]] = []
     lost = 0
     for number, example in enumerate(examples):
-        text = example.parts[0]
-        encoded: Any = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False)
+        encoded: Any = tokenizer(
+            example.parts[0], return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False
+        )
         ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
         before = special.index(0) if 0 in special else len(ids)
         after = special[::-1].index(0) if 0 in special else 0
@@ -63,7 +63,7 @@ def encode_spans(
         if room < 2:
             raise ConfigError(f"max_length {max_length}: leaves no room for two tokens beside the special ones")
         inner = slice(before, len(ids) - after)
-        offsets_N2 = _bare_offsets(text, encoded["offset_mapping"][inner])
+        offsets_N2 = _bare_offsets(example.parts[0], encoded["offset_mapping"][inner])
         spans = [(*_tokens_of(span.start, span.end, offsets_N2), span) for span in example.target]  # type: ignore[union-attr]
         found = set()
         for begin, end in windows_of(len(offsets_N2), room):
