@@ -22,7 +22,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Trainer,
 )
 
 from detour.data.tokenizer import load_tokenizer
@@ -37,7 +36,7 @@ from detour.evaluation.finetune.callbacks import KeepBest, Progress, Report
 from detour.evaluation.finetune.heads import BiLstmCrf
 from detour.evaluation.finetune.losses import loss_for
 from detour.evaluation.finetune.scoring import degenerate, predictions_of, score
-from detour.evaluation.finetune.settings import one_process, optimizer_of, trainer_arguments
+from detour.evaluation.finetune.settings import CellTrainer, one_process, optimizer_of, trainer_arguments
 from detour.evaluation.finetune.span_head import SpanHead
 from detour.evaluation.models import load_pretrained, takes_types
 
@@ -114,7 +113,7 @@ def finetune(
 
     best = KeepBest(f"eval_{task.selection_metric or task.metric}")
     with tempfile.TemporaryDirectory() as scratch, one_process():
-        trainer = Trainer(
+        trainer = CellTrainer(
             model=model,
             args=trainer_arguments(task, seed=seed, scratch=scratch),
             train_dataset=encoded["train"].features,  # type: ignore[arg-type]  # it takes any sequence

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainingArguments
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainingArguments
 
 from detour.evaluation.data.task import Task
 
@@ -37,6 +39,13 @@ def one_process() -> Iterator[None]:
     finally:
         if local_rank is not None:
             os.environ["LOCAL_RANK"] = local_rank
+
+
+class CellTrainer(Trainer):
+    """transformers' Trainer, which predicts in the order of the data: its own would group dev and test by length, too."""
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler:
+        return SequentialSampler(eval_dataset)
 
 
 def trainer_arguments(task: Task, *, seed: int, scratch: str) -> TrainingArguments:

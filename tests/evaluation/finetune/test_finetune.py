@@ -29,6 +29,7 @@ from detour.evaluation.finetune import losses
 from detour.evaluation.finetune.callbacks import KeepBest
 from detour.evaluation.finetune.finetune import finetune
 from detour.evaluation.finetune.losses import loss_of
+from detour.evaluation.finetune.settings import CellTrainer, trainer_arguments
 
 
 def outcome_of(encoder, task, root, *, seed=1):
@@ -289,3 +290,52 @@ def test_the_threshold_of_several_labels_is_a_probability(made, make_task, data_
     logits = torch.logit(torch.tensor([[0.69, 0.71]])).numpy()
     (labels,) = module.predictions_of(task, data, None, logits)
     assert labels == [data.labels[1]]
+
+
+def test_an_example_without_a_label_may_get_its_best_one(make_task, made, data_root):
+    splits = made.multilabel()
+    logits = np.array([[-2.0, -1.0], [1.0, -3.0], [2.0, 3.0], [-1.0, -5.0]])
+    wanted = {False: [[], ["fever"], ["fever", "pain"], []], True: [["pain"], ["fever"], ["fever", "pain"], ["fever"]]}
+    for best_label, expected in wanted.items():
+        task = make_task("best", "multilabel", splits, training={"best_label": best_label})
+        data = load_dataset(task, data_root)
+        assert data.labels == ["fever", "pain"]
+        assert module.predictions_of(task, data, Encoded(features=[]), logits) == expected
+
+
+def test_the_epoch_is_selected_by_the_metric_that_selects(encoder, made, make_task, data_root):
+    training = {"epochs": 2, "batch_size": 16}
+    task = make_task(
+        "selects",
+        "classification",
+        made.classification(),
+        training=training,
+        metric="macro_f1",
+        selection_metric="accuracy",
+    )
+    outcome = outcome_of(encoder, task, data_root)
+    assert max(outcome.curve) == outcome.validation["accuracy"]
+    assert "macro_f1" in outcome.test
+
+
+def test_grouped_batches_train_on_similar_lengths_and_predict_in_order(encoder, made, make_task, tmp_path):
+    """transformers' own Trainer groups what it predicts, too; predictions would belong to other examples."""
+    task = make_task("grouped", "ner", made.ner(), training={"group_by_length": True, "batch_size": 4})
+    rows = [
+        {"input_ids": [1] * n, "attention_mask": [1] * n, "labels": [0] * n}
+        for n in np.random.default_rng(0).integers(3, 60, 400)
+    ]
+    trainer = CellTrainer(
+        model=nn.Linear(2, 2),
+        args=trainer_arguments(task, seed=1, scratch=str(tmp_path)),
+        train_dataset=rows,
+        eval_dataset=rows,
+        data_collator=lambda features: {"lengths": torch.tensor([len(f["input_ids"]) for f in features])},
+    )
+    lengths = [len(row["input_ids"]) for row in rows]
+    predicted = [int(n) for batch in trainer.get_eval_dataloader() for n in batch["lengths"]]
+    assert predicted == lengths
+    batches = [batch["lengths"] for batch in trainer.get_train_dataloader()]
+    assert sorted(int(n) for batch in batches for n in batch) == sorted(lengths)
+    widths = [int(batch.max() - batch.min()) for batch in batches]
+    assert np.mean(widths) < 15  # of four drawn from 3 to 59 at random it is 34
