@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -106,11 +107,7 @@ def finetune(
     model = load_model(folder, *seen)
     max_length = min(task.max_length, longest_input(model, tokenizer))
     encoded = {split: encode(tokenizer, model, *seen, split, max_length) for split in data.splits}
-
-    def predict(split: str, outputs: Any) -> list[Any]:
-        found = predictions_of(*seen, encoded[split], encoded[split].in_order(outputs))
-        return spans_of_words(data.splits[split], found) if by_words else found
-
+    predict = partial(_predictions, seen, data, encoded)
     best = KeepBest(f"eval_{task.selection_metric or task.metric}")
     with tempfile.TemporaryDirectory() as scratch, one_process():
         trainer = CellTrainer(
@@ -130,22 +127,37 @@ def finetune(
         model.load_state_dict(best.weights)
         trainer.compute_metrics = None
         dev, test = (predict(s, trainer.predict(encoded[s].sorted_features).predictions) for s in ("dev", "test"))  # type: ignore[arg-type]
-    ner = encoded if task.kind in ("ner", "nested_ner") else {}
     return Outcome(
         test=score(task, data, "test", test),
         validation=score(task, data, "dev", dev),
         epoch=best.epoch,
         curve=best.curve,
         max_length=max_length,
-        truncated={split: each.truncated for split, each in encoded.items()},
-        windows={split: len(each.features) for split, each in ner.items()},
-        unreadable={split: each.unreadable for split, each in ner.items()},
+        **_counts(task, encoded),
         steps=trainer.state.global_step,
         seconds=round(time.monotonic() - began, 2),
         precision="bf16" if trainer.args.bf16 else "fp32",
         predictions=test,
         degenerate=degenerate(task, data, "test", test),
     )
+
+
+def _predictions(
+    seen: tuple[Task, Dataset], data: Dataset, encoded: dict[str, Encoded], split: str, outputs: Any
+) -> list[Any]:
+    """Predictions in the form of the data's targets; ``seen`` is the task as the head sees it, maybe of tagged words."""
+    found = predictions_of(*seen, encoded[split], encoded[split].in_order(outputs))
+    return found if seen[1] is data else spans_of_words(data.splits[split], found)
+
+
+def _counts(task: Task, encoded: dict[str, Encoded]) -> dict[str, dict[str, int]]:
+    """Per split: truncated examples, and for NER windows and what is unreadable in them."""
+    ner = encoded if task.kind in ("ner", "nested_ner") else {}
+    return {
+        "truncated": {split: each.truncated for split, each in encoded.items()},
+        "windows": {split: len(each.features) for split, each in ner.items()},
+        "unreadable": {split: each.unreadable for split, each in ner.items()},
+    }
 
 
 def load_model(folder: Path, task: Task, data: Dataset) -> Model:
