@@ -36,7 +36,7 @@ LABELS = ["no", "yes"]
 EPOCHS, BATCH, RATE = 2, 8, 5e-5
 
 
-def cell_against_trainer(examples: int = 192, rounds: int = ROUNDS, width: int = 128) -> Iterator[Line]:
+def cell_against_trainer(examples: int = 48, rounds: int = ROUNDS, width: int = 128) -> Iterator[Line]:
     """CPU seconds of one cell, from the folder of the model to the scores on dev and test, alternating with the bare loop.
 
     Args:
