@@ -24,7 +24,7 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks import parts, step
+from benchmarks import evaluation, parts, step
 from benchmarks.parts import Line
 from benchmarks.step import Result, Setting
 from detour.provenance import environment
@@ -57,6 +57,7 @@ PARTS: dict[str, Callable[[], Iterator[Line]]] = {
     "trainer, ettin-17m": lambda: parts.trainer_and_checkpoints("ettin-17m", rows=2, seq_len=1024),
     "trainer, modernbert-base": lambda: parts.trainer_and_checkpoints("modernbert-base", rows=1, seq_len=512),
     "start": parts.start_up,
+    "cell": evaluation.cell_against_trainer,
 }
 
 
@@ -68,7 +69,7 @@ def cpu(
     only: Annotated[
         str,
         typer.Option(
-            help="Only benchmarks whose names begin with this: step, packer, blocks, loader, data, loss, trainer, start."
+            help="Only benchmarks whose names begin with this: step, packer, blocks, loader, data, loss, trainer, start, cell."
         ),
     ] = "",
     rounds: Annotated[

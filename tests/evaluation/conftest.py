@@ -152,6 +152,7 @@ def write_task(tmp_path, data_root) -> Callable[..., Path]:
             "multilabel": "micro_f1",
             "similarity": "pearson",
             "ner": "span_micro_f1",
+            "nested_ner": "exact_micro_f1",
         }
         described = {
             "name": name,

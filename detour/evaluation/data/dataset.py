@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from detour.errors import ConfigError, DataError
 from detour.evaluation.data import readers
 from detour.evaluation.data.examples import Example, Splits
-from detour.evaluation.data.task import SplitConfig, Task
+from detour.evaluation.data.splitting import cut
+from detour.evaluation.data.task import Task
 from detour.registry import suggestion
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class Dataset:
     Attributes:
         splits: Examples of train, dev, and test.
         labels: All labels in the order of the model's outputs; empty for similarity. For NER: O, then B-X and I-X of each
-            type.
+            type; for nested NER the types.
         sha256: Hash of examples, splits, and labels. Independent of the file format.
     """
 
@@ -52,7 +55,7 @@ def load_dataset(task: Task, root: Path) -> Dataset:
     """
     source = readers.build(task.source.kind, task.source.options)
     try:
-        splits = _cut(source.read(root, task.kind), task.split)
+        splits = cut(_with_top_labels(source.read(root, task.kind), task.top_labels, task.name), task.split)
         declared = task.labels or source.declared_labels(root)
     except DataError as error:
         raise DataError(f"task '{task.name}': {error}{_where_to_get(task, root)}") from error
@@ -82,9 +85,8 @@ def load_dataset(task: Task, root: Path) -> Dataset:
 
 def _refuse_lone_surrogates(example: Example, task: Task) -> None:
     """Raises DataError for a lone surrogate, which JSON can express but which cannot be tokenized or written to a file."""
-    target = example.target if isinstance(example.target, tuple) else (example.target,)
     try:
-        "".join(map(str, (example.id, example.group, *example.parts, *target))).encode()
+        "".join((example.id, example.group, *example.parts, *_labels_of(example, task.kind))).encode()
     except UnicodeEncodeError as error:
         character = f"U+{ord(error.object[error.start]):04X}"
         raise DataError(f"task '{task.name}': example {example.id!r} holds a lone surrogate, {character}") from None
@@ -100,24 +102,22 @@ def _where_to_get(task: Task, root: Path) -> str:
     return f". Of this task: {task.note}" if task.note else ""
 
 
-def _cut(splits: Splits, rule: SplitConfig) -> Splits:
-    """Splits train by `split.fractions`, at random and without dividing groups."""
-    if not rule.fractions:
+def _with_top_labels(splits: Splits, count: int, name: str) -> Splits:
+    """Only the labels of the most examples, and only examples with one of them; see `Task.top_labels`."""
+    if not count:
         return splits
-    names = ["train", "dev"] if len(rule.fractions) == 2 else ["train", "dev", "test"]
-    if present := [name for name in names[1:] if name in splits]:
-        raise ConfigError(
-            f"split.fractions would cut {' and '.join(names[1:])} from train, but the source has {present[0]}"
-        )
-    examples = splits.get("train", [])
-    groups = list(dict.fromkeys(example.group or example.id for example in examples))
-    order = np.random.default_rng(rule.seed).permutation(len(groups))
-    bounds = np.rint(np.cumsum(rule.fractions) * len(groups)).astype(int)
-    split_of = {groups[g]: names[int(np.searchsorted(bounds, rank, side="right"))] for rank, g in enumerate(order)}
-    cut: Splits = {name: [] for name in names}
-    for example in examples:
-        cut[split_of[example.group or example.id]].append(example)
-    return {**splits, **cut}
+    frequency = Counter(label for examples in splits.values() for example in examples for label in set(example.target))  # type: ignore[arg-type]
+    top = set(sorted(frequency, key=lambda label: (-frequency[label], label))[:count])
+    kept: Splits = {split: [] for split in splits}
+    for split, example in ((split, example) for split, examples in splits.items() for example in examples):
+        if target := tuple(sorted(top.intersection(example.target))):  # type: ignore[arg-type]
+            kept[split].append(replace(example, target=target))
+    left_out = sum(map(len, splits.values())) - sum(map(len, kept.values()))
+    if left_out:
+        log.info("task '%s': %d examples left out, without one of the top %d labels", name, left_out, count)
+    if len(top) < count:
+        log.warning("task '%s': the data has %d labels, top_labels asks for %d", name, len(top), count)
+    return kept
 
 
 def _labels(task: Task, splits: Splits, declared: list[str]) -> list[str]:
@@ -128,7 +128,7 @@ def _labels(task: Task, splits: Splits, declared: list[str]) -> list[str]:
         split: {label for example in examples for label in _labels_of(example, task.kind)}
         for split, examples in splits.items()
     }
-    known = declared or sorted(used["train"])
+    known = sorted(set().union(*used.values())) if task.top_labels else declared or sorted(used["train"])
     for split, found in used.items():
         if strange := sorted(found - set(known)):
             origin = "declared" if declared else "in train"
@@ -136,16 +136,19 @@ def _labels(task: Task, splits: Splits, declared: list[str]) -> list[str]:
                 f"task '{task.name}': {split} holds the label '{strange[0]}'{suggestion(strange[0], known)}, "
                 f"{origin}: {', '.join(known)}"
             )
-    if len(known) < (1 if task.kind == "ner" else 2):
+    if len(known) < (1 if task.kind in ("ner", "nested_ner") else 2):
         raise DataError(f"task '{task.name}': labels are {', '.join(known) or 'none'}, expected more")
     return ["O", *(f"{prefix}-{label}" for label in known for prefix in "BI")] if task.kind == "ner" else known
 
 
 def _labels_of(example: Example, kind: str) -> Iterable[str]:
     """The label or labels of an example; for NER, its entity types."""
+    if kind == "nested_ner":
+        return {span.type for span in example.target}  # type: ignore[union-attr]
     if not isinstance(example.target, tuple):
         return [str(example.target)]
-    return {tag[2:] for tag in example.target if tag != "O"} if kind == "ner" else example.target
+    targets = [str(each) for each in example.target]
+    return {tag[2:] for tag in targets if tag != "O"} if kind == "ner" else targets
 
 
 def _limited(examples: list[Example], limit: int) -> list[Example]:

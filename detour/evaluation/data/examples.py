@@ -12,6 +12,14 @@ WORD = re.compile(r"\w+|[^\w\s]")
 SCHEMES = ("iob2", "iob1", "bioes")
 
 
+class Span(NamedTuple):
+    """An entity: characters [start, end) of a text, and its type."""
+
+    start: int
+    end: int
+    type: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """A labeled example.
@@ -19,25 +27,17 @@ class Example:
     Attributes:
         id: Identifier, unique within the task.
         parts: The text, or both texts of a pair; for NER the words.
-        target: The label, labels, or score; for NER one tag per word.
+        target: The label, labels, or score; for NER one tag per word; for nested NER the entities, in order and each once.
         group: Examples with the same group, such as those of one document, stay in the same split. Empty: ungrouped.
     """
 
     id: str
     parts: tuple[str, ...]
-    target: str | tuple[str, ...] | float
+    target: str | tuple[str, ...] | tuple[Span, ...] | float
     group: str = ""
 
 
 Splits = dict[str, list[Example]]  # "train", "dev", "test"
-
-
-class Span(NamedTuple):
-    """An entity: characters [start, end) of a text, and its type."""
-
-    start: int
-    end: int
-    type: str
 
 
 def tag_text(text: str, spans: Iterable[Span]) -> tuple[list[str], list[str], int]:
@@ -62,6 +62,24 @@ def tag_text(text: str, spans: Iterable[Span]) -> tuple[list[str], list[str], in
             tags[i] = f"I-{span.type}"
         tags[inside[0]] = f"B-{span.type}"
     return [word.group() for word in found], tags, lost
+
+
+def spans_of_tags(text: str, tags: Sequence[str]) -> list[Span]:
+    """The entities of a text from IOB2 tags of its words, which are found as in `tag_text`.
+
+    Read strictly, as scores read them: an I- tag that continues nothing is no entity.
+    """
+    spans: list[Span] = []
+    previous = "O"
+    for word, tag in zip(WORD.finditer(text), tags, strict=True):
+        if tag.startswith("B-"):
+            spans.append(Span(word.start(), word.end(), tag[2:]))
+        elif tag.startswith("I-") and previous[2:] == tag[2:]:
+            spans[-1] = spans[-1]._replace(end=word.end())
+        else:
+            tag = "O"
+        previous = tag
+    return spans
 
 
 def fault_of(tags: Sequence[str]) -> str | None:

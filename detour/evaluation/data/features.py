@@ -24,12 +24,16 @@ class Encoded:
     Attributes:
         features: Inputs of a data collator: input_ids, attention_mask, labels.
         truncated: Number of truncated examples.
+        places: For nested NER, for each feature the number of its example, and int [T, 2], the characters of each token.
+        lost: For nested NER, the number of entities that no span of tokens expresses (`encode_spans`).
         positions_W2: For NER, one int [W, 2] per example: index of the feature and position in it at which each word is
             predicted; -1 for words that the tokenizer maps to no token.
     """
 
     features: list[dict[str, Any]]
     truncated: int = 0
+    places: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    lost: int = 0
     positions_W2: list[np.ndarray] = field(default_factory=list)
 
     @property
@@ -49,8 +53,8 @@ class Encoded:
 
     @property
     def unreadable(self) -> int:
-        """Number of words that the tokenizer maps to no token."""
-        return int(sum((position_W2[:, 0] < 0).sum() for position_W2 in self.positions_W2))
+        """Number of words that the tokenizer maps to no token, or of entities that no span of tokens expresses."""
+        return self.lost + int(sum((position_W2[:, 0] < 0).sum() for position_W2 in self.positions_W2))
 
 
 def encode_texts(
@@ -110,7 +114,7 @@ def encode_words(
             raise ConfigError(f"max_length {max_length}: leaves no room for two tokens beside the special ones")
         inner = slice(before, len(ids) - after)
         first_W = _first_tokens(text, encoded["offset_mapping"][inner], starts)
-        windows = _windows(len(ids[inner]), room)
+        windows = windows_of(len(ids[inner]), room)
         window_W, token_W = _best_windows(first_W, windows, len(ids[inner]))
         labels = [[IGNORE] * (before + end - begin + after) for begin, end in windows]
         position_W2 = np.full((len(example.parts), 2), -1)
@@ -138,7 +142,7 @@ def _first_tokens(text: str, offsets: Sequence[tuple[int, int]], starts: np.ndar
     return first_W
 
 
-def _windows(tokens: int, room: int) -> list[tuple[int, int]]:
+def windows_of(tokens: int, room: int) -> list[tuple[int, int]]:
     """[begin, end) of windows that cover all tokens: at most ``room`` tokens each, overlapping by at least a quarter."""
     if tokens <= room:
         return [(0, tokens)]

@@ -9,14 +9,10 @@ from typing import Any
 
 from detour.config.load import read_into
 from detour.errors import ConfigError
-from detour.evaluation.data import readers
-from detour.evaluation.metrics import MEASURES
-from detour.names import fault_of_label, fault_of_name
-from detour.redact import redacted
+from detour.evaluation.data.task_problems import problems_of
 from detour.registry import suggestion
 
 HERE = Path(__file__).parents[1]
-HEADS = ("linear", "bilstm_crf", "bilstm_crf_biaffine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +20,7 @@ class ReaderConfig:
     """The reader of a task's examples.
 
     Attributes:
-        kind: A reader's name in `detour.evaluation.data.readers`: "local", "hub", "brat", "conll", "bioc", "pubtator".
+        kind: A reader's name in `detour.evaluation.data.readers`, such as "local", "hub" or "brat"; listed below.
         options: The reader's options.
     """
 
@@ -40,10 +36,16 @@ class SplitConfig:
         fractions: Empty keeps the existing train, dev and test. Two fractions split train into train and dev. Three split
             train into train, dev and test; the data must then have no dev or test.
         seed: Seed of the split, independent of model and training seed.
+        rule: How groups are drawn. "permutation": a permutation by NumPy, cumulated fractions rounded. The others reproduce
+            splits of published code. "largest_remainder" and "floor": names sorted, then shuffled by Python's generator,
+            and each count rounded by largest remainder or, but for the last, down. "datasets" and "sklearn": the
+            function ``train_test_split`` of that library on the groups in the order of the files, dev and test cut off
+            together and then divided; "datasets_test_first": test cut off first, then dev.
     """
 
     fractions: list[float] = field(default_factory=list)
     seed: int = 42
+    rule: str = "permutation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,26 +72,39 @@ class TrainingConfig:
         head_learning_rate: Learning rate of the parameters outside the encoder; null means the same rate.
         weight_decay: Decoupled.
         warmup_fraction: Fraction of the steps with linear warmup from zero.
+        max_grad_norm: Gradients are clipped to this norm.
         batch_size: Examples (windows for NER) per optimizer step.
         micro_batch_size: Examples held in memory at once; 0 means the entire batch. The gradient is the same.
         epochs: Passes over the training examples; each ends with an evaluation on dev, and the best one is kept.
         steps: Optimizer steps; overrides epochs unless 0.
-        threshold: Multilabel: minimum probability to predict a label.
+        eval_steps: Steps between evaluations on dev, in place of epochs; at most `steps`. 0: after each epoch.
+        group_by_length: Batches of examples of similar length, drawn at random: less padding, other batches.
+        threshold: Multilabel and span head: minimum probability to predict a label or an entity.
+        best_label: Multilabel: an example in which no label reaches the threshold gets its most probable one.
         class_weights: Multilabel: weigh positives by (examples without) / (examples with the label).
-        head: NER: "linear", "bilstm_crf" (BiLSTM and CRF over the words), or "bilstm_crf_biaffine" (adds a biaffine span scorer).
+        head: NER: "linear", "bilstm_crf" (BiLSTM and CRF over the words), or "bilstm_crf_biaffine" (adds a biaffine span
+            scorer); nested NER also "span" (spans of sub-tokens, scored by CRF marginals and a biaffine), the only one that
+            finds nested entities.
+        negatives: Span head: the loss is over "all" spans without an entity, or over the "first" 500 of a window, as
+            the authors' published code has it.
     """
 
     learning_rate: float = 5e-5
     head_learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup_fraction: float = 0.0
+    max_grad_norm: float = 1.0
     batch_size: int = 16
     micro_batch_size: int = 0
     epochs: int = 10
     steps: int = 0
+    eval_steps: int = 0
+    group_by_length: bool = False
     threshold: float = 0.5
+    best_label: bool = False
     class_weights: bool = False
     head: str = "linear"
+    negatives: str = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +114,14 @@ class Task:
     Attributes:
         name: Name in tables, and of the folder of its results.
         language: "en", "fr".
-        kind: "classification" (one label; a text or a pair), "multilabel", "similarity" (a score for a pair), "ner".
+        kind: "classification" (one label; a text or a pair), "multilabel", "similarity" (a score for a pair), "ner"
+            (words with tags), "nested_ner" (a text; entities may lie in each other).
         source: Reader of the examples.
-        metric: Metric that selects the epoch and is reported; its name includes the averaging (`metrics.MEASURES`).
+        metric: Metric that is reported; its name includes the averaging (`metrics.MEASURES`).
+        selection_metric: Metric on dev that selects the epoch; null means `metric`.
         labels: All labels (for NER entity types); empty means those declared by the data, or else those found in train.
+        top_labels: Multilabel: keep this many labels, those of the most examples over all splits, on ties the first by name.
+            Examples without one of them leave before any split is cut. 0 keeps all.
         negative_label: Classification: the class excluded from F1, for example "no relation"; one of `labels`, or of those
             that the data declares.
         max_length: Tokens of an input. Longer documents are windowed (NER) or truncated and counted (other kinds).
@@ -119,7 +138,9 @@ class Task:
     kind: str
     source: ReaderConfig
     metric: str
+    selection_metric: str | None = None
     labels: list[str] = field(default_factory=list)
+    top_labels: int = 0
     negative_label: str | None = None
     max_length: int = 512
     license: str
@@ -163,7 +184,7 @@ def load_task(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Task:
     if path.suffix != ".yaml":
         path = _packaged("task", str(name_or_file), task_names())
     task = read_into(Task, path, overrides)
-    if problems := list(_problems(task)):
+    if problems := list(problems_of(task)):
         raise ConfigError(f"{path}: " + "\n  - ".join([f"{len(problems)} problem(s)", *problems]))
     return task
 
@@ -205,51 +226,3 @@ def _packaged(kind: str, name: str, known: list[str]) -> Path:
             f"(an own one is a file that ends in .yaml); known: {', '.join(known)}"
         )
     return HERE / f"{kind}s" / f"{name}.yaml"
-
-
-def _problems(task: Task) -> Iterator[str]:
-    if fault := fault_of_name(task.name):
-        yield f"name: {task.name[:80]!r} {fault}"
-    if redacted(task.name) != task.name:
-        yield "name: holds a secret or a value of the environment, which every result would show; write it out"
-    if fault := fault_of_label(task.language):
-        yield f"language: {task.language[:80]!r} {fault}"
-    if task.kind not in MEASURES:
-        yield f"kind: '{task.kind}'{suggestion(task.kind, MEASURES)}; expected one of {', '.join(MEASURES)}"
-    elif task.metric not in (known := MEASURES[task.kind]):
-        yield f"metric: '{task.metric}'{suggestion(task.metric, known)}; a {task.kind} task has {', '.join(known)}"
-    try:
-        readers.build(task.source.kind, task.source.options)
-    except ConfigError as error:
-        yield f"source: {error}"
-    if len(set(task.labels)) != len(task.labels):
-        yield "labels: one stands twice"
-    if task.negative_label is not None and (
-        task.kind != "classification" or (task.labels and task.negative_label not in task.labels)
-    ):
-        yield f"negative_label: '{task.negative_label}', expected one of the labels of a classification task"
-    fractions = task.split.fractions
-    if fractions and (len(fractions) not in (2, 3) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9):
-        yield f"split.fractions: {fractions}, expected two or three fractions above 0 that sum to 1"
-    training = task.training
-    lows = {"max_length": 8, "limit.train": 0, "limit.dev": 0, "limit.test": 0, "training.batch_size": 1}
-    lows |= {"training.epochs": 1, "training.steps": 0, "training.micro_batch_size": 0}
-    for key, low in lows.items():
-        section, _, name = key.rpartition(".")
-        value = getattr(getattr(task, section) if section else task, name)
-        if value < low:
-            yield f"{key}: {value}, expected at least {low}"
-    if training.micro_batch_size and training.batch_size % training.micro_batch_size:
-        yield f"training.micro_batch_size: {training.micro_batch_size} does not divide batch_size {training.batch_size}"
-    for key in ("learning_rate", "head_learning_rate"):
-        if (rate := getattr(training, key)) is not None and not 0 < rate < 1:
-            yield f"training.{key}: {rate}, expected a rate above 0 and below 1"
-    for key in ("weight_decay", "warmup_fraction"):
-        if not 0 <= getattr(training, key) < 1:
-            yield f"training.{key}: {getattr(training, key)}, expected at least 0 and below 1"
-    if not 0 < training.threshold < 1:
-        yield f"training.threshold: {training.threshold}, expected a probability above 0 and below 1"
-    if training.head not in HEADS or (training.head != "linear" and task.kind != "ner"):
-        yield f"training.head: '{training.head}', expected linear, or for NER one of {', '.join(HEADS)}"
-    if training.class_weights and task.kind != "multilabel":
-        yield f"training.class_weights: for multilabel tasks, this one is {task.kind}"

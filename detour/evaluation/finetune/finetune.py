@@ -6,18 +6,13 @@ Shapes: N examples, C labels, B batch, T positions.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
-import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 from transformers import (
@@ -28,21 +23,25 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Trainer,
-    TrainingArguments,
 )
 
-from detour.batch import IGNORE
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ModelError
 from detour.evaluation.data.dataset import Dataset
 from detour.evaluation.data.examples import Example, longest_entity
 from detour.evaluation.data.features import Encoded, encode_texts, encode_words
+from detour.evaluation.data.nested import as_words, spans_of_words
+from detour.evaluation.data.span_features import SpanCollator, encode_spans
 from detour.evaluation.data.task import Task
 from detour.evaluation.finetune.callbacks import KeepBest, Progress, Report
 from detour.evaluation.finetune.heads import BiLstmCrf
+from detour.evaluation.finetune.losses import loss_for
 from detour.evaluation.finetune.scoring import degenerate, predictions_of, score
+from detour.evaluation.finetune.settings import CellTrainer, one_process, optimizer_of, trainer_arguments
+from detour.evaluation.finetune.span_head import SpanHead
 from detour.evaluation.models import load_pretrained, takes_types
+
+Model: TypeAlias = PreTrainedModel | BiLstmCrf | SpanHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +51,13 @@ class Outcome:
     Attributes:
         test: All metrics of the task's kind on the test split, with the weights of the best epoch.
         validation: The same on dev.
-        epoch: The best epoch, counted from 1.
-        curve: The task's metric on dev after each epoch.
+        epoch: The best epoch, counted from 1; with `eval_steps`, the best evaluation.
+        curve: The metric that selects on dev, after each epoch or every `eval_steps` steps.
         max_length: Maximum input length in tokens: the task's, or the model's if that is smaller.
         truncated: Number of truncated examples per split.
         windows: For NER, the number of input windows per split.
-        unreadable: For NER, the number of words per split that the tokenizer maps to no token; they are predicted O.
+        unreadable: For NER, the number of words per split that the tokenizer maps to no token; they are predicted O. With the
+            span head, the number of annotated entities that it cannot find (`encode_spans`).
         steps: Number of optimizer steps.
         seconds: Wall-clock time of training and prediction.
         precision: "fp32" or "bf16".
@@ -101,22 +101,25 @@ def finetune(
     """
     began = time.monotonic()
     transformers.set_seed(seed)
-    tokenizer, model = load_tokenizer(folder), load_model(folder, task, data)
+    tokenizer = load_tokenizer(folder)
+    by_words = task.kind == "nested_ner" and task.training.head != "span"
+    seen = as_words(task, data) if by_words else (task, data)  # as the head sees them
+    model = load_model(folder, *seen)
     max_length = min(task.max_length, longest_input(model, tokenizer))
-    encoded = {split: encode(tokenizer, model, task, data, split, max_length) for split in data.splits}
-    predict = partial(_predictions, task, data, encoded)
-    best = KeepBest(f"eval_{task.metric}")
-    with tempfile.TemporaryDirectory() as scratch, _one_process():
-        trainer = Trainer(
+    encoded = {split: encode(tokenizer, model, *seen, split, max_length) for split in data.splits}
+    predict = partial(_predictions, seen, data, encoded)
+    best = KeepBest(f"eval_{task.selection_metric or task.metric}")
+    with tempfile.TemporaryDirectory() as scratch, one_process():
+        trainer = CellTrainer(
             model=model,
-            args=_arguments(task, seed=seed, scratch=scratch),
+            args=trainer_arguments(task, seed=seed, scratch=scratch),
             train_dataset=encoded["train"].features,  # type: ignore[arg-type]  # it takes any sequence
             eval_dataset=encoded["dev"].sorted_features,  # type: ignore[arg-type]
-            data_collator=_collator(task, tokenizer),
+            data_collator=_collator(seen[0], tokenizer),
             compute_metrics=lambda p: score(task, data, "dev", predict("dev", p.predictions)),
-            compute_loss_func=_loss(model, task, encoded["train"].features),
-            preprocess_logits_for_metrics=_reduced,
-            optimizers=(_optimizer(model, task), None),  # type: ignore[arg-type]
+            compute_loss_func=loss_for(model, seen[0], encoded["train"].features),
+            preprocess_logits_for_metrics=None if isinstance(model, SpanHead) else _tags,
+            optimizers=(optimizer_of(model, task), None),  # type: ignore[arg-type]
             callbacks=[best, Report(progress)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -124,16 +127,13 @@ def finetune(
         model.load_state_dict(best.weights)
         trainer.compute_metrics = None
         dev, test = (predict(s, trainer.predict(encoded[s].sorted_features).predictions) for s in ("dev", "test"))  # type: ignore[arg-type]
-    ner = encoded if task.kind == "ner" else {}
     return Outcome(
         test=score(task, data, "test", test),
         validation=score(task, data, "dev", dev),
         epoch=best.epoch,
         curve=best.curve,
         max_length=max_length,
-        truncated={split: each.truncated for split, each in encoded.items()},
-        windows={split: len(each.features) for split, each in ner.items()},
-        unreadable={split: each.unreadable for split, each in ner.items()},
+        **_counts(task, encoded),
         steps=trainer.state.global_step,
         seconds=round(time.monotonic() - began, 2),
         precision="bf16" if trainer.args.bf16 else "fp32",
@@ -142,17 +142,32 @@ def finetune(
     )
 
 
-def _predictions(task: Task, data: Dataset, encoded: dict[str, Encoded], split: str, outputs: Any) -> list[Any]:
-    return predictions_of(task, data, encoded[split], encoded[split].in_order(outputs))
+def _predictions(
+    seen: tuple[Task, Dataset], data: Dataset, encoded: dict[str, Encoded], split: str, outputs: Any
+) -> list[Any]:
+    """Predictions in the form of the data's targets; ``seen`` is the task as the head sees it, maybe of tagged words."""
+    found = predictions_of(*seen, encoded[split], encoded[split].in_order(outputs))
+    return found if seen[1] is data else spans_of_words(data.splits[split], found)
 
 
-def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiLstmCrf:
+def _counts(task: Task, encoded: dict[str, Encoded]) -> dict[str, dict[str, int]]:
+    """Per split: truncated examples, and for NER windows and what is unreadable in them."""
+    ner = encoded if task.kind in ("ner", "nested_ner") else {}
+    return {
+        "truncated": {split: each.truncated for split, each in encoded.items()},
+        "windows": {split: len(each.features) for split, each in ner.items()},
+        "unreadable": {split: each.unreadable for split, each in ner.items()},
+    }
+
+
+def load_model(folder: Path, task: Task, data: Dataset) -> Model:
     """Loads the encoder with a newly initialized head. Only safetensors are read, and no code of the folder is run.
 
     Raises:
         ModelError: The encoder cannot be loaded, or some of its weights are missing from the folder.
     """
-    auto = AutoModelForTokenClassification if task.kind == "ner" else AutoModelForSequenceClassification
+    tokens = task.kind in ("ner", "nested_ner")
+    auto = AutoModelForTokenClassification if tokens else AutoModelForSequenceClassification
     names = dict(enumerate(data.labels or ["score"]))
     ids = {label: i for i, label in names.items()}
     model, missing = load_pretrained(auto, folder, num_labels=len(names), id2label=names, label2id=ids)
@@ -161,11 +176,13 @@ def load_model(folder: Path, task: Task, data: Dataset) -> PreTrainedModel | BiL
         raise ModelError(f"{folder}: {len(lost)} weights of the encoder are missing, the first is {lost[0]}")
     if task.training.head == "linear":
         return model
+    if task.training.head == "span":
+        return SpanHead(model.base_model, len(data.labels), threshold=task.training.threshold)  # type: ignore[arg-type]
     longest = longest_entity(data.splits["train"]) if task.training.head == "bilstm_crf_biaffine" else 0
     return BiLstmCrf(model.base_model, data.labels, longest=longest)  # type: ignore[arg-type]
 
 
-def longest_input(model: PreTrainedModel | BiLstmCrf, tokenizer: PreTrainedTokenizerFast) -> int:
+def longest_input(model: Model, tokenizer: PreTrainedTokenizerFast) -> int:
     """Maximum input length of the model in tokens, including special tokens."""
     positions = getattr(model.config, "max_position_embeddings", None) or 10**9
     for name, module in model.named_modules():
@@ -180,6 +197,9 @@ def encode(
 ) -> Encoded:
     """Converts the examples of a split to model inputs."""
     examples = data.splits[split]
+    if task.kind == "nested_ner":
+        first = task.training.negatives == "first" and split == "train"
+        return encode_spans(tokenizer, examples, data.labels, max_length=max_length, first_negatives=first)
     if task.kind == "ner":
         ids = {label: i for i, label in enumerate(data.labels)}
         return encode_words(tokenizer, examples, ids, max_length=max_length)
@@ -196,105 +216,13 @@ def _target(task: Task, data: Dataset, example: Example) -> Any:
     return float(example.target)  # type: ignore[arg-type]
 
 
-def loss_of(task: Task, weights_C: Tensor | None = None) -> Callable[..., Tensor]:
-    """Loss function for the Trainer: a mean over all labels of the batch, which does not depend on micro-batches.
-
-    Classification and NER: cross-entropy. Multilabel: binary cross-entropy. Similarity: squared error.
-
-    Args:
-        task: The task.
-        weights_C: float [C], weight of the positive examples of each label (multilabel only).
-    """
-
-    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        logits = outputs["logits"].float()
-        if task.kind == "similarity":
-            each = F.mse_loss(logits.squeeze(-1), labels, reduction="none")
-        elif task.kind == "multilabel":
-            weights = None if weights_C is None else weights_C.to(logits.device)
-            each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none", pos_weight=weights)
-        else:
-            each = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
-        count = num_items_in_batch if num_items_in_batch is not None else (labels != IGNORE).sum()
-        return each.sum() / max(int(count), 1)
-
-    return loss
-
-
-def _loss(model: nn.Module, task: Task, features: Sequence[dict[str, Any]]) -> Callable[..., Tensor] | None:
-    """The loss for the Trainer; None if the model has its own, over sequences of tags."""
-    return None if isinstance(model, BiLstmCrf) else loss_of(task, _positive_weights(task, features))
-
-
-def _positive_weights(task: Task, features: Sequence[dict[str, Any]]) -> Tensor | None:
-    """float [C]: negative over positive examples per label; 1 for labels absent from train. None if not configured."""
-    if not task.training.class_weights:
-        return None
-    with_C = torch.tensor([feature["labels"] for feature in features]).sum(0)
-    return torch.where(with_C > 0, (len(features) - with_C) / with_C.clamp(min=1), 1.0)
-
-
-def _optimizer(model: nn.Module, task: Task) -> torch.optim.Optimizer:
-    """AdamW without weight decay on biases and norms, like the Trainer's; the head may have its own learning rate."""
-    rate, base = task.training.learning_rate, f"{model.base_model_prefix}."  # type: ignore[operator]
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        in_head = not name.startswith(base)
-        own = task.training.head_learning_rate if in_head and task.training.head_learning_rate else rate
-        decay = task.training.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((own, decay), []).append(parameter)
-    return torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()])
-
-
-@contextmanager
-def _one_process() -> Iterator[None]:
-    """Context manager that hides ``LOCAL_RANK``, from which accelerate infers distributed training.
-
-    Composer leaves it in the environment of a process that has trained, without the address that accelerate needs.
-    """
-    local_rank = os.environ.pop("LOCAL_RANK", None) if os.environ.get("WORLD_SIZE") == "1" else None
-    try:
-        yield
-    finally:
-        if local_rank is not None:
-            os.environ["LOCAL_RANK"] = local_rank
-
-
-def _arguments(task: Task, *, seed: int, scratch: str) -> TrainingArguments:
-    training = task.training
-    micro = training.micro_batch_size or training.batch_size
-    # transformers 5 takes the fraction as a number of steps below 1
-    key = "warmup_ratio" if "warmup_ratio" in TrainingArguments.__dataclass_fields__ else "warmup_steps"
-    warmup: dict[str, Any] = {key: training.warmup_fraction}
-    return TrainingArguments(
-        output_dir=scratch,
-        seed=seed,
-        data_seed=seed,
-        per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=training.batch_size // micro,
-        num_train_epochs=training.epochs,
-        max_steps=training.steps or -1,
-        **warmup,
-        lr_scheduler_type="linear",
-        max_grad_norm=1.0,
-        eval_strategy="epoch",
-        save_strategy="no",  # the best weights stay in memory
-        logging_strategy="no",
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to=[],
-        disable_tqdm=True,
-    )
-
-
 def _collator(task: Task, tokenizer: PreTrainedTokenizerFast) -> Any:
+    if task.kind == "nested_ner":
+        return SpanCollator(tokenizer)
     return DataCollatorForTokenClassification(tokenizer) if task.kind == "ner" else DataCollatorWithPadding(tokenizer)
 
 
-def _reduced(logits: Any, labels: Tensor) -> Tensor:
+def _tags(logits: Any, labels: Tensor) -> Tensor:
     """Replaces logits of tags by the tags, [B, T, C] -> [B, T], to save memory on long test splits."""
     logits = logits[0] if isinstance(logits, tuple) else logits
     return logits.argmax(-1) if logits.ndim == 3 else logits

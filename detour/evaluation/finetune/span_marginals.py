@@ -59,13 +59,10 @@ def span_log_probabilities(log_p_BTC: Tensor, lengths_B: Tensor, longest: int) -
     inside_BTE = torch.logsumexp(by_label_BTEK, -1)
     first_BTE = torch.logsumexp(by_label_BTEK[..., [1, 3]], -1)
     last_BTE = torch.logsumexp(by_label_BTEK[..., [2, 3]], -1)
-    sums_BTE = F.pad(inside_BTE.cumsum(1), (0, 0, 1, 0))  # before each token
-    found = []
-    for extra in range(longest):
-        count = max(length - extra, 0)
-        total_BNE = sums_BTE[:, extra + 1 : extra + 1 + count] - sums_BTE[:, :count]
-        score_BNE = torch.minimum(torch.minimum(total_BNE, first_BTE[:, :count]), last_BTE[:, extra : extra + count])
-        score_BTE = F.pad(score_BNE, (0, 0, 0, length - count), value=ABSENT)
-        exists_BT = torch.arange(length, device=log_p_BTC.device) + extra < lengths_B[:, None]
-        found.append(torch.where(exists_BT[..., None], score_BTE, torch.full_like(score_BTE, ABSENT)))
-    return torch.stack(found, 2)
+    sums_BTE = F.pad(inside_BTE.cumsum(1), (0, 0, 1, longest - 1))  # before each token
+    last_BTE = F.pad(last_BTE, (0, 0, 0, longest - 1))
+    total_BTEK = sums_BTE[:, 1:].unfold(1, longest, 1) - sums_BTE[:, :length, :, None]
+    score_BTEK = torch.minimum(torch.minimum(total_BTEK, first_BTE[..., None]), last_BTE.unfold(1, longest, 1))
+    steps_TK = torch.arange(length)[:, None] + torch.arange(longest)
+    exists_BTK = steps_TK.to(log_p_BTC.device) < lengths_B[:, None, None]
+    return score_BTEK.transpose(2, 3).masked_fill(~exists_BTK[..., None], ABSENT)

@@ -47,7 +47,12 @@ def linear_probe(encoder: Frozen, task: Task, data: Dataset) -> ProbeResult:
         encoder: The frozen encoder.
         task: The task.
         data: Its examples.
+
+    Raises:
+        ConfigError: The task's entities may lie in each other, which labels of words cannot say.
     """
+    if task.kind == "nested_ner":
+        raise ConfigError(f"task '{task.name}': the linear probe labels words; it has no form for the kind nested_ner")
     if task.kind == "similarity":
         return _cosine_probe(encoder, task, data)
     from sklearn.preprocessing import StandardScaler

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from detour.errors import ConfigError, DataError
 from detour.evaluation.data import readers
-from detour.evaluation.data.readers.stand_off import Annotated, Claim, tag_documents
+from detour.evaluation.data.readers.stand_off import Annotated, Claim, examples_of_documents
 
 TEXT = "Douleur rénale aiguë.\nPas de fièvre;\nulcère duodénal ou gastrique, aspirine\n"
 ENTITIES = [  # type, fragments, words: offsets counted by hand on TEXT
@@ -247,8 +247,8 @@ def test_conversions_of_line_ends_move_no_label(text, data):
     places = st.tuples(st.integers(0, len(text) - 1), st.integers(1, 8))
     drawn = [(start, min(start + length, len(text))) for start, length in data.draw(st.lists(places, max_size=5))]
     claims = [Claim([place], "X", text[slice(*place)], "here") for place in drawn if text[slice(*place)].strip()]
-    wanted = tag_documents([Annotated("d", "", text, claims)], [], "", max_misplaced=0)
-    found = tag_documents([Annotated("d", "", text.replace("\n", "\r\n"), claims)], [], "", max_misplaced=0)
+    wanted = examples_of_documents([Annotated("d", "", text, claims)], [], "", max_misplaced=0)
+    found = examples_of_documents([Annotated("d", "", text.replace("\n", "\r\n"), claims)], [], "", max_misplaced=0)
     assert entities(found) == entities(wanted)
 
 

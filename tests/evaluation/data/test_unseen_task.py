@@ -68,3 +68,40 @@ def test_a_negative_label_that_the_data_does_not_declare_is_refused(place):
         DataError, match=r"negative_label is 'aucun'; did you mean 'aucune'\?, expected one of its labels"
     ):
         load_dataset(load_task(path), place / "data")
+
+
+NESTED = """\
+name: findings
+language: fr
+kind: nested_ner
+source: {kind: brat, options: {path: findings, folders: {train: all}, lines: true}}
+metric: exact_micro_f1
+selection_metric: partial_micro_f1
+max_length: 48
+license: "internal"
+split: {fractions: [0.6, 0.2, 0.2]}
+training: {head: span, head_learning_rate: 1e-3, batch_size: 4, steps: 2, eval_steps: 1}
+"""
+
+
+def test_nested_entities_of_brat_files_take_ten_lines_too(tmp_path, encoder):
+    assert len(NESTED.splitlines()) == 10
+    (tmp_path / "findings.yaml").write_text(NESTED)
+    folder = tmp_path / "findings" / "all"
+    folder.mkdir(parents=True)
+    for i in range(10):
+        (folder / f"{i}.txt").write_text("douleur du rein\nrein\n")
+        (folder / f"{i}.ann").write_text(
+            "T1\tSIGN 0 15\tdouleur du rein\nT2\tORGAN 11 15\trein\nT3\tORGAN 16 20\trein\n"
+        )
+    done = CliRunner().invoke(
+        app,
+        ["eval", "run", f"tiny={encoder}", "--task", str(tmp_path / "findings.yaml"), "--data", str(tmp_path),
+         "--seeds", "1", "--out", str(tmp_path / "scores")],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "scores" / "cells" / "tiny" / "findings" / "seed42.json").read_text())
+    assert record["data"]["labels"] == ["ORGAN", "SIGN"]
+    assert record["data"]["counts"] == {"train": 12, "dev": 4, "test": 4}  # documents are not divided
+    assert len(record["outcome"]["curve"]) == 2

@@ -25,8 +25,11 @@ from detour.errors import ModelError
 from detour.evaluation.data.dataset import load_dataset
 from detour.evaluation.data.features import Encoded
 from detour.evaluation.finetune import finetune as module
+from detour.evaluation.finetune import losses
 from detour.evaluation.finetune.callbacks import KeepBest
-from detour.evaluation.finetune.finetune import finetune, loss_of
+from detour.evaluation.finetune.finetune import finetune
+from detour.evaluation.finetune.losses import loss_of
+from detour.evaluation.finetune.settings import CellTrainer, trainer_arguments
 
 
 def outcome_of(encoder, task, root, *, seed=1):
@@ -72,7 +75,7 @@ def test_micro_batches_give_the_same_training(encoder, made, make_task, data_roo
     splits = made.ner()
     for i, record in enumerate(splits["train"]):
         del record["tokens"][1 + i % 5 :], record["ner_tags"][1 + i % 5 :]
-    monkeypatch.setattr(module, "_optimizer", lambda model, task: torch.optim.SGD(model.parameters(), lr=1.0))
+    monkeypatch.setattr(module, "optimizer_of", lambda model, task: torch.optim.SGD(model.parameters(), lr=1.0))
     models, load = [], module.load_model
     monkeypatch.setattr(module, "load_model", lambda *arguments: models.append(load(*arguments)) or models[-1])
     for micro in (0, 4):
@@ -155,7 +158,7 @@ def test_weights_of_positives_balance_a_rare_label(make_task, made):
     splits["train"][0]["labels"] = ["pain", "fever"]
     task = make_task("rare", "multilabel", splits, labels=["pain", "fever", "cough"], training={"class_weights": True})
     features = [{"labels": [float(label in r["labels"]) for label in task.labels]} for r in splits["train"]]
-    weights = module._positive_weights(task, features)
+    weights = losses._positive_weights(task, features)
     assert weights is not None
     torch.testing.assert_close(weights, torch.tensor([3.0, 95.0, 1.0]))
 
@@ -167,7 +170,7 @@ def test_the_head_may_have_a_rate_of_its_own(encoder, made, make_task, data_root
     named = {parameter: name for name, parameter in model.named_parameters()}
     seen = {
         named[parameter]: (group["lr"], group["weight_decay"])
-        for group in module._optimizer(model, task).param_groups
+        for group in module.optimizer_of(model, task).param_groups
         for parameter in group["params"]
     }
     assert seen.keys() == set(named.values())
@@ -287,3 +290,52 @@ def test_the_threshold_of_several_labels_is_a_probability(made, make_task, data_
     logits = torch.logit(torch.tensor([[0.69, 0.71]])).numpy()
     (labels,) = module.predictions_of(task, data, None, logits)
     assert labels == [data.labels[1]]
+
+
+def test_an_example_without_a_label_may_get_its_best_one(make_task, made, data_root):
+    splits = made.multilabel()
+    logits = np.array([[-2.0, -1.0], [1.0, -3.0], [2.0, 3.0], [-1.0, -5.0]])
+    wanted = {False: [[], ["fever"], ["fever", "pain"], []], True: [["pain"], ["fever"], ["fever", "pain"], ["fever"]]}
+    for best_label, expected in wanted.items():
+        task = make_task("best", "multilabel", splits, training={"best_label": best_label})
+        data = load_dataset(task, data_root)
+        assert data.labels == ["fever", "pain"]
+        assert module.predictions_of(task, data, Encoded(features=[]), logits) == expected
+
+
+def test_the_epoch_is_selected_by_the_metric_that_selects(encoder, made, make_task, data_root):
+    training = {"epochs": 2, "batch_size": 16}
+    task = make_task(
+        "selects",
+        "classification",
+        made.classification(),
+        training=training,
+        metric="macro_f1",
+        selection_metric="accuracy",
+    )
+    outcome = outcome_of(encoder, task, data_root)
+    assert max(outcome.curve) == outcome.validation["accuracy"]
+    assert "macro_f1" in outcome.test
+
+
+def test_grouped_batches_train_on_similar_lengths_and_predict_in_order(encoder, made, make_task, tmp_path):
+    """transformers' own Trainer groups what it predicts, too; predictions would belong to other examples."""
+    task = make_task("grouped", "ner", made.ner(), training={"group_by_length": True, "batch_size": 4})
+    rows = [
+        {"input_ids": [1] * n, "attention_mask": [1] * n, "labels": [0] * n}
+        for n in np.random.default_rng(0).integers(3, 60, 400)
+    ]
+    trainer = CellTrainer(
+        model=nn.Linear(2, 2),
+        args=trainer_arguments(task, seed=1, scratch=str(tmp_path)),
+        train_dataset=rows,
+        eval_dataset=rows,
+        data_collator=lambda features: {"lengths": torch.tensor([len(f["input_ids"]) for f in features])},
+    )
+    lengths = [len(row["input_ids"]) for row in rows]
+    predicted = [int(n) for batch in trainer.get_eval_dataloader() for n in batch["lengths"]]
+    assert predicted == lengths
+    batches = [batch["lengths"] for batch in trainer.get_train_dataloader()]
+    assert sorted(int(n) for batch in batches for n in batch) == sorted(lengths)
+    widths = [int(batch.max() - batch.min()) for batch in batches]
+    assert np.mean(widths) < 15  # of four drawn from 3 to 59 at random it is 34

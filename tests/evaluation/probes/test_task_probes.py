@@ -161,6 +161,9 @@ def test_probes_refuse_tasks_that_they_are_not_for(frozen, made, make_task, data
     data = load_dataset(task, data_root)
     with pytest.raises(ConfigError, match="needs pairs of texts"):
         retrieval_probe(frozen, task, data)
+    task = make_task("nested", "nested_ner", made.ner())
+    with pytest.raises(ConfigError, match="no form for the kind nested_ner"):
+        linear_probe(frozen, task, load_dataset(task, data_root))
 
 
 def test_masked_accuracy_is_that_of_counting(speaking, encoder):

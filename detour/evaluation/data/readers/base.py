@@ -11,7 +11,7 @@ from typing import Any
 
 from detour.corpus.text import ReadReport, UnusableRecordError, decoded, parsed, read_chunks
 from detour.errors import ConfigError, DataError
-from detour.evaluation.data.examples import Example, Splits, fault_of
+from detour.evaluation.data.examples import Example, Span, Splits, fault_of
 from detour.options import parse
 from detour.registry import Registry, suggestion
 
@@ -26,6 +26,7 @@ COLUMNS = {  # role -> the column that holds it, where a task does not say other
     "score": "score",
     "tokens": "tokens",
     "tags": "ner_tags",
+    "entities": "entities",
 }
 
 
@@ -117,7 +118,8 @@ def examples_of(
     """Converts (location, record) pairs to examples.
 
     Args:
-        kind: "classification", "multilabel", "similarity" or "ner"; decides which columns are required.
+        kind: "classification", "multilabel", "similarity", "ner" or "nested_ner"; decides which columns are required. Nested NER
+            takes a text with entities, or else words with tags.
         columns: Role -> column name, overriding `COLUMNS`.
 
     Raises:
@@ -136,9 +138,13 @@ def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], whe
 
     given, group = record.get(names["id"]), str(record.get(names["group"]) or "")
     id = Path(where).name if given is None else str(given)  # no folder: the data may be moved
-    if kind == "ner":
+    if kind == "nested_ner" and names["entities"] in record:
+        text, entities = value("text", str, "a text"), value("entities", (list, tuple), "a list of entities")
+        return entities_of(text, (_entity(entity, where) for entity in entities), id, group, where)
+    if kind in ("ner", "nested_ner"):
         words, tags = (list(map(str, value(role, (list, tuple), "a list"))) for role in ("tokens", "tags"))
-        return tagged(id, words, tags, group, where)
+        example = tagged(id, words, tags, group, where)
+        return example if kind == "ner" else _as_text(example, where)
     roles = ("text", "pair") if names["pair"] else ("text",)
     parts = tuple(value(role, str, "a text") for role in roles)
     if not any(part.strip() for part in parts):
@@ -152,6 +158,33 @@ def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], whe
     return Example(id=id, parts=parts, target=target, group=group)
 
 
+def _entity(value: Any, where: str) -> Span:
+    """An entity of ``{"type", "start", "end"}`` or ``{"type", "frags": [[start, end], ..]}``, which is read as one span."""
+    try:
+        pieces = value["frags"] if "frags" in value else [(value["start"], value["end"])]
+        starts, ends = zip(*pieces, strict=True)
+        if not all(type(place) is int for place in (*starts, *ends)):
+            raise TypeError
+        return Span(min(starts), max(ends), str(value["type"]))
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f'{where}: entity {str(value)[:80]}, expected {{"type", "start", "end"}} or {{"type", "frags": [[start, end], ..]}}'
+        ) from None
+
+
+def _as_text(example: Example, where: str) -> Example:
+    """Tagged words as a text: the words joined by single spaces, and the characters of the entities."""
+    spans: list[Span] = []
+    at = 0
+    for word, tag in zip(example.parts, example.target, strict=True):  # type: ignore[arg-type]
+        if str(tag).startswith("B-"):
+            spans.append(Span(at, at + len(word), str(tag)[2:]))
+        elif str(tag).startswith("I-"):
+            spans[-1] = spans[-1]._replace(end=at + len(word))
+        at += len(word) + 1
+    return entities_of(" ".join(example.parts), spans, example.id, example.group, where)
+
+
 def tagged(id: str, words: Sequence[str], tags: Sequence[str], group: str, where: str) -> Example:
     """Builds an NER example. Raises DataError if there are no words, word and tag counts differ, or tags are not strict IOB2."""
     if len(words) != len(tags) or not words:
@@ -161,7 +194,18 @@ def tagged(id: str, words: Sequence[str], tags: Sequence[str], group: str, where
     return Example(id=id, parts=tuple(words), target=tuple(tags), group=group)
 
 
-def ner_only(form: str, kind: str) -> None:
-    """Raises ConfigError unless the task's kind is "ner"."""
-    if kind != "ner":
-        raise ConfigError(f"source '{form}': contains entities, so the task's kind must be 'ner', got '{kind}'")
+def kind_only(form: str, contents: str, kind: str, *kinds: str) -> None:
+    """Raises ConfigError unless the task's kind is one of those that can be read from such contents."""
+    if kind not in kinds:
+        known = " or ".join(f"'{known}'" for known in kinds)
+        raise ConfigError(f"source '{form}': contains {contents}, so the task's kind must be {known}, got '{kind}'")
+
+
+def entities_of(text: str, spans: Iterable[Span], id: str, group: str, where: str) -> Example:
+    """Builds a nested NER example. Raises DataError if an entity is empty or does not lie in the text."""
+    for span in (found := sorted(set(spans))):
+        if not 0 <= span.start < span.end <= len(text):
+            raise DataError(
+                f"{where}: entity {span.type} at {span.start} to {span.end}, the text has {len(text)} characters"
+            )
+    return Example(id=id, parts=(text,), target=tuple(found), group=group)

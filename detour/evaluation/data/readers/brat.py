@@ -41,11 +41,11 @@ class Brat(StandOffReader):
         return self.folders or FOLDERS
 
     def documents(self, location: Path, name: str) -> Iterator[Annotated]:
-        for path in _annotated(existing_folder(location)):
+        for path in annotated_texts(existing_folder(location)):
             yield _document(path, f"{name}/{path.relative_to(location).with_suffix('').as_posix()}")
 
 
-def _annotated(folder: Path) -> list[Path]:
+def annotated_texts(folder: Path) -> list[Path]:
     """Sorted texts that have annotations; logs how many lack them. Raises DataError for annotations without a text."""
     texts = {path.with_suffix(""): path for path in folder.rglob("*.txt")}
     annotations = {path.with_suffix(""): path for path in folder.rglob("*.ann")}

@@ -15,8 +15,8 @@ from detour.evaluation.data.readers.base import (
     check_keys,
     existing_folder,
     folder_of,
+    kind_only,
     lines_of,
-    ner_only,
     read_text,
     registry,
     tagged,
@@ -57,7 +57,7 @@ class Conll(Reader):
             raise ConfigError("separator: empty, expected a text between columns, or null for spaces and tabs")
 
     def read(self, root: Path, kind: str) -> Splits:
-        ner_only("conll", kind)
+        kind_only("conll", "tagged words", kind, "ner")
         folder = existing_folder(folder_of(root, self.path))
         return {split: list(self._sentences(folder, name)) for split, name in (self.files or FILES).items()}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from detour.errors import DataError, first_line
 from detour.evaluation.data.examples import Splits
 from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Reader, check_keys, examples_of, folder_of, registry
+
+log = logging.getLogger(__name__)
 
 
 @registry.register("hub")
@@ -25,6 +28,7 @@ class Hub(Reader):
         revision: Commit or branch; ``refs/convert/parquet`` is the Hub's Parquet copy of script-based datasets.
         splits: Dataset's names of train, dev and test, where they differ.
         columns: Role -> column name, as ``{label: my_column}``; roles are the keys of `COLUMNS`.
+        skip_unlabeled: Whether rows without a text or without a label are left out, counted and logged, and not an error.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Hub(Reader):
     revision: str | None = None
     splits: dict[str, str] = field(default_factory=lambda: {"dev": "validation"})
     columns: dict[str, str] = field(default_factory=dict)
+    skip_unlabeled: bool = False
 
     def __post_init__(self) -> None:
         check_keys("splits", self.splits, SPLITS)
@@ -51,7 +56,9 @@ class Hub(Reader):
         for split in SPLITS:
             theirs = self.splits.get(split, split)
             if theirs in found:
-                rows = map(_names_of_classes(found[theirs].features, f"{self.name} {theirs}"), found[theirs])
+                rows = map(
+                    _names_of_classes(found[theirs].features, f"{self.name} {theirs}"), self._labeled(found[theirs])
+                )
                 records = ((f"{self.name} {theirs}:{number}", row) for number, row in enumerate(rows))
                 splits[split] = examples_of(records, kind, self.columns)
         if not splits:
@@ -59,6 +66,22 @@ class Hub(Reader):
                 f"dataset '{self.name}': has the splits {', '.join(found)}, expected train; name them in `splits`"
             )
         return splits
+
+    def _labeled(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The rows, without those that `skip_unlabeled` leaves out."""
+        if not self.skip_unlabeled:
+            yield from rows
+            return
+        text, label = (self.columns.get(role, COLUMNS[role]) for role in ("text", "label"))
+        left_out = 0
+        for row in rows:
+            bare = [row.get(text), row.get(label)]
+            if any(value is None or value == -1 or (isinstance(value, str) and not value.strip()) for value in bare):
+                left_out += 1
+            else:
+                yield row
+        if left_out:
+            log.warning("dataset '%s': %d rows left out, without a text or without a label", self.name, left_out)
 
 
 def _names_of_classes(features: Mapping[str, Any], where: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
