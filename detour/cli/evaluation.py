@@ -16,6 +16,7 @@ from detour.cli.groups import EvalCommands, group
 if TYPE_CHECKING:
     from detour.evaluation.data.task import Task
     from detour.evaluation.suite import Cell
+    from detour.jobs import ExecutorConfig
 
     Begin = Callable[[Cell], Callable[[int, int], None]]
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 app = group("eval", "Fine-tune encoders on labeled tasks and compare them.", EvalCommands)
 DATA = Path("data/tasks")
 OVERRIDE = "task."  # what an override of every task begins with, so that no model's name is taken for one
+EXECUTOR = "executor."  # and one of the executor
 Models = Annotated[
     list[str],
     typer.Argument(help="Hugging Face folders or hub names; name=FOLDER gives a folder a name.", metavar="MODEL"),
@@ -34,6 +36,16 @@ ModelsAndOverrides = Annotated[
         "of an arm with a training seed. Then overrides of every task, "
         "which are recorded: task.training.epochs=1, task.limit.train=200.",
         metavar="MODEL|task.KEY=VALUE",
+    ),
+]
+ModelsAndAllOverrides = Annotated[
+    list[str],
+    typer.Argument(
+        help="Hugging Face folders or hub names; name=FOLDER gives a folder a name, and ARM@SEED=FOLDER marks it as the run "
+        "of an arm with a training seed. Then overrides of every task, which are recorded: task.training.epochs=1, "
+        "task.limit.train=200; and where cells run: executor.parallel=4, executor.cluster=slurm. Default: in this process, "
+        "one after the other.",
+        metavar="MODEL|task.KEY=VALUE|executor.KEY=VALUE",
     ),
 ]
 SuiteName = Annotated[
@@ -55,7 +67,7 @@ Margin = Annotated[
 
 @app.command()
 def run(
-    models_and_overrides: ModelsAndOverrides,
+    models_and_overrides: ModelsAndAllOverrides,
     out: Annotated[Path, typer.Option(help="Folder for records, results and tables.")],
     suite: SuiteName = None,
     task: TaskNames = None,
@@ -71,6 +83,7 @@ def run(
     from detour.evaluation.results.arms import check_comparison
 
     models.quiet_transformers()
+    models_and_overrides, executor = _split_executor(models_and_overrides)
     model, changes = split_overrides(models_and_overrides)
     tasks = chosen_tasks(suite, task, changes)
     log.info("reading %d models and %d tasks", len(model), len(tasks))
@@ -82,13 +95,60 @@ def run(
         f"{len(cells)} cells ({len(resolved)} models, {len(tasks)} tasks, {seeds} seeds), {len(todo)} to do", flush=True
     )
     try:
-        with reported(len(todo)) as begin:
-            suites.run(cells, out, begin=begin)
+        if executor is None:
+            with reported(len(todo)) as begin:
+                suites.run(cells, out, begin=begin)
+        else:
+            from detour.evaluation.jobs import run_as_jobs
+
+            named = [f"{OVERRIDE}{change}" for change in changes] + (["--suite", suite] if suite else [])
+            named += [part for name in task or [] for part in ("--task", name)]
+            run_as_jobs(cells, out, executor, [*named, "--data", str(data)])
     except KeyboardInterrupt:
         finished = sum(cell.path(out).exists() for cell in cells)
         log.warning("interrupted: %d of %d cells are finished; the same command continues", finished, len(cells))
         raise
     scores(out, baseline, margin)
+
+
+@app.command(hidden=True)
+def cell(
+    model_and_overrides: ModelsAndOverrides,
+    out: Annotated[Path, typer.Option(help="Folder of the evaluation.")],
+    name: Annotated[str, typer.Option(help="The task among the given ones.")],
+    seed: Annotated[int, typer.Option(help="The seed.")],
+    suite: SuiteName = None,
+    task: TaskNames = None,
+    data: DataRoot = DATA,
+) -> None:
+    """Run one cell of an evaluation; the job that `detour eval run` starts with an executor. Writes no tables."""
+    from detour.console import Heartbeat
+    from detour.errors import ConfigError
+    from detour.evaluation import models
+    from detour.evaluation import suite as suites
+
+    models.quiet_transformers()
+    model, changes = split_overrides(model_and_overrides)
+    tasks = [each for each in chosen_tasks(suite, task, changes) if each.name == name]
+    if len(model) != 1 or not tasks:
+        raise ConfigError(f"a cell has one model and one of the given tasks: got {len(model)} models, and '{name}'")
+    alive = Heartbeat(log)
+    for each in suites.unfinished(suites.plan(models.resolve(model), tasks, [seed], data_root=data), out):
+        suites.run_cell(each, out, lambda done, steps: alive.beat("step %d of %d", done, steps))
+
+
+def _split_executor(arguments: Sequence[str]) -> tuple[list[str], ExecutorConfig | None]:
+    """The arguments without those that begin with ``executor.``, and the executor that these describe, if there are any."""
+    from detour.config.load import from_overrides
+    from detour.jobs import ExecutorConfig
+
+    chosen = [argument for argument in arguments if argument.startswith(EXECUTOR) and "=" in argument]
+    rest = [argument for argument in arguments if argument not in chosen]
+    if not chosen:
+        return rest, None
+    return rest, from_overrides(
+        ExecutorConfig, [argument.removeprefix(EXECUTOR) for argument in chosen], source="executor"
+    )
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
