@@ -216,7 +216,7 @@ def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, tm
 def test_an_executor_needs_the_command(write_config):
     with pytest.raises(ConfigError, match="executor: a preparation runs as jobs only from the command line"):
         prepare(load(write_config(executor={"parallel": 2})))
-    with pytest.raises(ConfigError, match="executor: parallel is 0"):
+    with pytest.raises(ConfigError, match="parallel is 0, expected at least 1"):
         load(write_config(executor={"parallel": 0}))
 
 
