@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detour.cli.cell_progress import reported
 from detour.cli.groups import EvalCommands, group
 
 if TYPE_CHECKING:
     from detour.evaluation.data.task import Task
-    from detour.evaluation.suite import Cell
     from detour.jobs import ExecutorConfig
-
-    Begin = Callable[[Cell], Callable[[int, int], None]]
 
 log = logging.getLogger(__name__)
 app = group("eval", "Fine-tune encoders on labeled tasks and compare them.", EvalCommands)
@@ -237,69 +233,3 @@ def chosen_tasks(suite: str | None, names: list[str] | None, changes: list[str] 
     if twice := next((t.name for i, t in enumerate(found) if t.name in [other.name for other in found[:i]]), None):
         raise ConfigError(f"task '{twice}': named twice")
     return found
-
-
-@contextmanager
-def reported(total: int) -> Iterator[Begin]:
-    """Shows progress: bars on a terminal; in a log a line per cell, and one every half minute within a cell.
-
-    Args:
-        total: Number of cells to run.
-
-    Yields:
-        The argument ``begin`` of `detour.evaluation.suite.run`: called before each cell, it returns a function that is
-        called with the steps done and the total number of steps.
-    """
-    from rich.console import Console
-
-    if Console().is_terminal:
-        with _bars(total) as begin:
-            yield begin
-        return
-    from detour.console import Heartbeat
-
-    begun = 0
-    started = time.monotonic()
-
-    def begin_line(cell: Cell) -> Callable[[int, int], None]:
-        nonlocal begun
-        begun += 1
-        name = f"cell {begun} of {total}, {cell.task.name}, {cell.model.name}, seed {cell.seed}"
-        alive = Heartbeat(log)
-        alive.beat("%s: begun, %.0f min after the first", name, (time.monotonic() - started) / 60)
-        return lambda done, steps: alive.beat("%s: step %d of %d", name, done, steps)
-
-    yield begin_line
-    log.info("%d cells done in %.0f min", begun, (time.monotonic() - started) / 60)
-
-
-@contextmanager
-def _bars(total: int) -> Iterator[Begin]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        cells = progress.add_task("cells", total=total)
-
-        def begin(cell: Cell) -> Callable[[int, int], None]:
-            if progress.tasks[-1].id != cells:
-                progress.remove_task(progress.tasks[-1].id)
-                progress.advance(cells)
-            line = progress.add_task(f"{cell.task.name}, {cell.model.name}, seed {cell.seed}", total=None)
-            return lambda done, steps: progress.update(line, completed=done, total=steps)
-
-        yield begin
-        progress.update(cells, completed=total)
