@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PARALLEL ?= -n auto --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast test-faults check lint types format bench figure docs wheel clean
+.PHONY: demo test test-fast test-faults test-smoke check lint types format bench figure docs wheel clean
 
 $(STAMP): pyproject.toml constraints.txt constraints-newest.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,9 @@ test-fast: $(STAMP)  ## without those marked slow
 
 test-faults: $(STAMP)  ## the long form of the fault tests (kills, soak, fuzz), with a table of the results
 	DETOUR_FAULTS=long $(BIN)/python -m pytest -m faults tests/faults tests/training tests/data tests/export tests/test_cli.py
+
+test-smoke: $(STAMP)  ## the smoke experiment, killed ten times and finished, and its page in a browser; about 20 CPU minutes
+	DETOUR_FAULTS=part $(BIN)/python -m pytest tests/experiments/test_smoke.py tests/experiments/test_page_in_a_browser.py
 
 check: lint types test  ## what must pass before a change lands
 

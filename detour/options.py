@@ -145,7 +145,9 @@ def _check_dataclass(cls: type, values: Any, prefix: str, problems: list[str]) -
 
 
 def _check_value(hint: Any, value: Any, key: str, problems: list[str]) -> None:
-    if is_dataclass(hint):
+    if inner := _dataclass_or_null(hint, value):
+        _check_dataclass(inner, value, key, problems)
+    elif is_dataclass(hint):
         _check_dataclass(hint, value, key, problems)  # type: ignore[arg-type]
     elif get_origin(hint) is list and is_dataclass(get_args(hint)[0]) and isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
@@ -164,6 +166,13 @@ def _check_value(hint: Any, value: Any, key: str, problems: list[str]) -> None:
     elif not _fits(value, hint):
         quotes = "; put it in quotes" if isinstance(value, bool) and _fits("", hint) else ""
         problems.append(f"{key}: {value!r}, expected {_spelled(hint)}{quotes}")
+
+
+def _dataclass_or_null(hint: Any, value: Any) -> type | None:
+    """The dataclass of the hint ``Dataclass | None``, if the value is a mapping."""
+    if get_origin(hint) not in (Union, types.UnionType) or not isinstance(value, Mapping):
+        return None
+    return next((kind for kind in get_args(hint) if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -200,6 +209,8 @@ def _construct(hint: Any, value: Any) -> Any:
             if key not in given and is_dataclass(hints[key]):
                 given[key] = _construct(hints[key], {})
         return hint(**given)  # type: ignore[operator]
+    if optional := _dataclass_or_null(hint, value):
+        return _construct(optional, value)
     if origin in (Union, types.UnionType):
         return _construct(next(kind for kind in inner if _fits(value, kind)), value)
     if origin is tuple:
@@ -224,7 +235,7 @@ def _spelled(hint: Any) -> str:
         return f"a list of {len(inner)}: {', '.join(map(_spelled, inner))}"
     if origin in (list, tuple):
         return f"a list of {_spelled(inner[0])}"
-    return "a mapping" if origin is dict or hint is dict else getattr(hint, "__name__", str(hint))
+    return "a mapping" if origin is dict or hint is dict or is_dataclass(hint) else getattr(hint, "__name__", str(hint))
 
 
 def _join(prefix: str, key: object) -> str:

@@ -57,7 +57,10 @@ for kind, comparisons in page["comparisons"].items():
         by_seed = differences.mean(1)
         test = stats.ttest_1samp(by_seed, 0.0)
         low, high = test.confidence_interval(0.95)
-        ours = {"difference": by_seed.mean(), "low": low, "high": high, "p": test[1]}
+        p = test[1]
+        if np.ptp(by_seed) < 1e-12:  # equal differences do not show their spread
+            low = high = p = np.nan
+        ours = {"difference": by_seed.mean(), "low": low, "high": high, "p": p}
         for name, value in ours.items():
             checked += 1
             found = comparison[name]
@@ -71,8 +74,6 @@ for kind, comparisons in page["comparisons"].items():
                 print(
                     f"{kind}, {a} minus {b}, {task}: {comparison['tasks'][task]['difference']}, {differences[:, column].mean()}"
                 )
-        print(
-            f"{kind}: {a} minus {b}: {by_seed.mean():+.4f} [{low:+.4f}, {high:+.4f}], p {test[1]:.4f}, {len(seeds)} seeds"
-        )
+        print(f"{kind}: {a} minus {b}: {by_seed.mean():+.4f} [{low:+.4f}, {high:+.4f}], p {p:.4f}, {len(seeds)} seeds")
 print(f"{checked} numbers recomputed, {wrong} differ")
 sys.exit(1 if wrong or not checked else 0)

@@ -53,7 +53,8 @@ def kinds(registry: Registry[type]) -> list[str]:
 def data_preparation() -> str:
     """The page of `detour data prepare`."""
     lines = ["# Data preparation", "", NOTE, "", "The YAML of `detour data prepare`.", "", YAML]
-    lines += part("## Top level", PrepareConfig)
+    lines += part("## Top level", PrepareConfig, skip=("executor",))
+    lines += part("## `executor`", ExecutorConfig)
     lines += part("## `sources[i]`", SourceConfig, skip=("columns",))
     lines += part("### `sources[i].columns`", ColumnsConfig)
     lines += part("## `steps[i]`", StepConfig)

@@ -29,7 +29,7 @@ from detour.data.tokenizer import train_bpe
 # importing ModernBERT's classes otherwise starts a pool of compile workers, in this process and in each that tests start
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-pytest_plugins = ["tests.fault_table", "tests.processes"]
+pytest_plugins = ["tests.fault_table", "tests.processes", "tests.slurm_stub"]
 
 # how long an example takes says something about the machine, not about the code
 settings.register_profile("detour", deadline=None, suppress_health_check=[HealthCheck.too_slow])

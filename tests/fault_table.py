@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 ROWS = range(1, 28)  # of docs/reliability.md
-LONG = os.environ.get("DETOUR_FAULTS") == "long"
+LONG = os.environ.get("DETOUR_FAULTS") in ("long", "part")  # tests marked `long` run, too
+COMPLETE = os.environ.get("DETOUR_FAULTS") == "long"  # and every row must have one
 PROPERTY = "fault"  # of a report; reports travel from pytest-xdist's workers to the process that prints the table
 Table = dict[tuple[int, str], list[bool]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Notes the rows that each test injects, wherever it lies; leaves the long forms to `make test-faults`."""
+    """Notes the rows that each test injects, wherever it lies; leaves the long forms to `make test-faults` and `test-smoke`."""
     for item in items:
         item.user_properties += [(PROPERTY, list(mark.args)) for mark in item.iter_markers("faults")]
     if not LONG:
@@ -42,12 +43,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The long form fails where a row's tests were skipped or are no more."""
     is_worker = hasattr(session.config, "workerinput")  # of pytest-xdist; it sees some of the tests only
-    if LONG and not is_worker and session.exitstatus == 0 and _absent(_outcomes(session.config)[0]):
+    if COMPLETE and not is_worker and session.exitstatus == 0 and _absent(_outcomes(session.config)[0]):
         session.exitstatus = 1
 
 
 def _absent(table: Table) -> list[int]:
-    return sorted(set(ROWS) - {row for row, _ in table}) if LONG else []
+    return sorted(set(ROWS) - {row for row, _ in table}) if COMPLETE else []
 
 
 def _outcomes(config: pytest.Config) -> tuple[Table, set[tuple[int, str]]]:

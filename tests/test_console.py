@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.table import Table
 from typer.testing import CliRunner
 
-from detour.cli.evaluation import app, reported
+from detour.cli.cell_progress import reported
+from detour.cli.evaluation import app
 from detour.cli.main import main
 from detour.console import Heartbeat, show
 from detour.evaluation.data.task import load_suite, load_task, suite_names

@@ -39,6 +39,11 @@ class Outer:
             raise ValueError(f"rate is {self.rate}, expected at most 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class MayBeNull:
+    inner: Inner | None = None
+
+
 GOOD: dict[str, Any] = {"name": "run", "inner": {"depth": 3}}
 
 
@@ -124,3 +129,13 @@ def test_whatever_is_given_it_is_built_or_refused(values):
 @given(st.builds(Inner, layers=st.text(), depth=st.integers()))
 def test_a_dataclass_survives_the_round_trip(value):
     assert parse(Inner, asdict(value)) == value
+
+
+def test_a_dataclass_that_may_be_null_is_built_or_null():
+    assert parse(MayBeNull, {}).inner is None
+    assert parse(MayBeNull, {"inner": None}).inner is None
+    assert parse(MayBeNull, {"inner": {"depth": 3}}).inner == Inner(depth=3)
+    assert check(MayBeNull, {"inner": {"depth": 3, "layer": ""}}) == [
+        "inner.layer: unknown key; did you mean 'layers'?"
+    ]
+    assert check(MayBeNull, {"inner": 3}) == ["inner: 3, expected a mapping or null"]

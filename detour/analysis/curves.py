@@ -248,7 +248,8 @@ class FreezeRow:
     Attributes:
         model: Name of the model.
         score: In points (0 to 100), over fine-tuning seeds.
-        kept: Fraction of the detour's gain over its twin that the model has (`recovery`); NaN if there is no gain.
+        kept: Fraction of the detour's gain over its twin that the model has (`recovery`); NaN if there is no gain, or it is
+            not clear.
     """
 
     model: str
@@ -256,14 +257,24 @@ class FreezeRow:
     kept: float
 
 
-def freeze_rows(twin: str, detour: str, frozen: Sequence[str], scores: Mapping[str, Summary]) -> list[FreezeRow]:
-    """Twin, detour, and the models with frozen layers, each with the fraction of the gain that it keeps."""
+def freeze_rows(
+    twin: str, detour: str, frozen: Sequence[str], scores: Mapping[str, Summary], *, is_gain_clear: bool = True
+) -> list[FreezeRow]:
+    """Twin, detour, and the models with frozen layers, each with the fraction of the gain that it keeps.
+
+    Args:
+        twin: Name of the twin.
+        detour: Name of the detour.
+        frozen: Names of the models with frozen layers.
+        scores: Name to score in [0, 1].
+        is_gain_clear: Whether the gain is more than noise; a fraction of noise is no number to show.
+    """
     low, high = scores[twin].mean, scores[detour].mean
     return [
         FreezeRow(
             model=name,
             score=in_points(scores[name]),
-            kept=math.nan if low == high else recovery(low, high, scores[name].mean),
+            kept=math.nan if low == high or not is_gain_clear else recovery(low, high, scores[name].mean),
         )
         for name in (twin, detour, *frozen)
     ]

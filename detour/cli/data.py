@@ -86,7 +86,8 @@ def pack(
 def prepare(
     config: Annotated[Path, typer.Argument(help="The preparation's YAML.", metavar="CONFIG")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Overrides: processes=16, out=data/mine.", metavar="KEY=VALUE")
+        list[str] | None,
+        typer.Argument(help="Overrides: processes=16, executor.parallel=4, out=data/mine.", metavar="KEY=VALUE"),
     ] = None,
     strict: Annotated[
         bool, typer.Option(help="Stop at the first line, row or file that cannot be used; strict=true.")
@@ -102,12 +103,32 @@ def prepare(
 
     console = Console(stderr=True)
     with _errors_printed(console):
-        settings = load(config, [*(overrides or []), *(["strict=true"] if strict else [])])
+        changes = [*(overrides or []), *(["strict=true"] if strict else [])]
+        settings = load(config, changes)
         with _progress(console) as say:
-            record, worked = run(settings, say)
+            record, worked = run(settings, say, command=[str(config), *changes])
     if not worked:
         print(redacted(f"{settings.out}: prepared already, nothing to do"))
     show(record, redacted(settings.out))
+
+
+@app.command(hidden=True)
+def part(
+    config: Annotated[Path, typer.Argument(help="The preparation's YAML.", metavar="CONFIG")],
+    stage: Annotated[str, typer.Option(help="Stage of the preparation.")],
+    part: Annotated[int, typer.Option(help="Index of the part.", min=0)],
+    parts: Annotated[int, typer.Option(help="Number of parts.", min=1)],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides.", metavar="KEY=VALUE")] = None,
+) -> None:
+    """Do a part of a stage; the job that `detour data prepare` starts with an executor."""
+    from rich.console import Console
+
+    from detour.corpus.config import load
+    from detour.corpus.prepare import prepare_part
+
+    console = Console(stderr=True)
+    with _errors_printed(console), _progress(console) as say:
+        prepare_part(load(config, overrides or []), stage, part, parts, say)
 
 
 @app.command()

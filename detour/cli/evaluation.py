@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detour.cli.cell_progress import reported
 from detour.cli.groups import EvalCommands, group
 
 if TYPE_CHECKING:
     from detour.evaluation.data.task import Task
-    from detour.evaluation.suite import Cell
-
-    Begin = Callable[[Cell], Callable[[int, int], None]]
+    from detour.jobs import ExecutorConfig
 
 log = logging.getLogger(__name__)
 app = group("eval", "Fine-tune encoders on labeled tasks and compare them.", EvalCommands)
 DATA = Path("data/tasks")
 OVERRIDE = "task."  # what an override of every task begins with, so that no model's name is taken for one
+EXECUTOR = "executor."  # and one of the executor
 Models = Annotated[
     list[str],
     typer.Argument(help="Hugging Face folders or hub names; name=FOLDER gives a folder a name.", metavar="MODEL"),
@@ -34,6 +32,16 @@ ModelsAndOverrides = Annotated[
         "of an arm with a training seed. Then overrides of every task, "
         "which are recorded: task.training.epochs=1, task.limit.train=200.",
         metavar="MODEL|task.KEY=VALUE",
+    ),
+]
+ModelsAndAllOverrides = Annotated[
+    list[str],
+    typer.Argument(
+        help="Hugging Face folders or hub names; name=FOLDER gives a folder a name, and ARM@SEED=FOLDER marks it as the run "
+        "of an arm with a training seed. Then overrides of every task, which are recorded: task.training.epochs=1, "
+        "task.limit.train=200; and where cells run: executor.parallel=4, executor.cluster=slurm. Default: in this process, "
+        "one after the other.",
+        metavar="MODEL|task.KEY=VALUE|executor.KEY=VALUE",
     ),
 ]
 SuiteName = Annotated[
@@ -55,7 +63,7 @@ Margin = Annotated[
 
 @app.command()
 def run(
-    models_and_overrides: ModelsAndOverrides,
+    models_and_overrides: ModelsAndAllOverrides,
     out: Annotated[Path, typer.Option(help="Folder for records, results and tables.")],
     suite: SuiteName = None,
     task: TaskNames = None,
@@ -71,6 +79,7 @@ def run(
     from detour.evaluation.results.arms import check_comparison
 
     models.quiet_transformers()
+    models_and_overrides, executor = _split_executor(models_and_overrides)
     model, changes = split_overrides(models_and_overrides)
     tasks = chosen_tasks(suite, task, changes)
     log.info("reading %d models and %d tasks", len(model), len(tasks))
@@ -82,13 +91,60 @@ def run(
         f"{len(cells)} cells ({len(resolved)} models, {len(tasks)} tasks, {seeds} seeds), {len(todo)} to do", flush=True
     )
     try:
-        with reported(len(todo)) as begin:
-            suites.run(cells, out, begin=begin)
+        if executor is None:
+            with reported(len(todo)) as begin:
+                suites.run(cells, out, begin=begin)
+        else:
+            from detour.evaluation.jobs import run_as_jobs
+
+            named = [f"{OVERRIDE}{change}" for change in changes] + (["--suite", suite] if suite else [])
+            named += [part for name in task or [] for part in ("--task", name)]
+            run_as_jobs(cells, out, executor, [*named, "--data", str(data)])
     except KeyboardInterrupt:
         finished = sum(cell.path(out).exists() for cell in cells)
         log.warning("interrupted: %d of %d cells are finished; the same command continues", finished, len(cells))
         raise
     scores(out, baseline, margin)
+
+
+@app.command(hidden=True)
+def cell(
+    model_and_overrides: ModelsAndOverrides,
+    out: Annotated[Path, typer.Option(help="Folder of the evaluation.")],
+    name: Annotated[str, typer.Option(help="The task among the given ones.")],
+    seed: Annotated[int, typer.Option(help="The seed.")],
+    suite: SuiteName = None,
+    task: TaskNames = None,
+    data: DataRoot = DATA,
+) -> None:
+    """Run one cell of an evaluation; the job that `detour eval run` starts with an executor. Writes no tables."""
+    from detour.console import Heartbeat
+    from detour.errors import ConfigError
+    from detour.evaluation import models
+    from detour.evaluation import suite as suites
+
+    models.quiet_transformers()
+    model, changes = split_overrides(model_and_overrides)
+    tasks = [each for each in chosen_tasks(suite, task, changes) if each.name == name]
+    if len(model) != 1 or not tasks:
+        raise ConfigError(f"a cell has one model and one of the given tasks: got {len(model)} models, and '{name}'")
+    alive = Heartbeat(log)
+    for each in suites.unfinished(suites.plan(models.resolve(model), tasks, [seed], data_root=data), out):
+        suites.run_cell(each, out, lambda done, steps: alive.beat("step %d of %d", done, steps))
+
+
+def _split_executor(arguments: Sequence[str]) -> tuple[list[str], ExecutorConfig | None]:
+    """The arguments without those that begin with ``executor.``, and the executor that these describe, if there are any."""
+    from detour.config.load import from_overrides
+    from detour.jobs import ExecutorConfig
+
+    chosen = [argument for argument in arguments if argument.startswith(EXECUTOR) and "=" in argument]
+    rest = [argument for argument in arguments if argument not in chosen]
+    if not chosen:
+        return rest, None
+    return rest, from_overrides(
+        ExecutorConfig, [argument.removeprefix(EXECUTOR) for argument in chosen], source="executor"
+    )
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -177,69 +233,3 @@ def chosen_tasks(suite: str | None, names: list[str] | None, changes: list[str] 
     if twice := next((t.name for i, t in enumerate(found) if t.name in [other.name for other in found[:i]]), None):
         raise ConfigError(f"task '{twice}': named twice")
     return found
-
-
-@contextmanager
-def reported(total: int) -> Iterator[Begin]:
-    """Shows progress: bars on a terminal; in a log a line per cell, and one every half minute within a cell.
-
-    Args:
-        total: Number of cells to run.
-
-    Yields:
-        The argument ``begin`` of `detour.evaluation.suite.run`: called before each cell, it returns a function that is
-        called with the steps done and the total number of steps.
-    """
-    from rich.console import Console
-
-    if Console().is_terminal:
-        with _bars(total) as begin:
-            yield begin
-        return
-    from detour.console import Heartbeat
-
-    begun = 0
-    started = time.monotonic()
-
-    def begin_line(cell: Cell) -> Callable[[int, int], None]:
-        nonlocal begun
-        begun += 1
-        name = f"cell {begun} of {total}, {cell.task.name}, {cell.model.name}, seed {cell.seed}"
-        alive = Heartbeat(log)
-        alive.beat("%s: begun, %.0f min after the first", name, (time.monotonic() - started) / 60)
-        return lambda done, steps: alive.beat("%s: step %d of %d", name, done, steps)
-
-    yield begin_line
-    log.info("%d cells done in %.0f min", begun, (time.monotonic() - started) / 60)
-
-
-@contextmanager
-def _bars(total: int) -> Iterator[Begin]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        cells = progress.add_task("cells", total=total)
-
-        def begin(cell: Cell) -> Callable[[int, int], None]:
-            if progress.tasks[-1].id != cells:
-                progress.remove_task(progress.tasks[-1].id)
-                progress.advance(cells)
-            line = progress.add_task(f"{cell.task.name}, {cell.model.name}, seed {cell.seed}", total=None)
-            return lambda done, steps: progress.update(line, completed=done, total=steps)
-
-        yield begin
-        progress.update(cells, completed=total)

@@ -64,6 +64,20 @@ def report(file: File, overrides: Overrides = None) -> None:
     print(write_page(_plan(file, overrides)))
 
 
+@app.command()
+def index(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of experiments that have a page, or these pages' folders.", metavar="DIR"),
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file to write; links are relative to it.")],
+) -> None:
+    """Write one page that lists experiments: question, state, verdicts in words, cost, and a link to each page."""
+    from detour.experiments.index import write_index
+
+    print(write_index(folders, out))
+
+
 def _plan(file: Path, overrides: list[str] | None) -> Plan:
     from detour.experiments.cells import plan_experiment
     from detour.experiments.config import load_experiment

@@ -64,6 +64,14 @@ def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> 
     return into(cls, raw, source=str(path), lines=lines)
 
 
+def from_overrides(cls: type[C], overrides: Sequence[str], *, source: str) -> C:
+    """A dataclass from its defaults and ``key=value`` arguments alone, with the checks of `into`. Raises ConfigError."""
+    raw = OmegaConf.create({})
+    for override in overrides:
+        _override(raw, override)
+    return into(cls, raw, source=source)
+
+
 def into(cls: type[C], raw: DictConfig | dict[str, Any], *, source: str, lines: Mapping[str, str] | None = None) -> C:
     """The same checks of shape on values that are already in memory. Raises ConfigError.
 
@@ -123,16 +131,22 @@ def _layers(
         except (OmegaConfBaseException, TypeError) as error:
             raise ConfigError(f"{path}: changes: {first_line(error)}") from error
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"override '{override}': expected key=value")
-        try:
-            parsed = OmegaConf.from_dotlist([f"value={value}"])  # reads 1e-4 as a number, as files are read
-            OmegaConf.update(raw, key, OmegaConf.to_container(parsed)["value"], force_add=True)  # type: ignore[call-overload]
-        except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError, TypeError) as error:
-            raise ConfigError(f"override '{override}': {first_line(error)}") from error
+        key = _override(raw, override)
         lines[re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key)] = "overridden"
     return raw, lines, folders
+
+
+def _override(raw: DictConfig, override: str) -> str:
+    """Applies ``key=value`` and returns the key. Raises ConfigError."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override '{override}': expected key=value")
+    try:
+        parsed = OmegaConf.from_dotlist([f"value={value}"])  # reads 1e-4 as a number, as files are read
+        OmegaConf.update(raw, key, OmegaConf.to_container(parsed)["value"], force_add=True)  # type: ignore[call-overload]
+    except (OmegaConfBaseException, yaml.YAMLError, IndexError, AttributeError, TypeError) as error:
+        raise ConfigError(f"override '{override}': {first_line(error)}") from error
+    return key
 
 
 def _extended(path: Path) -> tuple[DictConfig, dict[str, str], list[Path]]:

@@ -13,6 +13,7 @@ from detour.config.load import read_into
 from detour.corpus import readers, steps
 from detour.data.manifest import SPECIAL_TOKENS_IN_TEXT
 from detour.errors import ConfigError
+from detour.jobs import ExecutorConfig
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -92,7 +93,8 @@ class PrepareConfig:
         max_document_tokens: Most tokens of a document; a longer one is split. Must not exceed what the model's positions
             allow (`detour.models.families`); null for ``seq_len``.
         seed: Seeds the split and the order of documents and rows.
-        processes: Worker processes. The result does not depend on their number.
+        processes: Worker processes, of each job if there is an executor. The result does not depend on their number.
+        executor: Where jobs run, each of which does a part of a stage; null for no jobs. The result does not depend on it.
         special_tokens_in_text: How to encode a special token that a text spells out, such as "[MASK]": as "text", so that
             special ids come from the template only, or as "special".
         strict: Stop at the first line, row or file that cannot be used, instead of counting it.
@@ -108,6 +110,7 @@ class PrepareConfig:
     max_document_tokens: int | None = None
     seed: int = 0
     processes: int = 1
+    executor: ExecutorConfig | None = None
     special_tokens_in_text: str = "text"
     strict: bool = False
     validation_fraction: float = 0.0

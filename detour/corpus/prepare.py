@@ -7,7 +7,7 @@ nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,29 +20,30 @@ from detour.corpus.document_shards import load_json
 from detour.corpus.global_dedup import decide
 from detour.corpus.input_files import describe_ignored, files_under
 from detour.corpus.job import Job, document_shards_of
-from detour.corpus.passes import digest_of, process_shard, read_input_file
+from detour.corpus.passes import digest_of
 from detour.corpus.prepared import FORMAT, differences, identity_of, record_of, streams_yaml, write_removals
 from detour.corpus.readers import InputFile
 from detour.corpus.revisions import apply_revisions
-from detour.corpus.rows import write_rows
 from detour.corpus.show import refuse_nothing_left
+from detour.corpus.stages import READ, ROWS, Say, Stage, pass_name, run_part, runner, stage_of
 from detour.corpus.text import HARMLESS
-from detour.corpus.workers import Workers
 from detour.data.manifest import PREPARED, SPLITS
 from detour.errors import DataError
 from detour.files import naming, sha256_of, try_lock, write_json, write_text
 from detour.redact import redacted
 
 WORK = ".work"
-Say = Callable[[str], None]
 
 
-def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[str, Any], bool]:
+def prepare(
+    config: PrepareConfig, say: Say = lambda line: None, *, command: Sequence[str] = ()
+) -> tuple[dict[str, Any], bool]:
     """Runs a preparation to its end, resuming from the finished files of an earlier one.
 
     Args:
         config: The preparation.
         say: Called with a line of progress.
+        command: The arguments of `detour data prepare` that gave ``config``; needed where it names an executor.
 
     Returns:
         The content of ``prepared.json``, and whether anything was left to do.
@@ -50,16 +51,14 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
     Raises:
         DataError: Something cannot be read or written, ``out`` holds another preparation, or (strict) a record is
             unusable.
+        JobError, StoppedError: Of an executor's jobs; the same call continues.
 
     Cost: memory of each process: the documents of one document shard and one batch of the tokenizer; of this process:
     about 100 bytes per document if there are corpus steps. Disk, until the end, besides the rows: the compressed text
     and the tokens.
     """
-    # licenses are written to the outputs, so values from the environment are hidden
-    config = replace(config, sources=[replace(s, license=redacted(s.license)) for s in config.sources])
-    out = Path(config.out)
-    input_files = tuple(_input_files_of(source) for source in config.sources)
-    job = Job(config=config, input_files=input_files, work=out / WORK)
+    job = _job_of(config)
+    config, out = job.config, Path(config.out)
     ignored_files = _ignored_files(config)
     inputs = _inputs(job)
     identity = identity_of(config, inputs)
@@ -72,8 +71,8 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
                     _refuse_faults(name, source["files"], source["skipped"], source["first_skipped"])
             return record, False
         _claim(job, identity)
-        with Workers(config.processes) as workers:
-            step_records = _run(job, workers, say)
+        with runner(job, command, say) as run:
+            step_records = _run(job, run, say)
         document_encoder_of(config.tokenizer).tokenizer.save_pretrained(out / "tokenizer")
         write_removals(job, out)
         hashes = _hashes(inputs)
@@ -86,7 +85,27 @@ def prepare(config: PrepareConfig, say: Say = lambda line: None) -> tuple[dict[s
     return record, True
 
 
-def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
+def prepare_part(config: PrepareConfig, stage: str, part: int, parts: int, say: Say) -> None:
+    """Runs one of the jobs of an unfinished preparation (`detour.corpus.stages.run_part`).
+
+    Raises:
+        DataError: ``out`` does not hold this preparation, or something cannot be read or written.
+    """
+    job = _job_of(config)
+    if not _plan(job).exists():
+        raise DataError(f"{job.work}: no unfinished preparation")
+    _claim(job, identity_of(config, _inputs(job)))
+    run_part(job, stage, part, parts, say)
+
+
+def _job_of(config: PrepareConfig) -> Job:
+    # licenses are written to the outputs, so values from the environment are hidden
+    config = replace(config, sources=[replace(s, license=redacted(s.license)) for s in config.sources])
+    input_files = tuple(_input_files_of(source) for source in config.sources)
+    return Job(config=config, input_files=input_files, work=Path(config.out) / WORK)
+
+
+def _run(job: Job, run: Callable[[Stage], None], say: Say) -> list[dict[str, Any]]:
     """Runs all passes and the packing; returns what `Step.prepare` recorded for each step."""
     step_records = []
     for i, step in enumerate(job.steps):
@@ -95,13 +114,7 @@ def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
             job.step_folder(i).mkdir(parents=True, exist_ok=True)
             write_json(done, step.prepare(job.step_folder(i)))
         step_records.append(load_json(done))
-
-    def run(what: str, task: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None:
-        finished = iter(range(1, len(arguments) + 1))
-        workers.run(task, arguments, lambda: say(f"{what}: {next(finished)} of {len(arguments)}"))
-
-    unread = [(s, f) for s, f in job.file_indices if not job.read_record(s, f).exists()]
-    run("reading files", read_input_file, [(job, s, f) for s, f in unread])
+    run(stage_of(job, READ))
     if job.config.strict:  # an earlier run may have read files without it
         for s, f in job.file_indices:
             read = load_json(job.read_record(s, f))
@@ -109,10 +122,8 @@ def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
     apply_revisions(job)
     shards = document_shards_of(job)
     for k in range(1, len(job.passes) + 1):
-        unfinished = [shard for shard in shards if not job.file(k, shard, "json").exists()]
         last = k == len(job.passes)
-        what = "tokenizing document shards" if last else "cleaning document shards"
-        run(what, process_shard, [(job, k, shard) for shard in unfinished])
+        run(stage_of(job, pass_name(k)))
         for shard in shards:
             job.file(k - 1, shard, "docs").unlink(missing_ok=True)
         if not last and not (job.work / str(k) / "decision.json").exists():
@@ -121,7 +132,7 @@ def _run(job: Job, workers: Workers, say: Say) -> list[dict[str, Any]]:
     for split in SPLITS:
         for leftover in (Path(job.config.out) / split).glob(".*.partial"):
             shutil.rmtree(leftover)
-    run("packing rows", write_rows, [(job, s, split) for s in range(len(job.input_files)) for split in SPLITS])
+    run(stage_of(job, ROWS))
     return step_records
 
 
@@ -216,9 +227,13 @@ def _finished(out: Path, identity: dict[str, Any], inputs: dict[str, Path]) -> d
     return record
 
 
+def _plan(job: Job) -> Path:
+    return job.work / "plan.json"
+
+
 def _claim(job: Job, identity: dict[str, Any]) -> None:
     """Reserves the work folder. Raises DataError if it holds another preparation, or ``out`` holds anything else."""
-    plan = job.work / "plan.json"
+    plan = _plan(job)
     identity = {**identity, "shard_megabytes": job.config.shard_megabytes}
     if plan.exists():
         if differing := differences(load_json(plan), identity):

@@ -23,7 +23,7 @@ from detour.redact import redacted
 
 FORMAT = 2  # of prepared.json
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # needs no quotes in YAML
-EXECUTION_KEYS = ("out", "processes", "strict", "shard_megabytes")  # these do not change the rows
+EXECUTION_KEYS = ("out", "processes", "executor", "strict", "shard_megabytes")  # these do not change the rows
 
 
 def identity_of(config: PrepareConfig, inputs: dict[str, Path]) -> dict[str, Any]:

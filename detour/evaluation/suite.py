@@ -140,25 +140,38 @@ def run(
         ConfigError: An existing record was made with a different model, data, seed or configuration.
         ModelError: A model cannot be loaded.
     """
-    from detour.evaluation.finetune.finetune import finetune
-
-    made_with = environment() | {package: version(package) for package in PACKAGES}
     for cell in unfinished(cells, out):
-        progress = begin(cell) if begin else lambda done, total: None
-        outcome = finetune(cell.model.folder, cell.task, cell.data, seed=cell.seed, progress=progress)
-        fields = asdict(outcome)
-        predictions = {
-            "ids": [example.id for example in cell.data.splits["test"]],
-            "predictions": fields.pop("predictions"),
-        }
-        record = {"format": FORMAT, **cell.identity, "outcome": fields, "environment": made_with}
-        write_text(
-            cell.path(out).with_name(f"predictions-seed{cell.seed}.json"),
-            json.dumps(predictions, ensure_ascii=False) + "\n",
-        )
-        write_json(cell.path(out), record)  # last: its presence marks the cell as finished
+        run_cell(cell, out, begin(cell) if begin else lambda done, total: None)
         collect(out)
     return collect(out)
+
+
+def run_cell(cell: Cell, out: Path, progress: Callable[[int, int], None]) -> None:
+    """Fine-tunes once, and writes the predictions and then the record.
+
+    Args:
+        cell: The cell.
+        out: Output folder.
+        progress: Called with the finished steps and the total number of steps.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+    """
+    from detour.evaluation.finetune.finetune import finetune
+
+    outcome = finetune(cell.model.folder, cell.task, cell.data, seed=cell.seed, progress=progress)
+    fields = asdict(outcome)
+    predictions = {
+        "ids": [example.id for example in cell.data.splits["test"]],
+        "predictions": fields.pop("predictions"),
+    }
+    made_with = environment() | {package: version(package) for package in PACKAGES}
+    record = {"format": FORMAT, **cell.identity, "outcome": fields, "environment": made_with}
+    write_text(
+        cell.path(out).with_name(f"predictions-seed{cell.seed}.json"),
+        json.dumps(predictions, ensure_ascii=False) + "\n",
+    )
+    write_json(cell.path(out), record)  # last: its presence marks the cell as finished
 
 
 def collect(out: Path) -> list[dict[str, Any]]:

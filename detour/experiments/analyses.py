@@ -17,8 +17,9 @@ from detour.analysis.curve_figures import draw_decay, draw_freeze, draw_needle
 from detour.analysis.curves import DecayPoint, decay_points, freeze_rows, needle_accuracies
 from detour.analysis.transplant import recovery
 from detour.errors import DataError
-from detour.evaluation.results.levels import MEAN
+from detour.evaluation.results.levels import compare_arms
 from detour.evaluation.results.tables import NONE
+from detour.evaluation.results.verdicts import ALPHA
 from detour.experiments.analysis_figures import LayerCurve, draw_layers, draw_transplants
 from detour.experiments.analysis_jobs import cka_folder, needle_scores, transplant_scores
 from detour.experiments.cells import Plan
@@ -181,7 +182,7 @@ def _decay(plan: Plan, tuned: Measured) -> Analysis | None:
     if not curves:
         return None
     places = sorted((curve, decay_fraction(plan, arm), arm) for curve, arms in curves.items() for arm in arms)
-    means = {arm: tuned.means[arm][MEAN] for arms in curves.values() for arm in arms}
+    means = {arm: tuned.means[arm][tuned.scale.mean] for arms in curves.values() for arm in arms}
     points = decay_points([(curve, arm, at) for curve, at, arm in places], means)
     return Analysis(
         key="decay",
@@ -203,17 +204,29 @@ def _freeze(plan: Plan, tuned: Measured) -> Analysis | None:
     freeze = plan.experiment.config.analysis.freeze
     if freeze.twin is None or freeze.detour is None:
         return None
-    found = freeze_rows(freeze.twin, freeze.detour, freeze.frozen, {arm: of[MEAN] for arm, of in tuned.means.items()})
+    gain = compare_arms(tuned.scores, freeze.detour, freeze.twin, margin=None, scale=tuned.scale)
+    is_clear = gain.overall.p < ALPHA
+    scores = {arm: of[tuned.scale.mean] for arm, of in tuned.means.items()}
+    found = freeze_rows(freeze.twin, freeze.detour, freeze.frozen, scores, is_gain_clear=is_clear)
     theirs = paper.figures()["freeze"]
+    why = "" if is_clear else (
+        f"The fraction is not shown: the gain is not distinguishable from the noise between seeds. {gain.overall.sentence} "
+    )  # fmt: skip
     return Analysis(
         key="freeze",
         title="Frozen layers",
-        note="Fraction of the detour's gain over its twin, by mean fine-tuning score, that arms with frozen layers keep. It "
-        f"means little where the gain itself is not clear. The paper: twin {theirs['mlm_twin']}, detour {theirs['clm_detour']}.",
+        note="Fraction of the detour's gain over its twin, by mean fine-tuning score, that arms with frozen layers keep. "
+        f"{why}The paper: twin {theirs['mlm_twin']}, detour {theirs['clm_detour']}.",
         header=("Arm", "Score (points)", "Gain kept"),
-        rows=[(r.model, f"{r.score.mean:.2f}", NONE if math.isnan(r.kept) else f"{r.kept:.2f}") for r in found],
+        rows=[(r.model, f"{r.score.mean:.2f}", _kept(r.kept, is_clear)) for r in found],
         draw=lambda: draw_freeze(found),
     )
+
+
+def _kept(fraction: float, is_clear: bool) -> str:
+    if not is_clear:
+        return "not shown"
+    return NONE if math.isnan(fraction) else f"{fraction:.2f}"
 
 
 def as_json(found: Analysis) -> dict[str, Any]:

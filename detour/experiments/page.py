@@ -13,7 +13,7 @@ from detour.evaluation.results.arm_tables import contrasts_csv, means_csv
 from detour.evaluation.results.claims import LedgerRow, Ours, ledger, ledger_csv, ledger_markdown
 from detour.experiments.analyses import Analysis, analyses, as_json
 from detour.experiments.cells import Plan, finetuning_tasks
-from detour.experiments.costs import RunCost, run_costs
+from detour.experiments.costs import COUNTED, RunCost, run_costs
 from detour.experiments.figures import histories, save_figures
 from detour.experiments.page_tables import arms, claim_row, equality_table, limits, measured_tables, missing_work
 from detour.experiments.results import Measured, check_alike, read_results
@@ -25,7 +25,7 @@ from detour.report.page import inline_svg, page_environment
 from detour.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
-PAGE = "index.html"
+PAGE, RESULTS = "index.html", "results.json"
 
 
 def write_page(plan: Plan) -> Path:
@@ -59,7 +59,9 @@ def write_page(plan: Plan) -> Path:
         write_text(folder / f"{each.key}_differences.csv", contrasts_csv(each.comparisons, None, each.degenerate))
     write_text(folder / "claims.md", ledger_markdown(claims))
     write_text(folder / "claims.csv", ledger_csv(claims))
-    write_json(folder / "results.json", _as_json(plan, measured, costs, equality, analyzed))
+    missing = missing_work(plan, measured)
+    results = _as_json(plan, measured, costs, equality, analyzed) | _summary(plan, measured, costs, claims, missing)
+    write_json(folder / RESULTS, results)
     html = page_environment("detour.experiments").get_template("experiment.html.j2").render(
         config=plan.experiment.config,
         arms=arms(plan),
@@ -70,10 +72,10 @@ def write_page(plan: Plan) -> Path:
         equality=[equality_table(seed, found) for seed, found in equality.items()],
         figures={name: _figure(name, svg) for name, svg in svgs.items()},
         costs=costs,
-        total={key: sum(cost.own[key] for cost in costs) for key in ("tokens", "supervised", "flops", "device_seconds")},
+        total=_total(costs),
         alone={key: sum(_of_arm(plan, cost, key) for cost in costs) for key in ("tokens", "flops", "device_seconds")},
         claims=[claim_row(row) for row in claims],
-        missing=missing_work(plan, measured),
+        missing=missing,
         limits=limits(plan, measured),
         environment=environment(),
     )  # fmt: skip
@@ -119,6 +121,32 @@ def _claims(plan: Plan, measured: list[Measured]) -> list[LedgerRow]:
 def _of_arm(plan: Plan, cost: RunCost, key: str) -> float:
     """The cost of a run with everything shared, if it is an arm's or the base; what all runs would cost alone is their sum."""
     return cost.history[key] if cost.name in {*plan.experiment.names.values(), "base"} else 0.0
+
+
+def _total(costs: list[RunCost]) -> dict[str, float]:
+    """What all runs trained, with shared parts counted once."""
+    return {key: sum(cost.own[key] for cost in costs) for key in COUNTED}
+
+
+def _summary(
+    plan: Plan, measured: list[Measured], costs: list[RunCost], claims: list[LedgerRow], missing: list[str]
+) -> dict[str, Any]:
+    """What `detour experiment index` shows besides the comparisons."""
+    config = plan.experiment.config
+    return {
+        "question": config.question,
+        "arms": list(config.arms),
+        "baseline": config.baseline,
+        "seeds": list(config.seeds),
+        "missing": missing,
+        "titles": {each.key: each.title for each in measured},
+        "claims": [
+            {"statement": row.claim.statement, "status": row.status.value, "ours": row.ours.sentence}
+            for row in claims
+            if row.ours
+        ],
+        "total": _total(costs),
+    }
 
 
 def _as_json(

@@ -88,6 +88,7 @@ def measured_tables(each: Measured) -> dict[str, Any]:
         "basis": each.basis,
         "n": next(iter(first.values())).n,
         "unit": each.scale.unit,
+        "row": each.scale.over.removesuffix("s").capitalize(),
         "arms": list(each.means),
         "rows": rows,
         "comparisons": [_contrasts(each, comparison) for comparison in each.comparisons],

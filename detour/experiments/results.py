@@ -106,7 +106,7 @@ def _measured(
     if not scores:
         return None
     arms = [config.baseline, *(arm for arm in config.arms if arm != config.baseline)]
-    basis, means = arm_means(scores, arms=arms)
+    basis, means = arm_means(scores, arms=arms, scale=scale)
     margin = config.margin if scale is POINTS else None
     comparisons = [compare_arms(scores, one, other, margin=margin, scale=scale) for one, other in config.pairs]
     return Measured(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from detour.experiments.cells import Plan
 from detour.files import write_text
-from detour.jobs import Progress, run_jobs
-from detour.units import duration
+from detour.jobs import ProgressLines, run_jobs
 
 
 def run_experiment(plan: Plan) -> Path:
@@ -24,20 +22,5 @@ def run_experiment(plan: Plan) -> Path:
     config = plan.experiment.config
     plan.write_configurations()
     write_text(plan.folder / "experiment.yaml", plan.experiment.file.read_text(encoding="utf-8"))
-    run_jobs(plan.jobs, config.executor, plan.folder / "jobs", observe=_Observer(len(plan.jobs)))
+    run_jobs(plan.jobs, config.executor, plan.folder / "jobs", observe=ProgressLines(len(plan.jobs)))
     return write_page(plan)
-
-
-class _Observer:
-    """Logs one line per finished job."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-
-    def __call__(self, progress: Progress) -> None:
-        about = "at least" if progress.is_bound else "about"
-        left = f"{about} {duration(progress.seconds_left)} left" if progress.seconds_left else ""
-        failed = f"{len(progress.failed)} failed ({', '.join(progress.failed)})" if progress.failed else ""
-        running = f"running {', '.join(progress.running)}" if progress.running else ""
-        parts = [f"{len(progress.done)} of {self.total} jobs done", failed, running, left]
-        print("; ".join(filter(None, parts)), file=sys.stderr, flush=True)

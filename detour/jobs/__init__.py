@@ -5,6 +5,7 @@ after a kill, and two calls may work on the same jobs: each running job holds a 
 """
 
 from detour.jobs.job import BUSY, STOPPED, ExecutorConfig, Job, log_of
+from detour.jobs.progress import ProgressLines
 from detour.jobs.run import Progress, run_jobs
 
-__all__ = ["BUSY", "STOPPED", "ExecutorConfig", "Job", "Progress", "log_of", "run_jobs"]
+__all__ = ["BUSY", "STOPPED", "ExecutorConfig", "Job", "Progress", "ProgressLines", "log_of", "run_jobs"]

@@ -158,6 +158,68 @@ def test_the_result_does_not_depend_on_processes_or_parts(write_config, tmp_path
     assert digest_of(tmp_path / "other") != digests[0]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("executor", "steps"),
+    [
+        (["executor.parallel=1", "processes=2"], STEPS[3:]),
+        (["executor.parallel=2"], STEPS[1:]),
+        (["executor.cluster=slurm", "executor.parallel=2"], STEPS[3:]),
+    ],
+    ids=["one", "two", "slurm"],
+)
+def test_the_result_does_not_depend_on_what_runs_the_stages(
+    write_config, slurm, tmp_path, monkeypatch, executor, steps
+):
+    """As jobs on this machine, one with worker processes and two at a time; as arrays of a stand-in for SLURM."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    prepare(load(write_config(out=str(tmp_path / "here"), steps=steps, validation_fraction=0.2)))
+    config = write_config(steps=steps, validation_fraction=0.2)
+    result = CliRunner().invoke(app, ["data", "prepare", str(config), *executor])
+    assert result.exit_code == 0, result.output
+    expected = digest_of(tmp_path / "here")
+    assert any(name.startswith("validation/a/shard") for name in expected)
+    assert digest_of(tmp_path / "out") == expected
+    assert not (tmp_path / "out" / ".work").exists()
+    scripts = [path.read_text() for path in sorted(slurm.glob("job-*"))]
+    assert len(scripts) == (3 if "executor.cluster=slurm" in executor else 0)  # reading, one pass, packing
+    assert all("#SBATCH --array=0-1%2\n" in script for script in scripts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, tmp_path, monkeypatch):
+    """One of four input files is damaged for ``strict``; the others were read and are not read again."""
+    prepare(load(write_config(out=str(tmp_path / "whole"))))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = tmp_path / "in" / "a" / "1.jsonl"
+    good = path.read_text()
+    path.write_text(good[:-2] + "x\n")  # no bracket at the end; as long as before
+    call = ["data", "prepare", str(write_config()), "--strict", "executor.parallel=2"]
+    failed = CliRunner().invoke(app, call)
+    assert failed.exit_code == 1
+    output = "".join(failed.output.split())
+    assert "read-1:exitcode1;itslog:" in output
+    assert "1.jsonl:20:notvalidJSON" in output, failed.output
+    records = (tmp_path / "out" / ".work" / "0").glob("s*-f*.json")
+    kept = {record: record.stat().st_mtime_ns for record in records}
+    names = {record.name for record in kept}
+    assert {"s000-f000000.json", "s001-f000000.json"} <= names
+    assert "s000-f000001.json" not in names
+    path.write_text(good)
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    assert digest_of(tmp_path / "out") == digest_of(tmp_path / "whole")
+
+
+def test_an_executor_needs_the_command(write_config):
+    with pytest.raises(ConfigError, match="executor: a preparation runs as jobs only from the command line"):
+        prepare(load(write_config(executor={"parallel": 2})))
+    with pytest.raises(ConfigError, match="parallel is 0, expected at least 1"):
+        load(write_config(executor={"parallel": 0}))
+
+
 def test_duplicates_go_wherever_they_stand_and_are_listed(write_config, tokenizer, tmp_path):
     extra = [
         {"id": "copy", "text": text(3).upper()},
@@ -248,7 +310,7 @@ def test_another_preparation_never_mixes_with_what_is_there(write_config, tmp_pa
 
 
 def test_an_interrupted_preparation_goes_on_and_redoes_nothing(write_config, tmp_path, monkeypatch):
-    import detour.corpus.prepare as module
+    import detour.corpus.stages as module
 
     prepare(load(write_config(out=str(tmp_path / "whole"), steps=STEPS)))
     done: list[tuple] = []

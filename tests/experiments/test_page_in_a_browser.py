@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from detour.experiments.index import write_index
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.long,
@@ -46,6 +48,20 @@ def test_a_page_is_whole_and_accessible(browser, smoke_experiment, width):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     faults = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
     assert [(fault["id"], fault["nodes"][0]["html"]) for fault in faults] == []
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_index_is_whole_and_accessible(browser, smoke_experiment, tmp_path, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(write_index([smoke_experiment / "one/smoke"], tmp_path / "index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    faults = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
+    assert [(fault["id"], fault["nodes"][0]["html"]) for fault in faults] == []
+    page.get_by_role("link", name="smoke", exact=True).click()
+    assert page.url == (smoke_experiment / "one/smoke/page/index.html").as_uri()
     page.close()
 
 

@@ -30,6 +30,7 @@ from detour.evaluation.results.verdicts import (
     ALPHA,
     FINETUNING,
     POINTS,
+    SAME,
     TRAINING,
     Basis,
     Finding,
@@ -39,22 +40,20 @@ from detour.evaluation.results.verdicts import (
     verdict_of,
 )
 
-MEAN = "mean over tasks"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
     """An arm minus the baseline on one task, or on the mean over tasks. All numbers are in the unit of the scores.
 
     Attributes:
-        name: The task's, or ``mean over tasks``.
+        name: The task's, or `Scale.mean`, such as ``mean over tasks``.
         by_seed: The difference for each seed of the comparison's basis.
-        summary: Of these differences, with the 95% t interval.
+        summary: Of these differences, with the 95% t interval; ends are nan for one seed, or if all are equal.
         low_90: Lower end of the 90% interval, which the TOST compares with the margin.
         high_90: Upper end.
-        p: Two-sided p that the difference is 0; nan for one seed.
+        p: Two-sided p that the difference is 0; nan where there is no interval.
         p_holm: Corrected over tasks (Holm 1979); of the mean over tasks, p itself.
-        p_equivalence: p of the TOST; nan for one seed, or without a margin.
+        p_equivalence: p of the TOST; nan where there is no interval, or without a margin.
         p_equivalence_holm: Corrected over tasks.
         minimum_detectable_effect: Smallest true difference that this number of seeds shows with a power of 0.8, given the
             spread seen; nan where the spread is not known, and for random tasks.
@@ -154,7 +153,7 @@ def compare_arms(
     grid = score_grid(scores, [arm, baseline], drop_tasks=drop_tasks)
     d_SKF = grid.scores_ASKF[0] - grid.scores_ASKF[1]
     units, d_UK, basis = replicates(grid, d_SKF)
-    overall = _over_tasks(units, d_UK, tasks)
+    overall = _over_tasks(scale.mean, units, d_UK, tasks)
     each = [_over_seeds(name, units, d_UK[:, k]) for k, name in enumerate(grid.tasks)]
     raw = None if margin is None else margin / scale.factor
     about = _About(arm=arm, baseline=baseline, basis=basis, scale=scale, margin=margin, raw_margin=raw)
@@ -178,12 +177,16 @@ def compare_arms(
 
 
 def arm_means(
-    scores: Iterable[Score], *, arms: Sequence[str] | None = None, drop_tasks: Sequence[str] = ()
+    scores: Iterable[Score],
+    *,
+    arms: Sequence[str] | None = None,
+    drop_tasks: Sequence[str] = (),
+    scale: Scale = POINTS,
 ) -> tuple[Basis, dict[str, dict[str, Summary]]]:
     """Means of each arm on each task and over tasks, with intervals from the same seeds as those of `compare_arms`.
 
     Returns:
-        The basis, and for each arm a `Summary` for each task and for ``mean over tasks``.
+        The basis, and for each arm a `Summary` for each task and, last, for `Scale.mean`.
 
     Raises:
         DataError: See `score_grid`.
@@ -193,7 +196,7 @@ def arm_means(
     for a, arm in enumerate(grid.arms):
         _, x_UK, basis = replicates(grid, grid.scores_ASKF[a])
         found[arm] = {task: summarize(x_UK[:, k].tolist()) for k, task in enumerate(grid.tasks)}
-        found[arm][MEAN] = summarize(x_UK.mean(1).tolist())
+        found[arm][scale.mean] = summarize(x_UK.mean(1).tolist())
     return basis, found
 
 
@@ -215,22 +218,27 @@ def replicates(grid: ScoreGrid, x_SKF: np.ndarray) -> tuple[tuple[int | None, ..
 
 def _over_seeds(name: str, units: tuple[int | None, ...], d_U: np.ndarray) -> _Estimate:
     n = len(d_U)
-    # equal differences have no spread, but their mean may be off by a rounding
-    sd = math.nan if n == 1 else 0.0 if np.ptp(d_U) == 0 else float(d_U.std(ddof=1))
+    # equal differences do not show how far another seed would be off: their standard error is not known, and not 0
+    sd = math.nan if n == 1 else 0.0 if np.ptp(d_U) <= SAME else float(d_U.std(ddof=1))
     by_seed = dict(zip(units, d_U.tolist(), strict=True))
-    return _Estimate(name=name, by_seed=by_seed, mean=float(d_U.mean()), sd=sd, error=sd / math.sqrt(n), df=n - 1)
+    return _Estimate(
+        name=name, by_seed=by_seed, mean=float(d_U.mean()), sd=sd, error=sd / math.sqrt(n) if sd else math.nan, df=n - 1
+    )
 
 
-def _over_tasks(units: tuple[int | None, ...], d_UK: np.ndarray, tasks: Literal["fixed", "random"]) -> _Estimate:
-    seeds = _over_seeds(MEAN, units, d_UK.mean(1))
+def _over_tasks(
+    name: str, units: tuple[int | None, ...], d_UK: np.ndarray, tasks: Literal["fixed", "random"]
+) -> _Estimate:
+    seeds = _over_seeds(name, units, d_UK.mean(1))
     if tasks == "fixed":
         return seeds
     U, K = d_UK.shape
     if min(U, K) < 2:
         raise ConfigError(f"tasks: random, with {K} tasks and {U} seeds; expected at least 2 of each")
     d_K = d_UK.mean(0)
-    error = 0.0 if np.ptp(d_K) == 0 else float(d_K.std(ddof=1)) / math.sqrt(K)
-    return replace(seeds, error=max(error, seeds.error), df=min(U, K) - 1, limited_by_seeds=False)
+    known = [] if math.isnan(seeds.error) else [seeds.error]
+    known += [float(d_K.std(ddof=1)) / math.sqrt(K)] if np.ptp(d_K) > SAME else []
+    return replace(seeds, error=max(known, default=math.nan), df=min(U, K) - 1, limited_by_seeds=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,10 +255,10 @@ def _tests(e: _Estimate, margin: float | None) -> tuple[float, float]:
     return t_test_p(e.mean, e.error, e.df), math.nan if margin is None else equivalence_p(e.mean, e.error, e.df, margin)
 
 
-def _where(e: _Estimate) -> str:
-    if e.name != MEAN:
+def _where(e: _Estimate, scale: Scale) -> str:
+    if e.name != scale.mean:
         return f"on {e.name}"
-    return f"on the {MEAN}" if e.limited_by_seeds else f"on the {MEAN} of this kind"
+    return f"on the {e.name}" if e.limited_by_seeds else f"on the {e.name} of this kind"
 
 
 def _contrast(
@@ -264,7 +272,7 @@ def _contrast(
     finding = Finding(
         arm=about.arm,
         baseline=about.baseline,
-        where=_where(e),
+        where=_where(e, about.scale),
         verdict=verdict,
         mean=e.mean,
         low=low,

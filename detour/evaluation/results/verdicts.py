@@ -13,6 +13,7 @@ Basis = Literal["training seeds", "fine-tuning seeds only"]
 TRAINING: Basis = "training seeds"
 FINETUNING: Basis = "fine-tuning seeds only"
 ALPHA = 0.05
+SAME = 1e-12  # differences of scores of order 1 that are closer are equal up to rounding
 
 
 class Verdict(str, Enum):
@@ -24,6 +25,8 @@ class Verdict(str, Enum):
        adds "but within the margin".
     2. Only the TOST is significant: EQUIVALENT.
     3. Neither is: UNDECIDED. Without a margin there is no TOST, and nothing is EQUIVALENT.
+
+    Where all seeds have the same difference, their spread is not known: there are no tests, and it is UNDECIDED.
     """
 
     BETTER = "better"
@@ -41,16 +44,23 @@ class Scale:
         factor: From scores to that unit.
         higher_is_better: False for losses.
         digits: Decimal places in tables and sentences.
+        over: What there are several of for each arm and seed, in the plural: tasks, or held-out sources.
     """
 
     unit: str
     factor: float
     higher_is_better: bool
     digits: int
+    over: str
+
+    @property
+    def mean(self) -> str:
+        """What the mean is called: ``mean over tasks``."""
+        return f"mean over {self.over}"
 
 
-POINTS = Scale(unit="points", factor=100, higher_is_better=True, digits=2)  # scores in [0, 1]
-NATS = Scale(unit="nats", factor=1, higher_is_better=False, digits=4)  # losses
+POINTS = Scale(unit="points", factor=100, higher_is_better=True, digits=2, over="tasks")  # scores in [0, 1]
+NATS = Scale(unit="nats", factor=1, higher_is_better=False, digits=4, over="held-out sources")  # losses
 
 
 def verdict_of(mean: float, p: float, p_equivalence: float, *, higher_is_better: bool = True) -> Verdict:
@@ -84,7 +94,10 @@ def sentence(finding: Finding, scale: Scale) -> str:
     count = f"{f.seeds} {f.basis.removesuffix(' only')}"
     counted = count.removesuffix("s") if f.seeds == 1 else count
     difference = f"{f.arm} minus {f.baseline} is {amount(f.mean, scale)} {unit}"
-    if math.isnan(f.low):
+    if math.isnan(f.low) and f.seeds > 1:
+        seen = f"{f.arm} and {f.baseline} tie exactly" if abs(f.mean) <= SAME else difference
+        text = f"Undecided {f.where}: {seen} in each of {counted}; without spread between seeds there is no interval."
+    elif math.isnan(f.low):
         text = f"Undecided {f.where}: {difference}; with {counted} there is no interval."
     else:
         evidence = f"{difference}, 95% interval [{amount(f.low, scale)}, {amount(f.high, scale)}], {counted}"

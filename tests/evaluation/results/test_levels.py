@@ -17,9 +17,9 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from detour.errors import ConfigError, DataError
-from detour.evaluation.results.levels import MEAN, arm_means, compare_arms, replicates
+from detour.evaluation.results.levels import arm_means, compare_arms, replicates
 from detour.evaluation.results.score_grid import Score, score_grid
-from detour.evaluation.results.verdicts import NATS, Verdict
+from detour.evaluation.results.verdicts import NATS, POINTS, Verdict
 
 TASKS = ("ner", "hoc", "gad")
 
@@ -96,9 +96,9 @@ def test_means_of_arms_have_intervals_over_training_seeds():
     for arm in ("detour", "twin"):
         by_run = [np.mean([x.score for x in scores if (x.arm, x.training_seed) == (arm, s)]) for s in (17, 18, 19)]
         low, high = stats.t.interval(0.95, 2, loc=np.mean(by_run), scale=stats.sem(by_run))
-        summary = means[arm][MEAN]
+        summary = means[arm][POINTS.mean]
         assert (summary.mean, summary.low, summary.high) == pytest.approx((np.mean(by_run), low, high))
-    assert list(means["twin"]) == [*TASKS, MEAN]
+    assert list(means["twin"]) == [*TASKS, POINTS.mean]
 
 
 def test_one_training_seed_is_tested_over_fine_tuning_seeds_and_labeled():
@@ -238,7 +238,45 @@ def test_equal_differences_have_no_spread():
         for s in (0, 5, 10)
     ]
     c = compare_arms(scores, "detour", "twin", margin=0.5).overall
-    assert (c.summary.mean, c.summary.sd, c.p, c.verdict) == (0.25, 0.0, 0.0, Verdict.BETTER)
+    assert (c.summary.mean, c.summary.sd, c.verdict) == (0.25, 0.0, Verdict.UNDECIDED)
+    assert all(math.isnan(value) for value in (c.summary.low, c.summary.high, c.p, c.p_equivalence))
+    assert c.sentence == (
+        "Undecided on the mean over tasks: detour minus twin is +25.00 points in each of 3 training seeds; without spread "
+        "between seeds there is no interval."
+    )
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.002])
+def test_equal_differences_within_the_margin_are_not_called_equivalent(gap):
+    """Up to rounding: 0.1 + 0.2 - 0.2 is not 0.1."""
+    scores = [
+        Score(arm=arm, training_seed=s, task=task, score=s / 7 + gap * (arm == "detour"))
+        for arm in ("detour", "twin")
+        for s in (1, 2, 3)
+        for task in ("a", "b")
+    ]
+    result = compare_arms(scores, "detour", "twin", margin=0.5)
+    seen = "detour minus twin is +0.20 points" if gap else "detour and twin tie exactly"
+    for contrast, where in zip((result.overall, *result.tasks), ("the mean over tasks", "a", "b"), strict=True):
+        assert contrast.verdict is Verdict.UNDECIDED
+        assert contrast.sentence == (
+            f"Undecided on {where}: {seen} in each of 3 training seeds; without spread between seeds there is no interval."
+        )
+
+
+def test_losses_are_averaged_over_held_out_sources():
+    scores = [
+        Score(arm=arm, training_seed=s, task=task, score=2.0 + 0.01 * s * (arm == "detour"))
+        for arm in ("detour", "twin")
+        for s in (1, 2, 3)
+        for task in ("wiki", "notes")
+    ]
+    _, means = arm_means(scores, scale=NATS)
+    assert list(means["detour"]) == ["wiki", "notes", "mean over held-out sources"]
+    assert means["detour"]["mean over held-out sources"].mean == pytest.approx(2.02)
+    overall = compare_arms(scores, "detour", "twin", margin=None, scale=NATS).overall
+    assert overall.name == "mean over held-out sources"
+    assert "on the mean over held-out sources: detour minus twin is +0.0200 nats" in overall.sentence
 
 
 DRAWS = 4000
