@@ -150,7 +150,7 @@ def test_the_command_line_loads_no_torch():
 
 
 LONGER = {  # files of more than 300 lines and functions of more than 60: lines allowed, and why it is not divided
-    "detour.data.loader.build_loader": (95, "fifteen arguments and their descriptions are 44 of the lines"),
+    "detour.data.loader.open_rows": (75, "twelve arguments and their descriptions are 33 of the lines"),
 }
 
 

@@ -78,6 +78,8 @@ COMMANDS = {  # -> what it may load all the same: it draws, or it computes quant
     "eval tasks --suite english": set(),
     "compare {run} {other}": set(),
     "compare {run} {nowhere}": set(),
+    "status {run}": set(),
+    "watch {run}": set(),  # it is complete
     "report {run}": {"matplotlib"},
     "report {nowhere}": {"matplotlib"},
     "eval scores {records}": {"scipy"},

@@ -1,4 +1,4 @@
-"""``detour train``, ``plan``, ``tune``, ``report``, ``compare`` and ``export``."""
+"""``detour train``, ``plan``, ``tune``, ``status``, ``watch``, ``report``, ``compare`` and ``export``."""
 
 from __future__ import annotations
 
@@ -81,6 +81,26 @@ def tune(
     from detour.training.tune import tune as measure
 
     measure(load(config, overrides or []), memory_gigabytes=memory_gigabytes, document_tokens=document_tokens)
+
+
+@app.command()
+def status(run: Run) -> None:
+    """Show where a run stands: phase, tokens, time left, losses, checkpoint, warnings. Reads the folder only."""
+    from detour.console import show
+    from detour.report.status import read_status, view
+
+    show(view(read_status(run)))
+
+
+@app.command()
+def watch(
+    run: Run,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.5)] = 5.0,
+) -> None:
+    """Show where a run stands, renewed until it is complete or Ctrl-C. Into a file or pipe, one block for each look."""
+    from detour.report.watch import watch as follow
+
+    follow(run, interval=interval)
 
 
 @app.command()

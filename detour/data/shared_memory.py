@@ -87,6 +87,21 @@ def sweep() -> None:
                 for name in SHM_TO_CLEAN:
                     first.with_name(first.name.replace(LOCALS, name)).unlink(missing_ok=True)
             path.unlink()
+    _sweep_orphans()
+
+
+def _sweep_orphans() -> None:
+    """Removes this user's files of a number without its first file, which streaming creates first.
+
+    One process of a run that is killed leaves them while the others end in order and take the first file and the mark with
+    them. The number could never be claimed again.
+    """
+    for name in SHM_TO_CLEAN:
+        for path in SHM.glob(f"*_{name}"):
+            number = re.fullmatch(rf"(\d{{6,}})_{name}", path.name)
+            with suppress(OSError):
+                if number and not (SHM / f"{number[1]}_{LOCALS}").exists() and path.stat().st_uid == os.getuid():
+                    path.unlink()
 
 
 def _mark_of(number: str) -> Path:

@@ -78,6 +78,14 @@ class RunFolder:
             os.register_at_fork(after_in_child=file.close)  # loader processes may outlive this one and must not hold it
             yield
 
+    def locked(self) -> bool:
+        """Whether a process is training in the folder. False where the disk has no file locks."""
+        try:
+            with (self.path / ".lock").open("r") as file:
+                return not try_lock(file, shared=True)
+        except OSError:  # no run has begun, or the file cannot be read
+            return False
+
     def wandb_id(self) -> str:
         """The id of the run at Weights & Biases, drawn once and stored in the folder, so that a resume continues its curves.
 

@@ -734,6 +734,22 @@ def test_shared_memory_that_another_program_took_over_is_not_touched(tmp_path):
             path.unlink(missing_ok=True)
 
 
+@pytest.mark.faults(26, "a file that one killed process of several left, when the first file and the mark are gone")
+def test_shared_memory_without_its_first_file_is_removed_and_the_number_is_free_again():
+    from detour.data.shared_memory import SHM, sweep
+
+    orphan, own = SHM / "987654_resume", [SHM / "987653_locals", SHM / "987653_resume"]
+    try:
+        for path in (orphan, *own):
+            path.write_bytes(b"{}")
+        sweep()
+        assert not orphan.exists()
+        assert all(path.exists() for path in own)  # of another program, which may be alive
+    finally:
+        for path in (orphan, *own):
+            path.unlink(missing_ok=True)
+
+
 def wait_until(condition, seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
