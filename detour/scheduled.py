@@ -59,12 +59,27 @@ def scheduled(value: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, 
 
 
 def spelled(value: Any) -> str:
-    """A value in words: ``0.3``, or ``0.3 to 0.15 (cosine)`` for a schedule."""
-    if not is_scheduled(value):
-        return str(value)
-    shape = value.get("shape", "linear")
-    how = f"{value['steps']} steps" if shape == "steps" else shape
-    return f"{value['from']} to {value['to']}" + ("" if shape == "linear" else f" ({how})")
+    """A value in words: ``0.3``; ``0.3 to 0.15 (cosine)`` for a schedule; ``clm (proportion 1) + mlm (rate 0.3)`` for parts.
+
+    A part of a list is a mapping with an objective, whose options stand beside its other values.
+    """
+    if is_scheduled(value):
+        shape = value.get("shape", "linear")
+        how = f"{value.get('steps')} steps" if shape == "steps" else shape
+        return f"{spelled(value['from'])} to {spelled(value['to'])}" + ("" if shape == "linear" else f" ({how})")
+    if isinstance(value, Mapping):
+        options = value.get("options")
+        inner = {key: item for key, item in value.items() if key not in ("objective", "options")}
+        inner |= options if isinstance(options, Mapping) else {}
+        words = ", ".join(f"{key} {spelled(item)}" for key, item in inner.items())
+        return (
+            f"{value['objective']} ({words})" if "objective" in value and words else str(value.get("objective", words))
+        )
+    if isinstance(value, (list, tuple)):
+        return " + ".join(map(spelled, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _value(schedule: Mapping[str, Any], x: float) -> float | int:

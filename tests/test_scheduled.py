@@ -80,3 +80,25 @@ def test_the_learning_rate_factor_of_a_phase_may_change_over_it():
     ])  # fmt: skip
     wsd = WSD(peak_lr=2.0)
     assert [wsd.lr_at(t, phases) for t in (99, 100, 200, 300)] == pytest.approx([2.0, 2.0, 1.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.3, "0.3"),
+        (None, "none"),
+        (True, "true"),
+        ({"from": 0.3, "to": 0.15}, "0.3 to 0.15"),
+        ({"from": 0.3, "to": 0.1, "shape": "steps", "steps": 3}, "0.3 to 0.1 (3 steps)"),
+        (
+            [
+                {"objective": "clm", "proportion": 1.0, "options": {}},
+                {"objective": "mntp", "proportion": {"from": 1, "to": 3}, "options": {"rate": 0.15}},
+            ],
+            "clm (proportion 1) + mntp (proportion 1 to 3, rate 0.15)",
+        ),
+        ([{"objective": "mlm"}], "mlm"),
+    ],
+)
+def test_a_value_is_spelled_in_words(value, words):
+    assert scheduled.spelled(value) == words

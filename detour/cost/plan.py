@@ -215,7 +215,7 @@ def show(
     table = Table(title=run.name, title_justify="left", box=box.SIMPLE)
     for heading in ("phase", "objective", "tokens", "steps", "LR", "supervised", "FLOPs", "GPU-hours", "frozen"):
         left = heading in ("phase", "objective", "LR", "frozen")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "objective", overflow="fold")
     for line in lines:
         table.add_row(
             line.name,

@@ -16,6 +16,8 @@ from detour.plotting import MARKERS, MUTED, OBJECTIVE_COLORS, settle_layout, tru
 from detour.report.run_history import RunHistory
 from detour.units import short
 
+LEGEND_CHARACTERS = 130  # of a row of the legend
+
 
 def color_of(run: RunHistory, objective: str) -> str:
     """Color of an objective in all figures of a run."""
@@ -75,7 +77,9 @@ def finish(
     Names that would overlap go into further rows. ``second`` replaces the line below a phase's name.
     """
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, min(len(handles), columns, LEGEND_CHARACTERS // (longest + 6)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     settle_layout(figure)  # fixes the width of the axes
     width_pt = axes.get_window_extent().width * 72 / figure.dpi
     rows: list[float] = []  # where the last name of each row ends

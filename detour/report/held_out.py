@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detour.report.metrics_log import Metrics
+from detour.scheduled import spelled
 
 if TYPE_CHECKING:
     from detour.report.phase_summary import PhaseSummary
@@ -83,7 +84,7 @@ def with_options(
     def words(objective: str, options: dict[str, Any], known: dict[str, Any]) -> str:
         values = {**known, **options}
         return ", ".join(
-            f"{key} {_value(values[key])}" if key in values else f"default {key}" for key in shown[objective]
+            f"{key} {spelled(values[key])}" if key in values else f"default {key}" for key in shown[objective]
         )
 
     of_phases, of_held_out = (
@@ -99,7 +100,3 @@ def with_options(
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
