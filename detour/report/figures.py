@@ -32,6 +32,8 @@ def save_figures(run: RunHistory, folder: Path) -> dict[str, str]:
         "throughput": _throughput,
         "gradient_norm": _gradient_norm,
     }
+    if scheduled_columns(run):
+        builders["scheduled"] = _scheduled
     if any(run.metrics.by_folder.values()):
         builders["held_out_by_folder"] = _by_folder
     svgs = {}
@@ -114,6 +116,26 @@ def _learning_rate(figure: Figure, run: RunHistory) -> None:
     else:
         nothing_yet(axes)
     finish(figure, axes, run, "Learning rate", _objective_handles(run, lambda name: name))
+
+
+def scheduled_columns(run: RunHistory) -> list[str]:
+    """The metrics that hold the value of an option which changes over a phase."""
+    return [name for name in run.metrics.columns if name.startswith("phase/") and name != "phase/index"]
+
+
+def _scheduled(figure: Figure, run: RunHistory) -> None:
+    names = scheduled_columns(run)
+    figure.set_figheight(1.0 + 2.0 * len(names))
+    for index, name in enumerate(names):
+        panel = figure.add_subplot(len(names), 1, index + 1)
+        prepare(panel, run, name.removeprefix("phase/"))
+        values_N = run.metrics.column(name)
+        for phase, mine_N in _each_phase(run):
+            x, y = run.metrics.column("before")[mine_N], values_N[mine_N]
+            some = thin(y, _RAW_POINTS)
+            panel.plot(x[some], y[some], color=color_of(run, phase.objective), lw=2)
+    handles = _objective_handles(run, lambda name: name)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
 
 
 def _throughput(figure: Figure, run: RunHistory) -> None:

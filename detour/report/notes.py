@@ -8,6 +8,7 @@ from detour.report.run_history import RunHistory
 TITLES = {
     "loss": "Loss",
     "learning_rate": "Learning rate",
+    "scheduled": "Scheduled options",
     "throughput": "Throughput",
     "gradient_norm": "Gradient norm",
     "held_out_by_folder": "Held-out loss by folder",
@@ -27,6 +28,7 @@ def captions(run: RunHistory) -> dict[str, str]:
     return {
         "loss": " ".join([smoothed, held_out, *_task_mismatches(run)]) if run.metrics.evaluations else smoothed,
         "learning_rate": "The learning rate of each step.",
+        "scheduled": "Options of an objective that change over a phase: the value of each step.",
         "throughput": "Tokens per second over all devices: every step, and the median of each phase.",
         "gradient_norm": smoothed,
         "held_out_by_folder": "Loss on the rows of each validation folder, and on all rows together.",

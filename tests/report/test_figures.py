@@ -102,6 +102,18 @@ def test_the_rate_is_drawn_as_it_was_set(run):
     assert axes.get_ylim() == pytest.approx((0, 1.06 * 3e-4))
 
 
+def test_scheduled_options_are_drawn_where_they_were_in_force(run):
+    """The mask rate falls over the first phase; in the second it does not exist."""
+    rate = np.concatenate([np.linspace(0.3, 0.15, 400), np.full(300, np.nan)])
+    run = replace(run, metrics=replace(run.metrics, columns={**run.metrics.columns, "phase/rate": rate}))
+    assert figures.scheduled_columns(run) == ["phase/rate"]
+    axes, drawn = lines_of(figures._scheduled, run, 2)
+    np.testing.assert_array_equal(drawn[MLM, 400][1], rate[:400])
+    np.testing.assert_array_equal(drawn[MLM, 400][0], run.metrics.columns["before"][:400])
+    assert np.isnan(drawn[CLM, 300][1]).all()
+    assert axes.get_ylabel() == "rate"
+
+
 def test_throughput_has_its_median_in_each_phase(run):
     rate = run.metrics.columns["throughput/tokens_per_second"]
     _, medians = lines_of(figures._throughput, run, 2)
