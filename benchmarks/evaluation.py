@@ -88,6 +88,7 @@ def bare_loop(folder: Path, data: Dataset) -> dict[str, float]:
             scratch, seed=1, per_device_train_batch_size=BATCH, per_device_eval_batch_size=BATCH, num_train_epochs=EPOCHS,
             learning_rate=RATE, weight_decay=0.01, eval_strategy="epoch", save_strategy="no", logging_strategy="no",
             bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(), report_to=[], disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
         trainer = Trainer(
             model=model,

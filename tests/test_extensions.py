@@ -147,7 +147,7 @@ def test_an_unknown_objective_says_how_to_make_one_known(write):
     with pytest.raises(ConfigError) as caught:
         load(write(phases=PHASES, schedule={"peak_lr": 1e-3, "final_lr": 0.0}))
     text = str(caught.value)
-    assert "phases[0]: objectives: no 'first_half'; known: clm, mlm" in text
+    assert "phases[0]: objectives: no 'first_half'; known: alternate, clm, mask" in text
     assert "list the module that registers it under plugins:" in text
     assert "entry point in the group detour_objectives" in text
 

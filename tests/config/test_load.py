@@ -30,7 +30,13 @@ def values(**changes: Any) -> dict[str, Any]:
             "micro_batch_size": 2,
         },
         "phases": [
-            {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}},
+            {
+                "name": "detour",
+                "objective": "clm",
+                "tokens": 1000,
+                "freeze": {"layers": "0"},
+                "data": {"train": [{"path": "others"}]},
+            },
             {"name": "decay", "objective": "mlm", "tokens": 300, "options": {"rate": 0.15}},
         ],
         "schedule": {"peak_lr": 1e-3, "final_lr": 1e-4, "warmup_tokens": 10, "decay_phase": "decay"},

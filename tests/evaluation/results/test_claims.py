@@ -163,7 +163,7 @@ def test_the_tables_are_read_back():
 
 def test_a_result_is_taken_from_a_comparison():
     scores = [
-        Score(arm=arm, training_seed=s, task=task, score=0.5 + 0.001 * s * (task == "a") + 0.02 * (arm == "detour"))
+        Score(arm=arm, training_seed=s, task=task, score=0.5 + (0.02 + 0.001 * (s - 2)) * (arm == "detour"))
         for arm in ("detour", "twin")
         for s in (1, 2, 3)
         for task in ("a", "b")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -22,13 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:FSDP2 Config/APIs are experiment
 WORLD, STEPS, MICRO_BATCHES = 8, 2, 6
 
 
-@pytest.fixture
-def world():
-    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=WORLD)
-    yield
-    dist.destroy_process_group()
-
-
 class Wire(TorchDispatchMode):
     """Counts the elements of the gathered tensors and of those to be reduced."""
 
@@ -46,7 +43,16 @@ class Wire(TorchDispatchMode):
 
 
 def per_step(*, reshard: bool) -> tuple[float, float]:
+    """`train` in a process of its own, since the process group of this one may be in use."""
+    done = subprocess.run([sys.executable, __file__, str(int(reshard))], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    gathered, reduced = json.loads(done.stdout.splitlines()[-1])
+    return gathered, reduced
+
+
+def train(*, reshard: bool) -> tuple[float, float]:
     """Trains tiny steps; returns how often each parameter was gathered and reduced in one."""
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=WORLD)
     arch = ModernBertArchitecture(
         vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2
     )
@@ -69,13 +75,17 @@ def per_step(*, reshard: bool) -> tuple[float, float]:
     return wire.gathered / arch.parameters / STEPS, wire.reduced / arch.parameters / STEPS
 
 
-def test_weights_are_gathered_and_gradients_reduced_once_a_step(world):
+def test_weights_are_gathered_and_gradients_reduced_once_a_step():
     # up to 1% more where shards are padded to equal lengths
     assert per_step(reshard=False) == pytest.approx((1, 1), rel=0.01)
 
 
-def test_full_sharding_gathers_and_reduces_for_every_micro_batch(world):
+def test_full_sharding_gathers_and_reduces_for_every_micro_batch():
     """Layers are gathered for the forward and for the backward pass; the root's weights stay between the two."""
     gathered, reduced = per_step(reshard=True)
     assert 1.5 * MICRO_BATCHES < gathered < 2.02 * MICRO_BATCHES
     assert reduced == pytest.approx(MICRO_BATCHES, rel=0.01)
+
+
+if __name__ == "__main__":
+    print(json.dumps(train(reshard=sys.argv[1] == "1")))
