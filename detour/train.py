@@ -16,7 +16,7 @@ from composer.utils import dist
 
 from detour.build import assemble, close
 from detour.config.schema import RunConfig
-from detour.errors import StoppedError, TrainingError
+from detour.errors import DataError, StoppedError, TrainingError
 from detour.training.callbacks.checkpointer import Checkpointer
 from detour.training.callbacks.failure_watch import FailureWatch
 from detour.training.extensions import build_extensions
@@ -81,7 +81,13 @@ def _fit(run: RunConfig, trainer: Trainer, stop: StopRequest) -> None:
     with stop.listening(), watch.watching():
         if not trainer.state.timestamp.token.value and trainer.state.evaluators:
             trainer.eval()
-        trainer.fit()
+        try:
+            trainer.fit()
+        except EOFError as error:  # a thread of a loader process died, which happens when it may open no more files
+            raise DataError(
+                "data.workers: a loader process broke off its connection; if too many files are open (ulimit -n), raise the limit "
+                "or set data.workers to 0"
+            ) from error
         close(trainer)
     done = trainer.state.timestamp.token.value
     if stop.agreed and done < total:
