@@ -85,7 +85,7 @@ def _fit(run: RunConfig, trainer: Trainer, stop: StopRequest) -> None:
             trainer.fit()
         except EOFError as error:  # a thread of a loader process died, which happens when it may open no more files
             raise DataError(
-                "data.workers: a loader process broke off its connection; if too many files are open (ulimit -n), raise the limit "
+                "data.workers: a loader process broke off its connection; if too many files are open (ulimit -n), raise it "
                 "or set data.workers to 0"
             ) from error
         close(trainer)
