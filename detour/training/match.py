@@ -19,6 +19,7 @@ from detour.cost.ledger import read_costs
 from detour.cost.plan import plan
 from detour.errors import ConfigError
 from detour.phases import Phase
+from detour.scheduled import spelled
 from detour.training.checkpoints.files import newest_valid
 
 
@@ -28,7 +29,7 @@ class PriorCost:
 
     Attributes:
         phase: The phase.
-        attention: Attention of its objective, "bidirectional" or "causal".
+        attention: `attention_label` of the phase.
         tokens: Tokens seen.
         supervised: Tokens that carried loss.
         flops: Training FLOPs.
@@ -91,10 +92,11 @@ def _cost_per_token(run: RunConfig, phase: Phase, prior: Sequence[PriorCost]) ->
     if run.match.by == "tokens":
         return 1.0
     objective, head = objectives.build(phase.objective, phase.options), head_flops(run.architecture)
-    alike = [each for each in prior if each.attention == objective.attention and each.tokens]
+    attention = attention_label(phase)
+    alike = [each for each in prior if each.attention == attention and each.tokens]
     if not alike:
         raise ConfigError(
-            f"match: {run.match.run} has no phase with {objective.attention} attention, so the cost of phase '{phase.name}' "
+            f"match: {run.match.run} has no phase with {attention} attention, so the cost of phase '{phase.name}' "
             "is unknown"
         )
     tokens = sum(each.tokens for each in alike)
@@ -109,6 +111,18 @@ def _cost_per_token(run: RunConfig, phase: Phase, prior: Sequence[PriorCost]) ->
         return flops
     seconds = sum(_of(each, "device_seconds", str(run.match.run)) for each in alike)
     return flops * seconds / sum(each.flops for each in alike)
+
+
+def attention_label(phase: Phase) -> str:
+    """What phases must share for a token to cost the same: one attention rule; else objective, options and all."""
+    rules = {
+        part.attention
+        for fraction in (0.0, 1.0)
+        for part, _ in objectives.build(phase.objective, phase.options, fraction=fraction).parts
+    }
+    own = phase.data.seq_len
+    label = rules.pop() if len(rules) == 1 else f"{phase.objective} {spelled(phase.options)}"
+    return label if own is None else f"{label}, rows of {own}"
 
 
 def _of(phase: PriorCost, by: str, source: str) -> float:
@@ -145,10 +159,7 @@ def _planned_costs(run: RunConfig, other: RunConfig, source: str) -> list[PriorC
 
 
 def _priced(other: RunConfig, prices: Sequence[tuple[float, float, float, float | None]]) -> list[PriorCost]:
-    return [
-        PriorCost(phase, objectives.build(phase.objective, phase.options).attention, *price)
-        for phase, price in zip(other.phases, prices, strict=True)
-    ]
+    return [PriorCost(phase, attention_label(phase), *price) for phase, price in zip(other.phases, prices, strict=True)]
 
 
 def _same_model(run: RunConfig, other: RunConfig, source: Path | str) -> None:
