@@ -231,7 +231,8 @@ def _rest(run: RunConfig) -> Iterator[str]:
             yield f"evaluation.objectives.{name}: {options!r}, expected a mapping of its options"
             continue
         try:
-            objectives.build(name, options)
+            if objectives.build(name, options).by_step:
+                yield f"evaluation.objectives.{name}: it differs from step to step; name the objectives that it consists of"
             if any(scheduled.scheduled(dict(options or {}))):
                 yield f"evaluation.objectives.{name}: an option is a schedule; held-out losses need constant ones"
         except ConfigError as error:

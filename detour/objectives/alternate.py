@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from detour.batch import Batch
 from detour.objectives.base import Objective, all_options, build, register
@@ -43,6 +43,7 @@ class Alternate(Objective):
         turns: The objectives in order, with their numbers of steps.
     """
 
+    by_step: ClassVar[bool] = True
     turns: list[Turn]
 
     def __post_init__(self) -> None:

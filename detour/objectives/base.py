@@ -29,10 +29,12 @@ class Objective(ABC):
 
     Attributes:
         attention: Attention rule under this objective: "bidirectional", "causal", "lookahead:K" or "reach".
+        by_step: Whether it differs from step to step, so that a held-out loss under it would be that of one step's.
         name: Registered name, set by `register`.
     """
 
     attention: ClassVar[str] = "bidirectional"
+    by_step: ClassVar[bool] = False
     name: ClassVar[str] = ""
 
     @abstractmethod
