@@ -149,5 +149,5 @@ def test_a_schedule_that_ends_out_of_range_is_refused_before_training(tiny_run, 
 
 def test_a_held_out_loss_under_turns_is_refused(tiny_run):
     turns = {"turns": [{"objective": "clm"}, {"objective": "mlm"}]}
-    with pytest.raises(ConfigError, match="evaluation.objectives.alternate: it differs from step to step"):
+    with pytest.raises(ConfigError, match=r"evaluation.objectives.alternate: it differs from step to step"):
         tiny_run("turns", evaluation={"objectives": {"alternate": turns}})
