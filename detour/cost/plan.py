@@ -173,7 +173,11 @@ def memory(run: RunConfig, *, rows: int | None = None) -> tuple[str, Memory]:
     for phase in run.phases:
         data = run.data_of(phase)
         tokens = (rows or data.micro_batch_size) * data.seq_len
-        parts = [part for part, _ in objectives.build(phase.objective, phase.options).parts]
+        parts = [
+            part
+            for fraction in (0.0, 1.0)
+            for part, _ in objectives.build(phase.objective, phase.options, fraction=fraction).parts
+        ]
         needs[phase.name] = step_memory(
             run.architecture,
             tokens=tokens,
