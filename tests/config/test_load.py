@@ -297,7 +297,11 @@ NAN, INF = float("nan"), float("inf")
         ({"phases__0__tokens": 10**30}, "phases: 1000000000000000000000000000"),
         ({"model__architecture": {"vocab_size": 2**40}}, "architecture: vocab_size is 1099511627776, expected 1 to"),
         (
-            {"data__cache_gigabytes": 0.0, "data__train": [{"path": "a", "remote": "b"}]},
+            {
+                "data__cache_gigabytes": 0.0,
+                "data__train": [{"path": "a", "remote": "b"}],
+                "phases__0__data": {"train": [{"path": "c", "remote": "d"}]},
+            },
             "data.cache_gigabytes: 0.0, expected",
         ),
         ({"data__train": [{"path": "a"}, {"path": "./b/../a"}]}, "data.train: the folder "),

@@ -171,7 +171,7 @@ def test_the_rule_switches_at_run_time_and_back_without_a_trace(encoder, backend
 
 
 def test_an_unknown_rule_is_refused(encoder):
-    with pytest.raises(ConfigError, match="attention is 'sideways', expected 'bidirectional' or 'causal'"):
+    with pytest.raises(ConfigError, match="attention is 'sideways', expected 'bidirectional', 'causal', 'reach'"):
         logits(encoder(), batch_of(), "sideways")
 
 
