@@ -88,7 +88,7 @@ def test_the_tutorial_leads_from_text_to_two_encoders_and_their_scores(reader):
     (triage,) = [block for block in blocks(DOCS / "evaluation.md", "yml") if "name: triage" in block]
     (reader / "triage.yaml").write_text(triage)
     commands = [line for block in blocks(page, "bash") for line in block.splitlines()]
-    assert len(commands) == 13
+    assert len(commands) == 14
     for command in commands:
         run(command)
     for code in blocks(page, "python") + [b for b in blocks(DOCS.parent / "README.md", "python") if "pipeline" in b]:

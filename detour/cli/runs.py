@@ -1,4 +1,4 @@
-"""``detour train``, ``plan``, ``tune``, ``status``, ``watch``, ``report``, ``compare`` and ``export``."""
+"""``detour train``, ``plan``, ``tune``, ``status``, ``watch``, ``report``, ``compare``, ``export`` and ``push``."""
 
 from __future__ import annotations
 
@@ -172,3 +172,49 @@ def export(
     with naming(out):
         difference = export_run(run, out, tokens=tokens, sentence_transformers=sentence_transformers)
     print(f"{out} (largest difference of logits in transformers: {difference:.1e})")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="An exported folder.", metavar="FOLDER")],
+    repo: Annotated[str, typer.Argument(help="The repository on the hub, OWNER/NAME.", metavar="REPO")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Folder of detour eval run, for the test scores in the card.")
+    ] = None,
+    license: Annotated[str | None, typer.Option(help="The hub's identifier of a license, such as apache-2.0.")] = None,
+    language: Annotated[list[str] | None, typer.Option(help="ISO 639 code, such as fr; repeatable.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="A dataset of the hub that was trained on; repeatable.")
+    ] = None,
+    author: Annotated[list[str] | None, typer.Option(help="An author, for the citation; repeatable.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public. Default: private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded, and stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Upload an exported encoder to the Hugging Face hub, with its scores in the model card. Asks first."""
+    from detour.export.push import prepare_upload
+    from detour.export.push import push as upload_to_hub
+
+    upload = prepare_upload(
+        folder,
+        repo,
+        scores=scores,
+        license=license,
+        languages=language or [],
+        datasets=dataset or [],
+        authors=author or [],
+        private=not public,
+    )
+    for path, size in upload.files.items():
+        print(f"{size:>15,} B  {path}")
+    print(f"\n{upload.header}\n")
+    if dry_run:
+        print(f"Dry run: nothing was uploaded to {repo}.")
+        return
+
+    def confirm(account: str, exists: bool) -> bool:
+        kind = "existing" if exists else "new, private" if upload.private else "new, public"
+        return yes or typer.confirm(f"Upload as {account} to the {kind} repository {repo}?")
+
+    address = upload_to_hub(folder, upload, confirm=confirm)
+    print(address or "Nothing was uploaded.")
