@@ -13,8 +13,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from detour.errors import ConfigError, DataError
-from detour.evaluation.results.tables import spreadsheet
 from detour.files import naming, write_json, write_text
+from detour.markup import spreadsheet
 from detour.plotting import save_figure
 from detour.provenance import environment
 

@@ -189,7 +189,7 @@ def _probe(
     from detour.console import show
     from detour.evaluation.models import resolve
     from detour.evaluation.probes.frozen import Frozen
-    from detour.evaluation.results.tables import spreadsheet
+    from detour.markup import spreadsheet
 
     table = Table("model", "data", "score", "value", "examples", title=f"{name} probe")
     lines = []

@@ -19,8 +19,8 @@ from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.data.dataset import Dataset, load_dataset
 from detour.evaluation.data.task import Task
 from detour.evaluation.records import fault_of_record
-from detour.evaluation.results.tables import spreadsheet
 from detour.files import write_json, write_text
+from detour.markup import spreadsheet
 from detour.provenance import environment
 from detour.redact import redacted
 

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 
 from detour.errors import ConfigError, ModelError, first_line
+from detour.markup import latex
 
 CARD = "README.md"
 KINDS = {".json", ".jinja", ".md", ".model", ".safetensors", ".txt"}  # what an exported folder holds; nothing unpickled
@@ -196,8 +197,6 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def _citation(name: str, repo: str, authors: Sequence[str]) -> str:
-    from detour.evaluation.results.tables import latex
-
     key = "".join(character for character in name if character.isalnum())
     fields = (latex(name), " and ".join(map(latex, authors)), latex(f"Hugging Face, {repo}"))
     own = "@misc{{{},\n  title = {{{}}},\n  author = {{{}}},\n  howpublished = {{{}}}\n}}\n\n".format(key, *fields)

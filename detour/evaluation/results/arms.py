@@ -12,9 +12,10 @@ from detour.errors import ConfigError, DataError
 from detour.evaluation.results import arm_tables
 from detour.evaluation.results.levels import ArmComparison, arm_means, compare_arms
 from detour.evaluation.results.score_grid import Score
-from detour.evaluation.results.tables import NO_FLAGS, Flagged, degenerate_cells, markdown
+from detour.evaluation.results.tables import NO_FLAGS, Flagged, degenerate_cells
 from detour.evaluation.results.verdicts import POINTS
 from detour.files import write_text
+from detour.markup import markdown
 from detour.registry import suggestion
 
 

@@ -13,10 +13,11 @@ from detour.evaluation.results import tables
 from detour.evaluation.results.arms import check_comparison, write_arms
 from detour.evaluation.results.statistics import Comparison, clear_best, compare, summarize
 from detour.evaluation.results.student import seeds_needed
-from detour.evaluation.results.tables import markdown, points, probability
+from detour.evaluation.results.tables import points, probability
 from detour.evaluation.results.verdicts import FINETUNING
 from detour.evaluation.suite import collect, deciding, row_of
 from detour.files import write_text
+from detour.markup import markdown
 
 GAPS = (0.005, 0.01, 0.02)  # differences for which the page states the seeds needed
 Scores = dict[str, dict[str, dict[int, float]]]  # model -> task -> seed -> score

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from detour.evaluation.metrics import title
 from detour.evaluation.results.statistics import Comparison, Summary
+from detour.markup import latex, markdown, spreadsheet
 
 NONE = "–"
 Flagged = Mapping[tuple[str, str], int]  # (model or arm, task) -> cells whose predictions are one class only, or empty
@@ -58,36 +58,6 @@ class Form:
     mark: str
 
 
-def markdown(text: object) -> str:
-    """A text escaped for Markdown (CommonMark and GitHub's tables), on one line."""
-    line = _BEGINS.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", _one_line(text).strip()))
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def latex(text: object) -> str:
-    """A text escaped for LaTeX, on one line."""
-    return _one_line(text).translate(_LATEX)
-
-
-def spreadsheet(value: object) -> object:
-    """A cell of a CSV file. A text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe (OWASP)."""
-    formula = isinstance(value, str) and (value.lstrip().startswith(("=", "+", "-", "@")) or value[:1] in ("\t", "\r"))
-    return f"'{value}" if formula else value
-
-
-def _one_line(text: object) -> str:
-    return "".join(c if c.isprintable() else " " for c in str(text))
-
-
-# an underscore between letters is literal in Markdown, and frequent in task names
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$#!]|(?<![^\W_])_|_(?![^\W_])")
-_BEGINS = re.compile(r"^(\d*)([-+.)])(?=[-+ ]|$)")  # list items and thematic breaks
-_LATEX = str.maketrans(
-    {sign: f"\\{sign}" for sign in "%&#_${}"}
-    | {sign: f"${sign}$" for sign in "<>|"}  # otherwise other characters in the OT1 font encoding
-    | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", NONE: "--"}
-    | {"[": "{[}", "]": "{]}"}  # after \\ a bracket would be its optional argument
-)
 MARKDOWN = Form(escape=markdown, bold="**{}**".format, spread="±", mark=" †")
 LATEX = Form(escape=latex, bold="\\textbf{{{}}}".format, spread="$\\pm$", mark="$^\\dagger$")
 

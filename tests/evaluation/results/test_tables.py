@@ -18,6 +18,7 @@ from pylatexenc.latexwalker import LatexMacroNode, LatexWalker
 from detour.evaluation.results import tables
 from detour.evaluation.results.statistics import Comparison, Difference, Summary
 from detour.evaluation.results.tables import Row
+from detour.markup import markdown
 
 HOSTILE = [
     r"\input{/etc/passwd}", "$x$", "a & b", "50%", "#1", "{", "}", "~", "^", "a_b", "_a_", "*a*", "**", "`c`", "a|b", "\\",
@@ -183,7 +184,7 @@ def test_no_name_is_markup(name):
 @settings(deadline=None)
 def test_a_name_in_a_heading_or_a_list_is_text(name):
     for before, tag in (("## ", "h2"), ("- ", "li")):
-        rendered = MarkdownIt("commonmark").render(f"{before}{tables.markdown(name)}\n")
+        rendered = MarkdownIt("commonmark").render(f"{before}{markdown(name)}\n")
         assert set(re.findall(r"<([^/>]*)>", rendered)) <= {"ul", tag}
         assert as_shown(html.unescape(re.sub(r"<[^>]*>", "", rendered))) == as_shown(name)
 
