@@ -15,6 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+# no test may wait for a network or depend on one; huggingface_hub reads this when it is imported
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import pytest
 import torch
 import zstandard
