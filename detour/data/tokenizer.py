@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import TokenizerInfo
@@ -26,16 +26,8 @@ ROLES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_
 MODEL_INPUTS = ["input_ids", "attention_mask"]  # of ModernBERT; the default of transformers adds token_type_ids
 REQUIRED = ("pad_token", "mask_token")
 RESERVED = re.compile(r"[\[<]\|?(unused|reserved|extra_id)_?\d+\|?[\]>]", re.IGNORECASE)
-WORD_STARTS = (
-    "Ġ",
-    "Ċ",
-    "ĉ",
-    "č",
-    " ",
-    "\n",
-    "\t",
-    "\r",
-)  # byte-level symbols, and the characters themselves for added tokens
+# of words: byte-level symbols, and the characters themselves in added tokens
+WORD_STARTS = ("Ġ", "Ċ", "ĉ", "č", " ", "\n", "\t", "\r")
 
 
 def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerFast:
@@ -253,7 +245,7 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
             clean_up_tokenization_spaces=False,
             add_prefix_space=splitter.get("add_prefix_space", False),
         )
-    config = get_tokenizer_config(name, local_files_only=name_or_folder.is_dir())
+    config = _config(name_or_folder)
     for key, value in config.items():
         if key.endswith(("_file", "_files")):
             for file in value if isinstance(value, list) else [value]:
@@ -261,7 +253,21 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
                     raise DataError(f"tokenizer_config.json: {key} {file!r} refers to a file outside the folder")
     if needs_build(config):
         return build(name, config)
+    if name_or_folder.is_dir() and config.get("tokenizer_class") == PreTrainedTokenizerFast.__name__:
+        return PreTrainedTokenizerFast.from_pretrained(name, local_files_only=True)  # what AutoTokenizer would call
+    from transformers import AutoTokenizer  # imports torch's compiler, scikit-learn and more: three seconds
+
     return AutoTokenizer.from_pretrained(name, local_files_only=name_or_folder.is_dir(), trust_remote_code=False)
+
+
+def _config(name_or_folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json of a folder or of a model on the hub; empty if there is none."""
+    if name_or_folder.is_dir():
+        file = name_or_folder / "tokenizer_config.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    return get_tokenizer_config(name_or_folder.as_posix())
 
 
 def _vocab_size(tokenizer: PreTrainedTokenizerFast) -> int:
