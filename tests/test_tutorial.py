@@ -82,7 +82,7 @@ def reader(tmp_path, monkeypatch, corpus):
 
 
 def test_the_tutorial_leads_from_text_to_two_encoders_and_their_scores(reader):
-    page = DOCS / "tutorial.md"
+    page = DOCS / "tutorials" / "your_text.md"
     (reader / "detour.yaml").write_text(blocks(page, "yaml")[0])
     (reader / "twin.yaml").write_text(blocks(page, "yml")[0])
     (triage,) = [block for block in blocks(DOCS / "evaluation.md", "yml") if "name: triage" in block]
