@@ -110,6 +110,20 @@ class Kinds(Generic[C]):
         return parse(self.registry.get(kind), options or {}, source=f"{self.singular} '{kind}'")
 
 
+def flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Dotted key -> value, of nested mappings and of lists that hold mappings: ``{"a": [{"b": 1}]}`` gives ``{"a[0].b": 1}``.
+
+    Other lists and empty mappings are values.
+    """
+    if isinstance(value, Mapping) and value:
+        return {k: v for name, inner in value.items() for k, v in flatten(inner, _join(key, name)).items()}
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, Mapping) for item in value):
+            return {k: v for i, inner in enumerate(value) for k, v in flatten(inner, f"{key}[{i}]").items()}
+        return {key: list(value)}
+    return {key: value}
+
+
 def _near(key: str, known: Mapping[str, Any]) -> str:
     if (new := RENAMED.get(key)) in known:
         return f"; it is now called '{new}'"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detour.errors import ConfigError
-from detour.options import check, parse
+from detour.options import check, flatten, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,3 +139,8 @@ def test_a_dataclass_that_may_be_null_is_built_or_null():
         "inner.layer: unknown key; did you mean 'layers'?"
     ]
     assert check(MayBeNull, {"inner": 3}) == ["inner: 3, expected a mapping or null"]
+
+
+def test_nested_values_become_dotted_keys():
+    value = {"a": {"b": 1, "c": []}, "d": [{"e": {"f": None}}, 2], "g": (1, 2), "h": {}, 3: "i"}
+    assert flatten(value) == {"a.b": 1, "a.c": [], "d[0].e.f": None, "d[1]": 2, "g": [1, 2], "h": {}, "3": "i"}

@@ -19,6 +19,7 @@ from detour.corpus.job import Job, document_shards_of
 from detour.corpus.revisions import removed_by_revision
 from detour.data.manifest import MANIFEST, SPLITS, ShardManifest
 from detour.files import atomic_write
+from detour.options import flatten
 from detour.redact import redacted
 
 FORMAT = 2  # of prepared.json
@@ -45,7 +46,7 @@ def identity_of(config: PrepareConfig, inputs: dict[str, Path]) -> dict[str, Any
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Dotted keys whose values differ."""
-    a, b = _flat(found), _flat(wanted)
+    a, b = flatten(found), flatten(wanted)
     return [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
 
 
@@ -183,11 +184,3 @@ def _folder(path: Path) -> dict[str, Any] | None:
         "packing_efficiency": round(manifest.packing_efficiency, 6),
         "rows_sha256": manifest.rows_sha256,
     }
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}.{key}".strip(".")).items()}
-    if isinstance(value, list) and value:
-        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{prefix}[{i}]").items()}
-    return {prefix: value}

@@ -12,6 +12,7 @@ from typing import Any
 from detour.config.load import from_mapping
 from detour.config.schema import BranchConfig, RunConfig
 from detour.errors import ConfigError
+from detour.options import flatten
 from detour.redact import redacted
 from detour.training.checkpoints.compatible import branch_differences
 from detour.training.run_folder import RunFolder
@@ -99,7 +100,7 @@ def settings_that_differ(run: RunConfig, recorded: Mapping[str, Any]) -> list[st
         ConfigError: The recorded one cannot be read.
     """
     ours, theirs = _plain(run), _plain(from_mapping(dict(recorded), source="the recorded configuration"))
-    flat, recorded_flat = _flat(ours), _flat(theirs)
+    flat, recorded_flat = flatten(ours), flatten(theirs)
     keys = [key for key in {**flat, **recorded_flat} if not _is_free(key) and flat.get(key) != recorded_flat.get(key)]
     return [*keys, *(key for key in ("phases", "schedule") if ours[key] != theirs.get(key))]
 
@@ -145,7 +146,7 @@ def _differences(one: RunConfig, other: RunConfig, cut: int) -> list[str]:
 
 
 def _fixed(run: RunConfig) -> dict[str, Any]:
-    return {key: value for key, value in _flat(_plain(run)).items() if not _is_free(key)}
+    return {key: value for key, value in flatten(_plain(run)).items() if not _is_free(key)}
 
 
 def _is_free(key: str) -> bool:
@@ -154,12 +155,3 @@ def _is_free(key: str) -> bool:
 
 def _plain(run: RunConfig) -> dict[str, Any]:
     return redacted(json.loads(json.dumps(asdict(run))))
-
-
-def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        found: dict[str, Any] = {}
-        for name, inner in value.items():
-            found |= _flat(inner, f"{key}.{name}" if key else name)
-        return found
-    return {key: value}

@@ -6,7 +6,7 @@ Only small files are read, no weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from detour import objectives
 from detour.data.fingerprint import Fingerprint
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.families import architecture
+from detour.options import flatten
 from detour.phases import PhaseData
 from detour.report.phase_summary import intact_state
 from detour.report.run_history import RunHistory, read_run
@@ -97,7 +98,7 @@ def settings(config: Mapping[str, Any], resolved: Any = None) -> dict[str, Any]:
     if isinstance(evaluation, dict) and isinstance(evaluation.get("objectives"), dict):
         filled = {name: _options(name, options) for name, options in evaluation["objectives"].items()}
         config["evaluation"] = {**evaluation, "objectives": filled}
-    flat = dict(_flat(config))
+    flat = {key: value for key, value in flatten(config).items() if not _left_out(key, value)}
     chosen = resolved if isinstance(resolved, dict) else {}
     for key in ("system.device", "model.attention_backend"):
         if flat.get(key) == "auto":
@@ -164,14 +165,6 @@ def _options(name: Any, options: Any) -> Any:
         return options
 
 
-def _flat(value: Any, key: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        if not value and key not in FREE and not key.endswith(".options"):
-            yield key, {}
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for index, inner in enumerate(value):
-            yield from _flat(inner, f"{key}[{index}]")
-    elif not (value in ([], None) and key in FREE):
-        yield key, list(value) if isinstance(value, tuple) else value
+def _left_out(key: str, value: Any) -> bool:
+    """Whether an empty value says no more than an absent one."""
+    return value in ([], {}, None) and (key in FREE or (value == {} and key.endswith(".options")))
