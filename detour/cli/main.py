@@ -27,6 +27,7 @@ from detour.cli.merge import app as merge_commands
 from detour.cli.probe import app as probe_commands
 from detour.cli.retention import app as retention_commands
 from detour.cli.runs import app as run_commands
+from detour.cli.verdict import app as verdict_command
 from detour.errors import DetourError, StoppedError
 from detour.files import reason, starved
 from detour.redact import RedactingFormatter, redacted
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.registered_commands += [
     *init_command.registered_commands,
+    *verdict_command.registered_commands,
     *run_commands.registered_commands,
     *retention_commands.registered_commands,
 ]

@@ -113,7 +113,7 @@ def choose_budget(
     }
     bound = min(limits, key=lambda name: limits[name])
     first = limits[bound] / (1 + DECAY_FRACTION)
-    rows = _rows(min(RECIPE_STEP_TOKENS, first / WANTED_STEPS) / seq_len, devices)
+    rows = whole_rows(min(RECIPE_STEP_TOKENS, first / WANTED_STEPS) / seq_len, devices)
     first_steps = int(first / (rows * seq_len))
     if first_steps < LEAST_STEPS:
         reason = {
@@ -126,17 +126,21 @@ def choose_budget(
             + ("add text" if bound == "corpus" else "raise --hours" if bound == "hours" else "take a larger model")
         )
     decay_steps = max(1, round(DECAY_FRACTION * first_steps))
-    warmup = max(WARMUP_STEPS, round(WARMUP_FRACTION * first_steps))
     tokens = (first_steps + decay_steps) * rows * seq_len
     return Budget(
         seq_len=seq_len, rows=rows, first_steps=first_steps, decay_steps=decay_steps,
-        warmup_steps=min(warmup, max(1, first_steps // 10)), bound=bound, epochs=tokens / corpus_tokens,
+        warmup_steps=warmup_steps(first_steps), bound=bound, epochs=tokens / corpus_tokens,
         tokens_per_parameter=first_steps * rows * seq_len / parameters,
     )  # fmt: skip
 
 
-def _rows(limit: float, devices: int) -> int:
-    """The largest of devices x 2^k and devices x 3 x 2^k that is at most the limit, and at least `LEAST_ROWS`."""
+def warmup_steps(first_steps: int) -> int:
+    """Steps of the warm-up: 1% of the first phase, at least `WARMUP_STEPS`, at most a tenth of the phase, never none."""
+    return min(max(WARMUP_STEPS, round(WARMUP_FRACTION * first_steps)), max(1, first_steps // 10))
+
+
+def whole_rows(limit: float, devices: int) -> int:
+    """Rows per step: the largest of devices x 2^k and devices x 3 x 2^k that is at most the limit, and at least `LEAST_ROWS`."""
     sizes = sorted(devices * factor << k for factor in (1, 3) for k in range(20))
     least = next(size for size in sizes if size >= LEAST_ROWS)
     return max([size for size in sizes if size <= limit], default=least) if limit >= least else least
