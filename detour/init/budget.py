@@ -123,7 +123,13 @@ def choose_budget(
         }[bound]
         raise DataError(
             f"the budget is less than {LEAST_STEPS} steps of {rows} rows of {seq_len} tokens: {reason}; "
-            + ("add text" if bound == "corpus" else "raise --hours" if bound == "hours" else "take a larger model")
+            + (
+                "add text"
+                if bound == "corpus"
+                else f"raise --hours at least {LEAST_STEPS * rows * seq_len / first:.1f} times"
+                if bound == "hours"
+                else "take a larger model"
+            )
         )
     decay_steps = max(1, round(DECAY_FRACTION * first_steps))
     tokens = (first_steps + decay_steps) * rows * seq_len
@@ -153,8 +159,8 @@ def warnings(budget: Budget) -> list[str]:
     if ratio < WORTH_TOKENS_PER_PARAMETER:
         lines.append(
             f"A detour is probably not worth paying for: {ratio:.2g} tokens per parameter, where the smallest published gain "
-            f"rests on {RECIPE_TOKENS_PER_PARAMETER} (arXiv 2605.12438). At 0.6 tokens per parameter this project measured "
-            "no difference on labeled tasks, and a held-out MLM loss 1 nat worse than the twin's (docs/results/small.md). "
+            f"rests on {RECIPE_TOKENS_PER_PARAMETER} (arXiv 2605.12438). At 0.6 tokens per parameter this project could not "
+            "tell the two apart on labeled tasks, and its held-out MLM loss was 1 nat worse (docs/results/small.md). "
             "Fine-tune the start model as it is, or train twin.yaml alone; `detour verdict` tries it on a small scale."
         )
     elif ratio < RECIPE_TOKENS_PER_PARAMETER / 2:

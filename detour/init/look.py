@@ -18,6 +18,7 @@ from detour.init.text import Source, Text, evenly
 
 LOOK_BYTES = 32 << 20  # on disk, of all files together; a corpus of at most this size is read completely
 LOOK_FILES = 4096
+LOOK_CHARACTERS = 1 << 28  # of one file that is read completely: a small compressed file may hold any amount of text
 LOOK_FILE_BYTES = 1 << 20  # of a sampled file, at least
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
          ".txt": "text", ".xml": "xml"}  # fmt: skip
@@ -92,15 +93,18 @@ def _source(
     reader, columns = build(kind, options), Columns(text=table.text)
     documents: list[Document] = []
     weights: list[float] = []
+    complete = entire
     skipped: Counter[str] = Counter()
     where: dict[str, str] = {}
     for file in chosen:
         report = ReadReport(most_bytes=most)
         found = list(_documents(reader, file, columns, report, most))
+        stopped = sum(len(document.text) for document in found) > _characters(most)
+        complete = complete and not stopped
         documents += found
         skipped += report.skipped
         where = {reason: examples[0] for reason, examples in report.examples.items()} | where
-        if entire:
+        if entire and not stopped:
             weights += [1.0] * len(found)
         elif kind == "parquet":
             weights += [_parquet_rows(file) / max(1, len(found))] * len(found)
@@ -115,7 +119,7 @@ def _source(
         options=options,
         files=len(files),
         bytes=size,
-        complete=entire,
+        complete=complete,
         documents=documents,
         weights=[max(1.0, weight) * unread for weight in weights],
         skipped=skipped,
@@ -138,11 +142,16 @@ def _documents(reader: Any, file: Path, columns: Columns, report: ReadReport, mo
             else:
                 yield document
             size += len(document.text)
-            if most and size > 4 * most:  # compressed files unpack to several times their size
+            if size > _characters(most):
                 return
     except DataError as error:
         if not (most and report.bytes_read >= most):  # else the format ends where the look ends
             report.skip("a damaged file", str(error))
+
+
+def _characters(most: int | None) -> int:
+    """Characters after which a file is not read further; compressed files unpack to several times their size."""
+    return 4 * most if most else LOOK_CHARACTERS
 
 
 def _parquet_rows(file: Path) -> int:

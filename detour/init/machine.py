@@ -46,7 +46,7 @@ class Machine:
             return measured * MFU, f"matrix products timed here at {measured / 1e9:,.0f} GFLOP/s, of which {MFU:.0%}"
         _, peak, name = next(each for each in PEAK_TFLOPS if self.gigabytes <= each[0])
         return self.gpus * peak * 1e12 * MFU, (
-            f"{peak:g} TFLOP/s per GPU, as of a {name}, of which {MFU:.0%}; an assumption, nothing was measured"
+            f"{peak:g} TFLOP/s per GPU (those of the {name}), of which {MFU:.0%}; an assumption, nothing was measured"
         )
 
 

@@ -138,8 +138,8 @@ def _decide(text: Text, tokens: Tokens, answers: Answers) -> dict[str, Any]:
         "min_characters": MIN_CHARACTERS if short_ones <= 0.05 else None, "recipe_step": rules.RECIPE_STEP_TOKENS,
         "scaled_lr": scientific(2e-4 * math.sqrt(ratio)), "warnings": rules.warnings(budget), "faults": faults(text),
         "speed_basis": speed.basis, "commands": _commands(text, tokens, budget, arch, machine, speed),
-        "hours_text": "detour about {:.2g}, twin about {:.2g}; {:g} were allowed for both".format(
-            *speed.hours(budget.tokens), answers.hours
+        "hours_text": "detour about {}, twin about {}; {:g} hours were allowed for both".format(
+            *(duration(3600 * hours) for hours in speed.hours(budget.tokens)), answers.hours
         ),
         "why": _why(tokens, answers, budget, arch, corpus_tokens), "checkpointing": False, "micro_batch_size": 1,
     }  # fmt: skip
@@ -224,9 +224,9 @@ def _run(values: dict[str, Any]) -> RunConfig:
 
 def _counted(text: Text, tokens: Tokens, start: Start) -> str:
     if tokens.exact:
-        return f"(counted with the tokenizer of {Path(start.name).name})"
+        return f"counted with the tokenizer of {Path(start.name).name}"
     how = f"with the tokenizer of {Path(start.name).name}" if start.local else f"at {BYTES_PER_TOKEN:g} bytes per token"
-    return f"(estimated {how}, from {'a sample' if not text.complete else 'all files'})"
+    return f"estimated {how}, from {'a sample' if not text.complete else 'all files'}"
 
 
 def _commands(

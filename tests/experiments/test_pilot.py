@@ -11,11 +11,13 @@ import yaml
 from detour.cli.main import app, main
 from detour.config.load import load, to_yaml
 from detour.cost.plan import plan as plan_run
-from detour.evaluation.results.levels import compare_arms
+from detour.errors import DataError
+from detour.evaluation.results.levels import arm_means, compare_arms
 from detour.evaluation.results.score_grid import Score
 from detour.evaluation.results.verdicts import NATS, POINTS
 from detour.experiments.config import load_experiment
-from detour.experiments.pilot_verdict import Outcome, decide
+from detour.experiments.pilot_verdict import Outcome, decide, verdict_of_pilot
+from detour.experiments.results import Measured
 
 
 def verdict(detour, twin, nothing, *, scale=POINTS, margin: float | None = 1.0):
@@ -93,6 +95,33 @@ def test_equal_differences_in_all_seeds_decide_nothing():
     assert found.outcome is Outcome.UNDECIDED
     assert "+2.00 points, without an interval over the twin" in found.sentence
     assert "how many training seeds it would take is not known" in found.sentence
+
+
+def measured(key, scale, margin, **arms):
+    """What an experiment has recorded of one task."""
+    scores = [
+        Score(arm=arm, training_seed=17 + i, task="triage", score=score)
+        for arm, values in arms.items()
+        for i, score in enumerate(values)
+    ]
+    basis, means = arm_means(scores, scale=scale)
+    pairs = [("detour", "twin"), ("nothing", "twin"), ("detour", "nothing")]
+    comparisons = [compare_arms(scores, *pair, margin=margin, scale=scale) for pair in pairs]
+    return Measured(
+        key=key, title="", note="", scale=scale, basis=basis, means=means, comparisons=comparisons, scores=scores
+    )
+
+
+def test_labeled_tasks_decide_and_held_out_losses_only_without_any():
+    """After fine-tuning the detour is better by 3 points; its held-out loss is worse by 0.9 to 1.1 nats."""
+    tuned = measured("finetuning", POINTS, 1.0, detour=(0.72, 0.73, 0.74), twin=LEVEL, nothing=(0.68, 0.685, 0.70))
+    losses = measured("held_out", NATS, None, detour=(2.9, 3.0, 3.1), twin=(2.0, 2.0, 2.0), nothing=(2.5, 2.6, 2.4))
+    assert verdict_of_pilot([tuned, losses]).outcome is Outcome.GAIN
+    alone = verdict_of_pilot([losses])
+    assert alone.outcome is Outcome.NOT_WORTH_IT
+    assert "does not decide which encoder is better" in alone.evidence[-1]
+    with pytest.raises(DataError, match="no training seed has results in every arm"):
+        verdict_of_pilot([])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -202,6 +203,26 @@ def test_a_hundred_gigabytes_of_zeros_are_one_sentence(name, init, tmp_path):
     (tmp_path / name).touch()
     os.truncate(tmp_path / name, 100 * 10**9)
     assert "no document can be used" in init(tmp_path / name).error
+
+
+def test_a_file_that_unpacks_to_very_much_is_not_read_to_its_end(cases, jsonl, tmp_path, monkeypatch):
+    monkeypatch.setattr(look_module, "LOOK_CHARACTERS", 100_000)
+    path = tmp_path / "packed.jsonl.gz"
+    path.write_bytes(gzip.compress(jsonl(cases).read_bytes()))
+    seen = look_module.look([str(path)])
+    assert sum(len(document.text) for document in seen.sample) < 110_000
+    assert not seen.complete
+
+
+def test_an_unknown_model_is_one_sentence(init, cases, jsonl, monkeypatch):
+    import huggingface_hub
+
+    def unreachable(*arguments):
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    assert "the hub gave no config.json: no network" in init(jsonl(cases), model="some/encoder").error
+    assert "not a name on the hub" in init(jsonl(cases), model="./nowhere").error
 
 
 def test_few_documents_are_one_sentence(init, cases, jsonl):
