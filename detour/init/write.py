@@ -133,6 +133,7 @@ def _decide(text: Text, tokens: Tokens, answers: Answers) -> dict[str, Any]:
     short_ones = np.mean([len(document.text) < MIN_CHARACTERS for document in text.sample])
     values: dict[str, Any] = {
         "text": text, "tokens": tokens, "start": start, "machine": machine, "budget": budget, "version": __version__,
+        "processes": processes(text, machine),
         "validation_fraction": fraction, "main_language": main, "counted": _counted(text, tokens, start),
         "languages": ", ".join(f"{code} {part:.0%}" for code, part in text.languages.items()),
         "min_characters": MIN_CHARACTERS if short_ones <= 0.05 else None, "recipe_step": rules.RECIPE_STEP_TOKENS,
@@ -203,6 +204,12 @@ def validation_fraction(documents: int) -> float:
     return float(f"{min(0.2, max(0.01, 20 / documents), 5000 / documents):.3g}")
 
 
+def processes(text: Text, machine: Machine) -> int:
+    """Processes of the preparation: one per core, and per shard of text, its unit of work."""
+    shards = math.ceil(text.text_bytes / (preparation.PrepareConfig.shard_megabytes << 20))
+    return max(1, min(machine.cores, shards))
+
+
 def _micro_batch(values: dict[str, Any], machine: Machine) -> dict[str, Any]:
     """The largest power of two of rows that is estimated to fit, with gradient checkpointing if nothing does without."""
     gigabytes = machine.gigabytes if machine.gpus else machine.gigabytes / 2  # a CPU's memory is not the run's alone
@@ -235,7 +242,7 @@ def _commands(
     """Each command with hours, disk, and the path that shows that it was done, where it refuses to be repeated."""
     train = "detour train" if machine.gpus < 2 else f"composer -n {machine.gpus} -m detour train"
     detour_hours, twin_hours = speed.hours(budget.tokens)
-    prepare_hours = text.text_bytes / (PREPARED_BYTES_PER_SECOND * machine.cores) / 3600
+    prepare_hours = text.text_bytes / (PREPARED_BYTES_PER_SECOND * processes(text, machine)) / 3600
     rows = (2 if arch.vocab_size <= 1 << 16 else 4) * tokens.total
     run_bytes = 4 * CHECKPOINT_BYTES * arch.parameters  # two latest, and the ends of two phases
     return [
