@@ -32,6 +32,7 @@ from detour.training.start_check import check_start
 from detour.units import duration, scientific, short
 
 LEAST_DOCUMENTS = 50
+LEAST_HELD_OUT = 7  # expected documents of a source: none has a chance below one in a thousand
 MIN_CHARACTERS = 200  # of the paper's mixtures
 CHECKPOINT_BYTES = 12  # per parameter: fp32 weights and two moments
 FILES = ("recipe.yaml", "detour.yaml", "twin.yaml", "README.md", "run.sh")
@@ -133,7 +134,7 @@ def _decide(text: Text, tokens: Tokens, answers: Answers) -> dict[str, Any]:
     short_ones = np.mean([len(document.text) < MIN_CHARACTERS for document in text.sample])
     values: dict[str, Any] = {
         "text": text, "tokens": tokens, "start": start, "machine": machine, "budget": budget, "version": __version__,
-        "processes": processes(text, machine),
+        "processes": processes(text, machine), "validated": _validated(text, fraction),
         "validation_fraction": fraction, "main_language": main, "counted": _counted(text, tokens, start),
         "languages": ", ".join(f"{code} {part:.0%}" for code, part in text.languages.items()),
         "min_characters": MIN_CHARACTERS if short_ones <= 0.05 else None, "recipe_step": rules.RECIPE_STEP_TOKENS,
@@ -202,6 +203,12 @@ def estimate_speed(arch: Architecture, machine: Machine, document_tokens: float,
 def validation_fraction(documents: int) -> float:
     """Fraction of held-out documents: 20 documents or 1%, at most 20% and 5,000 documents."""
     return float(f"{min(0.2, max(0.01, 20 / documents), 5000 / documents):.3g}")
+
+
+def _validated(text: Text, fraction: float) -> list[str]:
+    """Sources of which enough documents are held out that none is very unlikely; the largest if there is no such source."""
+    enough = [source.kind for source in text.sources if fraction * source.count >= LEAST_HELD_OUT]
+    return enough or [max(text.sources, key=lambda source: source.count).kind]
 
 
 def processes(text: Text, machine: Machine) -> int:

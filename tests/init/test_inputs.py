@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,33 @@ def test_a_csv_with_odd_columns_and_semicolons_finds_its_text(init, cases, tmp_p
     assert (source.kind, source.columns.text, source.options) == ("csv", "BEFUND", {"delimiter": ";"})
     assert "Others: lfd. Nr., Datum" in (found.out / "recipe.yaml").read_text()
     assert read(found, tmp_path) == 80
+
+
+def test_names_that_yaml_markdown_and_shells_would_read_are_kept(init, cases, tmp_path, start_model):
+    folder = tmp_path / 'it\'s "notes" #1: é | $(x)'
+    folder.mkdir()
+    column = 'free "text": #1\n- x: {y}'
+    pq.write_table(pa.table({"a": ["#"] * 60, column: cases[:60], "b\nc: d": ["?"] * 60}), folder / "a.parquet")
+    model = tmp_path / "start\nname: other"
+    shutil.copytree(start_model, model)
+    found = init(folder, model=str(model))
+    source = found.recipe.sources[0]
+    assert (source.paths, source.columns.text) == ([str(folder)], column)
+    assert (found.run.name, found.run.model.init) == ("detour", str(model))
+    assert read(found, tmp_path) == 60
+
+
+def test_formats_may_be_mixed(init, cases, jsonl, tmp_path):
+    """Of 5 texts one is expected to be held out, and perhaps none is."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for i, text in enumerate(cases[:5]):
+        (notes / f"{i}.txt").write_text(text)
+    found = init(notes, jsonl(cases[5:]))
+    assert [source.kind for source in found.recipe.sources] == ["text", "jsonl"]
+    assert [stream.path for stream in found.run.data.train] == ["data/train/text", "data/train/jsonl"]
+    assert [stream.path for stream in found.run.data.validation] == ["data/validation/jsonl"]
+    assert read(found, tmp_path) == 200
 
 
 def test_a_table_of_numbers_is_one_sentence_with_its_columns(init, tmp_path):
