@@ -322,6 +322,7 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "python examples/contrastive.py": "tests/export/test_sentence.py runs it on a tiny model",
     "detour retention": "tests/retention runs it on models whose losses are known",
     "detour": "parsed, with overrides and the recipe that is named; tests/test_tutorial.py and tests/test_cli.py run them",
+    "bash project/run.sh": "tests/init/test_end_to_end.py runs its commands",
     ". .venv/bin/activate": "needs the environment that make creates",
 }
 

@@ -39,7 +39,7 @@ ROWS = [  # lowest first; a module imports from lower rows, and from its own pac
     ["detour.config"],
     ["detour.corpus", "detour.cost"],
     ["detour.training", "detour.evaluation"],
-    ["detour.export", "detour.report", "detour.analysis"],
+    ["detour.export", "detour.report", "detour.analysis", "detour.init"],
     ["detour.experiments", "detour.merging", "detour.retention"],
     ["detour.build"],
     ["detour.train"],

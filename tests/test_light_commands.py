@@ -65,6 +65,8 @@ def records(folder: Path) -> str:
 COMMANDS = {  # -> what it may load all the same: it draws, or it computes quantiles
     "--help": set(),
     "train --help": set(),
+    "init --help": set(),
+    "verdict --help": set(),
     "--version": set(),
     "eval --help": set(),
     "eval run --help": set(),

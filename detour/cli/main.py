@@ -22,10 +22,12 @@ from detour.cli.data import app as data_commands
 from detour.cli.evaluation import app as evaluation_commands
 from detour.cli.experiment import app as experiment_commands
 from detour.cli.groups import Commands
+from detour.cli.init import app as init_command
 from detour.cli.merge import app as merge_commands
 from detour.cli.probe import app as probe_commands
 from detour.cli.retention import app as retention_commands
 from detour.cli.runs import app as run_commands
+from detour.cli.verdict import app as verdict_command
 from detour.errors import DetourError, StoppedError
 from detour.files import reason, starved
 from detour.redact import RedactingFormatter, redacted
@@ -37,7 +39,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.registered_commands += [*run_commands.registered_commands, *retention_commands.registered_commands]
+app.registered_commands += [
+    *init_command.registered_commands,
+    *verdict_command.registered_commands,
+    *run_commands.registered_commands,
+    *retention_commands.registered_commands,
+]
 app.add_typer(data_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(probe_commands)

@@ -48,6 +48,7 @@ class ReadReport:
         revisions: For readers whose records later ones may replace: (key, version, whether it is a deletion, documents
             yielded before the record).
         strict: Whether the first unusable record or file is an error.
+        most_bytes: Read no more of a file than about so many bytes on disk, up to the end of a line; None reads it all.
     """
 
     documents: int = 0
@@ -57,6 +58,7 @@ class ReadReport:
     ignored_files: list[str] = field(default_factory=list)
     revisions: list[tuple[int, int, bool, int]] = field(default_factory=list)
     strict: bool = False
+    most_bytes: int | None = None
 
     def revise(self, key: int, version: int, *, deleted: bool = False) -> None:
         """Begins a record: the documents yielded until the next call belong to it. A deletion has no documents."""
@@ -232,9 +234,12 @@ def read_chunks(path: Path, report: ReadReport) -> Iterator[bytes]:
     lines = 0
     try:
         with path.open("rb") as raw:
-            before = report.bytes_read
+            before, size = report.bytes_read, path.stat().st_size
             for chunk in decompressed(raw, path.suffix):
                 report.bytes_read = before + raw.tell()
+                if report.most_bytes and report.most_bytes <= raw.tell() < size:
+                    yield chunk[: chunk.rfind(b"\n") + 1]
+                    return
                 lines += chunk.count(b"\n")
                 yield chunk
     except COMPRESSION_ERRORS as error:

@@ -164,7 +164,9 @@ def limits(plan: Plan, measured: list[Measured]) -> list[str]:
     if plan.experiment.base is not None:
         lines.append("All arms and seeds start from one base: the spread between bases is not in the intervals.")
     if config.match == "tokens":
-        lines.append("Arms are matched by tokens, not by compute; the cost of each is in the table of costs.")
+        lines.append(
+            "Arms are compared at the tokens that the file gives them; the compute of each is in the table of costs."
+        )
     undecided = [
         f"{c.arm} against {c.baseline} ({each.title.lower()})"
         for each in measured

@@ -40,13 +40,19 @@ class Language(DocumentStep):
         for document in documents:
             language, confidence = document.language, 1.0
             if not (self.trust_column and language):
-                language, confidence = _identifier().classify(document.text[: self.characters])
+                language, confidence = identify(document.text[: self.characters])
             if language not in self.languages:
                 report.dropped[language] += 1
             elif confidence < self.min_confidence:
                 report.dropped[f"{language}, below min_confidence"] += 1
             else:
                 yield document._replace(language=language)
+
+
+def identify(text: str) -> tuple[str, float]:
+    """The language of a text by py3langid: its ISO 639-1 code and probability. Cost: about 4 MB/s."""
+    language, confidence = _identifier().classify(text)
+    return str(language), float(confidence)
 
 
 @cache
