@@ -47,9 +47,10 @@ class PriorCost:
 def match_budget(run: RunConfig, *, planned: RunConfig | None = None) -> RunConfig:
     """Sets the length of `match.phase` so that the total cost of the run, measured by `match.by`, equals that of `match.run`.
 
-    FLOPs per token of the encoder are taken from the other run's phases with the same attention; those of the head are
-    computed from the number of supervised tokens. Device-seconds are FLOPs divided by the speed of the other run under the
-    same attention: an estimate, exact only if both objectives are equally efficient.
+    If the other run is a plan, FLOPs per token are those of `detour plan`. Of a finished run, those of the encoder are taken
+    from its phases with the same attention, and those of the head computed from the number of supervised tokens.
+    Device-seconds are FLOPs divided by the speed of the other run under the same attention: an estimate, exact only if both
+    objectives are equally efficient.
 
     Args:
         run: The configuration.
@@ -91,8 +92,11 @@ def match_budget(run: RunConfig, *, planned: RunConfig | None = None) -> RunConf
 def _cost_per_token(run: RunConfig, phase: Phase, prior: Sequence[PriorCost]) -> float:
     if run.match.by == "tokens":
         return 1.0
-    objective, head = objectives.build(phase.objective, phase.options), head_flops(run.architecture)
     attention = attention_label(phase)
+    if run.match.by == "flops" and all(each.device_seconds is None for each in prior):  # a plan against a plan
+        lines = {line.name: line for line in plan(run, document_tokens=run.match.document_tokens)}
+        return lines[phase.name].flops / lines[phase.name].tokens
+    objective, head = objectives.build(phase.objective, phase.options), head_flops(run.architecture)
     alike = [each for each in prior if each.attention == attention and each.tokens]
     if not alike:
         raise ConfigError(

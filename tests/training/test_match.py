@@ -95,19 +95,29 @@ def test_what_cannot_be_matched_is_refused(tiny_run, tmp_path):
         match_budget(tiny_run(match={"run": str(path)}, model={**asdict(detour.model), "size": "ettin-17m"}))
     with pytest.raises(ConfigError, match="already cost"):
         match_budget(tiny_run(match={"run": str(path)}, phases=[*TWIN[:1], {**TWIN[1], "tokens": 9000}]))
-    only_clm = tmp_path / "clm.yaml"
-    only_clm.write_text(
-        to_yaml(
-            tiny_run(
-                phases=[{"name": "detour", "objective": "clm", "tokens": 3000}],
-                schedule={"peak_lr": 1e-3, "decay_phase": None},
-            )
-        )
-    )
-    with pytest.raises(ConfigError, match="no phase with bidirectional attention"):
-        match_budget(tiny_run(match={"run": str(only_clm)}))
     matched = tmp_path / "matched.yaml"
     matched.write_text(to_yaml(tiny_run(match={"run": str(path)})))
     assert load(matched).match.run == str(path)
     with pytest.raises(ConfigError, match="itself matches"):
         match_budget(tiny_run(match={"run": str(matched)}))
+
+
+CLM_ALONE = {
+    "phases": [{"name": "detour", "objective": "clm", "tokens": 3000}],
+    "schedule": {"peak_lr": 1e-3, "decay_phase": None},
+}
+
+
+def test_a_plan_prices_what_the_other_run_does_not_have(tiny_run, tmp_path):
+    clm = tiny_run("clm", **CLM_ALONE)
+    (tmp_path / "clm.yaml").write_text(to_yaml(clm))
+    twin = match_budget(tiny_run("twin", phases=TWIN, match={"run": str(tmp_path / "clm.yaml"), "by": "flops"}))
+    mine, theirs = (sum(line.flops for line in plan(run)) for run in (twin, clm))
+    assert mine == pytest.approx(theirs, rel=2e-3)
+
+
+def test_a_finished_run_prices_only_the_attention_that_it_trained(tiny_run):
+    clm = tiny_run("clm", **CLM_ALONE)
+    train(clm)
+    with pytest.raises(ConfigError, match="no phase with bidirectional attention"):
+        match_budget(tiny_run(match={"run": str(RunFolder.of(clm).path)}))
