@@ -28,7 +28,7 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
         costs: What each phase has cost, from the ledger.
     """
     config, sources = record["config"], record["sources"]
-    schedule, init = config["schedule"], config["model"]["init"]
+    schedule, init, origin = config["schedule"], config["model"]["init"], record.get("start") or {}
     arch = architecture(config["model"]["size"], config["model"]["architecture"])
     form = family_of(arch).format
     uses = form.uses_of(arch)
@@ -46,7 +46,10 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
         name=name,
         tokens=tokens,
         start=base or ("a local folder" if init else "random weights"),
-        new_head=(record.get("start") or {}).get("head") == "drawn",
+        new_head=origin.get("head") == "drawn" and "head" not in (origin.get("reset") or ()),
+        reset=origin.get("reset"),
+        vocabulary=origin.get("vocabulary"),
+        tiled=origin.get("tiled"),
         config=config,
         schedule=schedule,
         decay=decay if schedule["decay_phase"] else "no decay",
