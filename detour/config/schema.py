@@ -26,14 +26,12 @@ class ModelConfig:
         size: A named size of any family (`detour.models.families.sizes`). Checked against `init`; `detour plan` needs no more.
         architecture: Fields of the family's architecture that differ from the size's.
         tokenizer: Hugging Face folder or hub name; null takes the tokenizer of `init`. Any other is compared with it.
-        new_tokens: "mean": `tokenizer` has other tokens than the one of `init`, extended or altogether different. Embeddings
-            (and rows of the head) of tokens that both have are copied, those of new ones are the mean over the pieces that
-            they were before; `architecture.vocab_size` may differ. Null: the vocabularies must be the same.
-        allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary than the one of `init`, with each
-            embedding under the id that it has: one whose embeddings are to be learned anew.
-        reset: Parts of `init` that are drawn anew: "head" (with the vocabulary projection, unless it is the embedding) and
-            "embeddings".
-        tile: Draw a larger model from `init`: its weights at the center, and wrapped around beyond (`detour.models.tiling`).
+        new_tokens: "mean": `tokenizer` is an extension of the one of `init`, or another one. Embeddings (and rows of the
+            head) of shared tokens are copied, those of new ones are the mean over their pieces in the one of `init`;
+            `architecture.vocab_size` may differ. Null: the vocabularies must be the same.
+        allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary; each embedding stays under its id.
+        reset: Parts of `init` that are drawn anew: "head" (with an untied projection) and "embeddings".
+        tile: Make a larger model from `init`, by repeating its weights around the center (`detour.models.tiling`).
         ignore_config_keys: Unknown keys in the config.json of `init` that do not change what the model computes; any
             other unknown key is refused.
         attention_backend: "auto", "sdpa", "flash", "varlen" or "flex".

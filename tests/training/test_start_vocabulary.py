@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,13 @@ from detour.training.start_check import check_start
 NEW = 24
 WORDS = ["pembrolizumab", "cholangiocarcinoma", "thrombocytopenia"]
 SIZES = {"modernbert": "tiny", "roberta": "tiny-roberta", "llama": "tiny-llama"}
-SHAPE = {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "pad_token_id": 0}
+SHAPE: dict[str, Any] = {
+    "vocab_size": 600,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "pad_token_id": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +124,9 @@ def test_old_tokens_have_their_logits_before_training_and_new_ones_the_mean_of_t
     extended = {"tokenizer": str(domain / "tokenizer"), "new_tokens": "mean", "architecture": {"vocab_size": 632}}
     new = build_encoder(run_from(init, **extended)).eval()
     before, after = load_tokenizer(corpus.tokenizer), load_tokenizer(domain / "tokenizer")
-    ids = before("A man of 60 had a fever and a cough.", return_tensors="pt")["input_ids"]
-    assert torch.equal(ids, after("A man of 60 had a fever and a cough.", return_tensors="pt")["input_ids"])
+    text = "A man of 60 had a fever and a cough."
+    ids = torch.tensor([before(text)["input_ids"]])
+    assert ids.tolist() == [after(text)["input_ids"]]
     lengths = torch.tensor([[ids.shape[1]]])
     with torch.no_grad():
         for attention in ("bidirectional", "causal"):
@@ -137,7 +145,7 @@ def test_old_tokens_have_their_logits_before_training_and_new_ones_the_mean_of_t
         *(["decoder.bias"] if old.arch.has_decoder_bias else []),
     ]
     for id in range(600, 600 + NEW):
-        pieces = before(after.decode([id]), add_special_tokens=False)["input_ids"]
+        pieces: Any = before(after.decode([id]), add_special_tokens=False)["input_ids"]
         for name in tables:
             torch.testing.assert_close(new.weights()[name][id], old.weights()[name][pieces].mean(0))
 
