@@ -26,9 +26,8 @@ class ModelConfig:
         size: A named size of any family (`detour.models.families.sizes`). Checked against `init`; `detour plan` needs no more.
         architecture: Fields of the family's architecture that differ from the size's.
         tokenizer: Hugging Face folder or hub name; null takes the tokenizer of `init`. Any other is compared with it.
-        new_tokens: "mean": `tokenizer` is an extension of the one of `init`, or another one. Embeddings (and rows of the
-            head) of shared tokens are copied, those of new ones are the mean over their pieces in the one of `init`;
-            `architecture.vocab_size` may differ. Null: the vocabularies must be the same.
+        new_tokens: "mean": `tokenizer` extends that of `init`, or is another one. Shared tokens keep their embeddings, new ones
+            start as the mean of their old pieces; `architecture.vocab_size` may differ. Null: the vocabulary is the same.
         allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary; each embedding stays under its id.
         reset: Parts of `init` that are drawn anew: "head" (with an untied projection) and "embeddings".
         tile: Make a larger model from `init`, by repeating its weights around the center (`detour.models.tiling`).

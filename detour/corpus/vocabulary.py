@@ -67,22 +67,11 @@ def extend_tokenizer(
             raise DataError(f"{name} is {value}, expected at least 1")
     tokenizer = load_tokenizer(base)
     check_extensible(tokenizer)
-    files, kept, alive = find_files(inputs), find_files(held_out) if held_out else [], Heartbeat(log)
+    files, kept = find_files(inputs), find_files(held_out) if held_out else []
     empty_folder(out)
     aside: list[str] = []
-
-    def counted() -> Iterator[str]:
-        documents = characters = held = 0
-        for document in read_documents(files, text_column=text_column):
-            alive.beat("reading: %s documents, %.1f million characters so far", f"{documents:,}", characters / 1e6)
-            documents, characters = documents + 1, characters + len(document.text)
-            if not kept and held < HELD_OUT_CHARACTERS and _is_held_out(document.text):
-                aside.append(document.text)
-                held += len(document.text)
-            else:
-                yield document.text
-
-    extension = extend(tokenizer, count_words(tokenizer, counted()), add=add)
+    counted = _counted(files, None if kept else aside, text_column=text_column)
+    extension = extend(tokenizer, count_words(tokenizer, counted), add=add)
     if len(extension.added) < add:
         log.warning("the corpus gives %s new tokens of %s", f"{len(extension.added):,}", f"{add:,}")
     texts = (document.text for document in read_documents(kept, text_column=text_column)) if kept else aside
@@ -105,6 +94,19 @@ def extend_tokenizer(
         extension.tokenizer.save_pretrained(out)
         write_json(out / REPORT, report)
     return report
+
+
+def _counted(files: Sequence[Path], aside: list[str] | None, *, text_column: str) -> Iterator[str]:
+    """The texts that are counted; those that are held out are put into ``aside``, or counted too if that is None."""
+    alive, documents, characters, held = Heartbeat(log), 0, 0, 0
+    for document in read_documents(files, text_column=text_column):
+        alive.beat("reading: %s documents, %.1f million characters so far", f"{documents:,}", characters / 1e6)
+        documents, characters = documents + 1, characters + len(document.text)
+        if aside is not None and held < HELD_OUT_CHARACTERS and _is_held_out(document.text):
+            aside.append(document.text)
+            held += len(document.text)
+        else:
+            yield document.text
 
 
 def _is_held_out(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
@@ -55,15 +56,31 @@ def row_sources(
     for tokenizer, count in ((start, start_rows), (given, rows)):
         if (largest := max(tokenizer.get_vocab().values())) >= count:
             raise DataError(f"tokenizer '{tokenizer.name_or_path}': has the id {largest}, expected at most {count} ids")
-    known, wanted = start.get_vocab(), given.get_vocab()
-    kinds = kind_of(start), kind_of(given)
+    of, wanted = _sources(start, given), given.get_vocab()
+    found: list[tuple[int, ...]] = [()] * rows
+    for token, id in wanted.items():
+        found[id] = of(token)
+    counts = [len(found[id]) for id in wanted.values()]
+    for id in set(range(min(start_rows, rows))) - {*wanted.values()} - {*start.get_vocab().values()}:
+        found[id] = (id,)
+    return RowSources(
+        rows=found,
+        copied=counts.count(1),
+        averaged=sum(count > 1 for count in counts),
+        without_pieces=counts.count(0),
+    )
+
+
+def _sources(start: PreTrainedTokenizerFast, given: PreTrainedTokenizerFast) -> Callable[[str], tuple[int, ...]]:
+    """A function from a token of ``given`` to the ids of ``start`` that it is drawn from."""
+    known, kinds = start.get_vocab(), (kind_of(start), kind_of(given))
+    same = kinds[0] == kinds[1]
     special = {token.content for token in given.added_tokens_decoder.values() if token.special}
     roles = {
         getattr(given, role): known[getattr(start, role)]
         for role in reversed(ROLE_KEYS)  # where one token has several roles, the first counts
         if getattr(given, role) is not None and getattr(start, role) in known
     }
-    same = kinds[0] == kinds[1]
     spelled: dict[Spelling, int] = {}
     if not same and kinds[0] is not None:
         for token, id in known.items():
@@ -85,16 +102,4 @@ def row_sources(
             return (spelled[spelling],)
         return tuple(pieces_of(start, kinds[0], spelling))
 
-    found: list[tuple[int, ...]] = [()] * rows
-    for token, id in wanted.items():
-        found[id] = of(token)
-    counts = [len(found[id]) for id in wanted.values()]
-    taken = set(known.values())
-    for id in set(range(min(start_rows, rows))) - set(wanted.values()) - taken:
-        found[id] = (id,)
-    return RowSources(
-        rows=found,
-        copied=counts.count(1),
-        averaged=sum(count > 1 for count in counts),
-        without_pieces=counts.count(0),
-    )
+    return of

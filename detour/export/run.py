@@ -75,26 +75,32 @@ def export_run(
     aside = out.with_name(f".writing-{out.name}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card, start=start, form=form)
-        difference = reload_difference(aside, arch=arch, weights=weights, form=form)
-        if not difference < TOLERANCE:
-            raise ModelError(
-                f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}"
-            )
-        check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE, form=form)
+        exported = {"arch": arch, "weights": weights, "tokenizer": tokenizer, "form": form}
+        hf.write_folder(aside, **exported, card=card, start=start)
+        difference = _verify(aside, exported)
         if sentence_transformers:
             write_sentence_files(aside, width=arch.hidden_size, longest=arch.longest_document)
         _move(aside, out)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(f"{out}: cannot be written: {error}") from error
-    log.info(
-        "%s: token %s of %s; logits in transformers differ by %.1e",
-        out,
-        f"{checkpoint.tokens:,}",
-        run_folder,
-        difference,
-    )
+    seen = f"{checkpoint.tokens:,}"
+    log.info("%s: token %s of %s; logits in transformers differ by %.1e", out, seen, run_folder, difference)
+    return difference
+
+
+def _verify(folder: Path, exported: dict[str, Any]) -> float:
+    """Reloads a folder with transformers and runs all its uses; returns the relative difference of the logits.
+
+    Args:
+        folder: The folder.
+        exported: What was written: ``arch``, ``weights``, ``tokenizer`` and ``form`` of `check_uses`.
+    """
+    weights = {key: exported[key] for key in ("arch", "weights", "form")}
+    difference = reload_difference(folder, **weights)
+    if not difference < TOLERANCE:
+        raise ModelError(f"{folder}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}")
+    check_uses(folder, **exported, tolerance=TOLERANCE)
     return difference
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transformers import (
 from detour.build import build_encoder
 from detour.config.schema import RunConfig
 from detour.corpus.pack import pack_corpus
+from detour.corpus.text import read_documents
 from detour.corpus.vocabulary import extend_tokenizer
 from detour.data.tokenizer import load_tokenizer, train_bpe
 from detour.errors import CheckpointError, ConfigError, DataError, ModelError
@@ -265,3 +267,35 @@ def test_a_decoder_with_new_words_is_exported_untied(start, run_from, domain, tm
     assert export_run(RunFolder.of(run).path, tmp_path / "out") < 1e-5
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert model.lm_head.weight.shape == (632, 32)
+
+
+@pytest.mark.corpora
+@pytest.mark.skipif("DETOUR_CORPORA" not in os.environ, reason="DETOUR_CORPORA is not set")
+def test_a_thousand_real_words_leave_the_logits_of_old_tokens_as_they_are(run_from, tmp_path):
+    corpora = Path(os.environ["DETOUR_CORPORA"])
+    base, text = corpora / "tokenizers" / "modernbert", corpora / "pretrain" / "en_bio" / "en_e3c_cases.train.jsonl.zst"
+    extend_tokenizer(str(base), [text], add=1000, out=tmp_path / "new")
+    before, after = load_tokenizer(base), load_tokenizer(tmp_path / "new")
+    shape = SHAPE | {"vocab_size": 50_368, "pad_token_id": 50_283}
+    torch.manual_seed(0)
+    ModernBertForMaskedLM(ModernBertConfig(**shape, num_attention_heads=2, reference_compile=False)).save_pretrained(
+        tmp_path / "start"
+    )
+    before.save_pretrained(tmp_path / "start")
+    old = build_encoder(run_from(tmp_path / "start")).eval()
+    extended = {"tokenizer": str(tmp_path / "new"), "new_tokens": "mean", "architecture": {"vocab_size": 51_392}}
+    new = build_encoder(run_from(tmp_path / "start", **extended)).eval()
+    words = [word for document in read_documents([text]) for word in document.text.split()][:3000]
+    kept = [word for word in words if max(after(f" {word}", add_special_tokens=False)["input_ids"]) < 50_368]  # type: ignore[operator]
+    assert 1000 < len(kept) < len(words)
+    ids = torch.tensor([after(" ".join(kept))["input_ids"]])
+    assert ids.tolist() == [before(" ".join(kept))["input_ids"]]
+    lengths = torch.tensor([[ids.shape[1]]])
+    with torch.no_grad():
+        assert torch.equal(old.hidden(ids, lengths, "bidirectional"), new.hidden(ids, lengths, "bidirectional"))
+        assert torch.equal(old.decoder.weight, new.decoder.weight[:50_368])
+        assert torch.equal(old.decoder.bias, new.decoder.bias[:50_368])
+        wide = new.logits(ids[:, :512], torch.tensor([[512]]), "bidirectional")[..., :50_368]
+        torch.testing.assert_close(
+            wide, old.logits(ids[:, :512], torch.tensor([[512]]), "bidirectional"), rtol=0, atol=1e-6
+        )
