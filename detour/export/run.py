@@ -84,8 +84,9 @@ def export_run(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(f"{out}: cannot be written: {error}") from error
-    seen = f"{checkpoint.tokens:,}"
-    log.info("%s: token %s of %s; logits in transformers differ by %.1e", out, seen, run_folder, difference)
+    log.info(
+        "%s: token %d of %s; logits in transformers differ by %.1e", out, checkpoint.tokens, run_folder, difference
+    )
     return difference
 
 

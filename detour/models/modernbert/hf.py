@@ -9,7 +9,7 @@ from typing import Any
 
 import transformers
 from torch import Tensor
-from transformers import ModernBertConfig, ModernBertDecoderConfig, PreTrainedTokenizerFast
+from transformers import ModernBertConfig, ModernBertDecoderConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from detour.errors import ConfigError, ModelError
 from detour.models.hf_config import ConfigKeys, number
@@ -99,7 +99,7 @@ class ModernBertFormat(Format):
 
     def config(
         self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None
-    ) -> ModernBertConfig:
+    ) -> PretrainedConfig:
         return ModernBertConfig(
             **{key: getattr(arch, key) for key in _NAMES},
             **token_ids(tokenizer, start or {}),
@@ -156,7 +156,7 @@ class DecoderFormat(ModernBertFormat):
 
     def config(
         self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None
-    ) -> ModernBertDecoderConfig:
+    ) -> PretrainedConfig:
         made = ModernBertDecoderConfig(
             **{key: getattr(arch, key) for key in _NAMES},
             **token_ids(tokenizer, start or {}),
