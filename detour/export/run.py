@@ -64,9 +64,7 @@ def export_run(
         arch = architecture(model["size"], model["architecture"])
         name = from_environment(model["tokenizer"] or model["init"])
     form = family_of(arch).format.as_decoder(arch) if decoder else family_of(arch).format
-    tokenizer = load_tokenizer(name)
-    if tokenizer_sha256(tokenizer) != record["tokenizer"]:
-        raise ModelError(f"tokenizer '{name}': differs from the tokenizer of the run")
+    tokenizer = _tokenizer(name, record["tokenizer"])
     weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():
         card = model_card(
@@ -113,6 +111,14 @@ def _move(aside: Path, out: Path) -> None:
         aside.rmdir()
     else:
         aside.rename(out)
+
+
+def _tokenizer(name: str, sha256: str) -> Any:
+    """The tokenizer of a run. Raises ModelError if it has changed since."""
+    tokenizer = load_tokenizer(name)
+    if tokenizer_sha256(tokenizer) != sha256:
+        raise ModelError(f"tokenizer '{name}': differs from the tokenizer of the run")
+    return tokenizer
 
 
 def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:
