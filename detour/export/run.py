@@ -49,8 +49,8 @@ def export_run(
 
     Raises:
         CheckpointError: There is no such run, no valid checkpoint, or none at that token count.
-        ModelError: ``out`` is not empty or cannot be written, the tokenizer has changed since the run, the reloaded logits
-            differ, a class or pipeline named in the card fails, or the decoder's class computes something else.
+        ModelError: ``out`` is not empty or cannot be written, the tokenizer has changed, the reloaded logits differ, or a
+            class or pipeline named in the card fails or computes something else.
     """
     if decoder and sentence_transformers:
         raise ModelError("an export as a decoder attends causally, so it is no sentence-transformers model")
@@ -67,9 +67,8 @@ def export_run(
     tokenizer = _tokenizer(name, record["tokenizer"])
     weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():
-        card = model_card(
-            name=record["config"]["name"], tokens=checkpoint.tokens, record=record, costs=costs, form=form
-        )
+        run = record["config"]["name"]
+        card = model_card(name=run, tokens=checkpoint.tokens, record=record, costs=costs, form=form)
     aside = out.with_name(f".writing-{out.name}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -82,9 +81,7 @@ def export_run(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(f"{out}: cannot be written: {error}") from error
-    log.info(
-        "%s: token %d of %s; logits in transformers differ by %.1e", out, checkpoint.tokens, run_folder, difference
-    )
+    log.info("%s: token %d of %s; logits differ by %.1e", out, checkpoint.tokens, run_folder, difference)
     return difference
 
 
