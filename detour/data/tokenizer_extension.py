@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from detour.data.tokenizer_folder import rebuild
-from detour.data.tokenizer_spelling import BYTE_LEVEL, UNIGRAM, WORDPIECE, kind_of, text_of
+from detour.data.tokenizer_spelling import BYTE_LEVEL, SPACE, UNIGRAM, WORDPIECE, kind_of, text_of
 from detour.errors import DataError
 
 MIN_COUNT = 2  # occurrences of a token in the corpus: one that occurs once is noise
@@ -202,15 +202,13 @@ def _runs(tokenizer: PreTrainedTokenizerFast, kind: str, word: str) -> Iterator[
     run: tuple[str, ...] = ()
     for piece in model.tokenize(word):
         spelling = text_of(kind, piece.value)
-        if spelling and piece.id != tokenizer.unk_token_id and _letters(spelling.text):
-            if spelling.starts_word and run:
+        fits = spelling and piece.id != tokenizer.unk_token_id and (piece.value == SPACE or _letters(spelling.text))
+        if not fits or piece.value.startswith(SPACE):
+            if len(run) > 1:
                 yield run
-                run = ()
+            run = ()
+        if fits:
             run = (*run, piece.value)
-            continue
-        if len(run) > 1:
-            yield run
-        run = ()
     if len(run) > 1:
         yield run
 

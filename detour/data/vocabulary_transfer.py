@@ -83,8 +83,9 @@ def _sources(start: PreTrainedTokenizerFast, given: PreTrainedTokenizerFast) -> 
     }
     spelled: dict[Spelling, int] = {}
     if not same and kinds[0] is not None:
+        specials = {*start.all_special_ids}
         for token, id in known.items():
-            if id not in start.all_special_ids and (spelling := text_of(kinds[0], token)):
+            if id not in specials and (spelling := text_of(kinds[0], token)):
                 spelled.setdefault(spelling, id)
 
     def of(token: str) -> tuple[int, ...]:

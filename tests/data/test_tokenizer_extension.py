@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from detour.corpus.text import read_documents
 from detour.corpus.vocabulary import extend_tokenizer
 from detour.data.token_rate import token_rates
-from detour.data.tokenizer import ROLES, load_tokenizer, tokenizer_sha256, train_bpe, vocab_of
+from detour.data.tokenizer import ROLES, encoder_of, load_tokenizer, tokenizer_sha256, train_bpe, vocab_of
 from detour.data.tokenizer_extension import count_words, extend, merges
 from detour.data.tokenizer_spelling import BYTE_LEVEL, UNIGRAM, WORDPIECE, Spelling, pieces_of, text_of
 from detour.errors import DataError
@@ -137,6 +137,24 @@ def test_special_tokens_keep_their_place_and_strip_as_before(kind, tmp_path):
     for tokenizer in (loaded, AutoTokenizer.from_pretrained(tmp_path / "new")):
         assert tokenizer(text, add_special_tokens=False)["input_ids"] == ids_of(base, text)
     vocab_of(loaded)
+
+
+@EACH
+def test_a_special_token_spelled_out_in_a_text_is_text_as_before(kind):
+    base, made = extended(kind)
+    for text in ("a [MASK] b", "[CLS]", "fever[SEP]"):
+        before, after = (encoder_of(each, dtype="int64")([text])[0].tolist() for each in (base, made.tokenizer))
+        assert before == after or max(after) >= made.first_id
+        assert made.tokenizer.mask_token_id not in after
+
+
+def test_a_word_of_unigram_is_learned_with_its_space_and_without_what_surrounds_it():
+    base = unigram()
+    made = extend(base, count_words(base, ["(monia) zygo zygo, zygo; monia. l'iamon"] * 3), add=20)
+    texts = {text_of(UNIGRAM, new.token) for new in made.added}
+    assert Spelling(True, "zygo") in texts  # from the pieces of space and letters
+    assert Spelling(False, "monia") in texts  # after a parenthesis
+    assert all(spelling and spelling.text.isalpha() for spelling in texts)
 
 
 def test_numbers_and_punctuation_are_never_learned():
