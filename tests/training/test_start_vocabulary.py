@@ -276,7 +276,7 @@ def test_a_thousand_real_words_leave_the_logits_of_old_tokens_as_they_are(run_fr
     base, text = corpora / "tokenizers" / "modernbert", corpora / "pretrain" / "en_bio" / "en_e3c_cases.train.jsonl.zst"
     extend_tokenizer(str(base), [text], add=1000, out=tmp_path / "new")
     before, after = load_tokenizer(base), load_tokenizer(tmp_path / "new")
-    shape = SHAPE | {"vocab_size": 50_368, "pad_token_id": 50_283}
+    shape: dict[str, Any] = SHAPE | {"vocab_size": 50_368, "pad_token_id": 50_283}
     torch.manual_seed(0)
     ModernBertForMaskedLM(ModernBertConfig(**shape, num_attention_heads=2, reference_compile=False)).save_pretrained(
         tmp_path / "start"
