@@ -70,7 +70,8 @@ def type_name(hint: Any) -> str:
         return f"pair of {type_name(args[0])}s"
     if get_origin(hint) in (list, tuple):
         kind, *rest = type_name(args[0]).split(" ", 1) if get_origin(args[0]) is tuple else [type_name(args[0])]
-        return " ".join([f"list of {kind}s", *rest])
+        plural = kind.replace("one of ", "", 1) if kind.startswith("one of ") else f"{kind}s"
+        return " ".join([f"list of {plural}", *rest])
     if get_origin(hint) is dict or is_dataclass(hint):
         return "mapping"
     return TYPE_NAMES.get(hint, str(hint))

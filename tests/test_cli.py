@@ -152,12 +152,32 @@ def test_a_tokenizer_is_trained_from_text(tmp_path, capsys):
         "".join(json.dumps({"text": f"case number {i} of many"}) + "\n" for i in range(50))
     )
     assert (
-        call("data", "tokenizer", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "tok"), "--vocab-size", "300")
+        call("data", "tokenizer", "train", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "tok"),
+             "--vocab-size", "300")
         == 0
-    )
+    )  # fmt: skip
     loaded = AutoTokenizer.from_pretrained(tmp_path / "tok")
     assert loaded.mask_token == "[MASK]"
     assert loaded.decode(loaded("case number 3")["input_ids"], skip_special_tokens=True).strip() == "case number 3"
+
+
+def test_a_tokenizer_is_extended_from_text_and_what_it_saves_is_measured(corpus, tmp_path, capsys):
+    text = " ".join(["pembrolizumab"] * 3)
+    for name in ("corpus", "held_out"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    command = ("data", "tokenizer", "extend", str(corpus.tokenizer), str(tmp_path / "corpus.jsonl"), "--add", "40")
+    assert call(*command, "--out", str(tmp_path / "new"), "--held-out", str(tmp_path / "held_out.jsonl")) == 0
+    report = json.loads((tmp_path / "new" / "vocabulary.json").read_text())
+    assert report["base_vocab_size"] == 600
+    assert report["vocab_size"] == 600 + len(report["new_tokens"]) <= 640 == report["embedding_rows"]
+    before, after = report["held_out"]["before"], report["held_out"]["after"]
+    assert (before["words"], after["words"]) == (3, 3)
+    assert before["tokens_per_word"] > 3 > 2 > after["tokens_per_word"]  # the first word has no space before it
+    shown = capsys.readouterr().out
+    assert "tokens per word" in shown
+    assert "new_tokens: mean, architecture: {vocab_size: 640}" in shown
+    assert call(*command, "--out", str(tmp_path / "new")) == 1
+    assert "is not empty" in capsys.readouterr().err
 
 
 def test_prepared_rows_are_verified_from_the_command_line(corpus, tmp_path, capsys):
@@ -181,7 +201,8 @@ def test_the_version_is_shown(capsys):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (["tokenizer", "text"], "detour data tokenizer"),
+        (["tokenizer", "text"], "detour data tokenizer train"),
+        (["data", "tokenizer", "text"], "detour data tokenizer train text"),
         (["scores", "folder"], "detour eval scores"),
         (["tasks"], "detour eval tasks"),
         (["eval", "my-encoder", "--suite", "english"], "detour eval run my-encoder"),

@@ -138,11 +138,15 @@ def test_yaml_snippets_are_valid_over_the_main_recipe(page, span_mlm):
 @EACH_PAGE
 def test_commands_that_are_named_exist(page):
     def names(commands):
-        return {command.name or command.callback.__name__.replace("_", "-") for command in commands.registered_commands}
+        found = {
+            command.name or command.callback.__name__.replace("_", "-") for command in commands.registered_commands
+        }
+        for group in commands.registered_groups:
+            inner = group.typer_instance.info.name
+            found |= {inner} | {f"{inner} {name}" for name in names(group.typer_instance)}
+        return found
 
     known = names(app)
-    for group in app.registered_groups:
-        known |= {f"{group.typer_instance.info.name} {name}" for name in names(group.typer_instance)}
     groups = "|".join(group.typer_instance.info.name for group in app.registered_groups)
     named = (
         re.findall(rf"(?:`|^)detour ((?:(?:{groups}) )?\w[\w-]*)", page.read_text(), re.MULTILINE)

@@ -75,6 +75,7 @@ COMMANDS = {  # -> what it may load all the same: it draws, or it computes quant
     "analyze --help": set(),
     "analyze cka --help": set(),
     "data --help": set(),
+    "data tokenizer extend --help": set(),
     "plan yamls/base_clm_detour.yaml": set(),
     "eval tasks": set(),
     "eval tasks --suite english": set(),

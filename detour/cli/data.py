@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,21 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detour.cli.groups import group
+from detour.cli.tokenizer import Texts
+from detour.cli.tokenizer import app as tokenizer_commands
 from detour.console import WIDTH
-from detour.files import naming
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from detour.data.inspect import RowFolder
 
-log = logging.getLogger(__name__)
-app = group("data", "Prepare packed rows, inspect and verify them, train a tokenizer.")
+app = group("data", "Prepare packed rows, inspect and verify them, train or extend a tokenizer.")
+app.add_typer(tokenizer_commands)
 Root = Annotated[Path, typer.Argument(help="A folder of rows, or a folder that holds several.", metavar="DIR")]
-Texts = Annotated[
-    list[Path],
-    typer.Argument(help="JSON or text files (plain, .gz, .bz2, .xz, .zst), or folders of them.", metavar="FILE"),
-]
 SECONDS_BETWEEN_LINES = 20.0  # of progress in a log
 
 
@@ -195,41 +189,6 @@ def verify(root: Root) -> None:
         print(problem)
     if damage or strayed:
         raise typer.Exit(1)
-
-
-@app.command()
-def tokenizer(
-    corpus: Texts,
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    vocab_size: Annotated[int, typer.Option(help="Vocabulary size, special tokens included.", min=300)] = 32_768,
-    text_column: Annotated[str, typer.Option(help="Key of the text in JSON objects.")] = "text",
-) -> None:
-    """Train a byte-level BPE tokenizer on a corpus, for a model from scratch."""
-    from detour.console import Heartbeat
-    from detour.corpus.text import find_files, read_documents
-    from detour.data.tokenizer import train_bpe
-    from detour.errors import DataError
-
-    with naming(out):
-        if out.exists() and any(out.iterdir()):
-            raise DataError(f"{out}: exists and is not empty")
-        out.mkdir(parents=True, exist_ok=True)  # found out now, not after minutes of training
-        if not os.access(out, os.W_OK):
-            raise DataError(f"{out}: {os.strerror(errno.EACCES)}")
-    files, alive, count, characters = find_files(corpus), Heartbeat(log), 0, 0
-
-    def texts() -> Iterator[str]:
-        nonlocal count, characters
-        for document in read_documents(files, text_column=text_column):
-            alive.beat("reading: %s documents, %.1f million characters so far", f"{count:,}", characters / 1e6)
-            count, characters = count + 1, characters + len(document.text)
-            yield document.text
-        log.info("%s documents, %.1f million characters read; now merging", f"{count:,}", characters / 1e6)
-
-    trained = train_bpe(texts(), vocab_size=vocab_size)
-    with naming(out):
-        trained.save_pretrained(out)
-    print(f"{out} ({len(trained):,} tokens)")
 
 
 def _print_origins(folders: list[RowFolder], tokenizer: Path | None, samples: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-MOVED = {"scores": "eval scores", "tasks": "eval tasks", "tokenizer": "data tokenizer"}
+MOVED = {"scores": "eval scores", "tasks": "eval tasks", "tokenizer": "data tokenizer train"}
 
 
 class Commands(TyperGroup):
@@ -25,6 +25,15 @@ class EvalCommands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             ctx.fail(f"No such command '{args[0]}'. To fine-tune models: 'detour eval run {args[0]} ...'.")
+        return super().resolve_command(ctx, args)
+
+
+class TokenizerCommands(TyperGroup):
+    """The commands of ``detour data tokenizer``, which itself was a command once."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            ctx.fail(f"No such command '{args[0]}'. To train one: 'detour data tokenizer train {args[0]} ...'.")
         return super().resolve_command(ctx, args)
 
 

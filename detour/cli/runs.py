@@ -165,12 +165,16 @@ def export(
             "--sentence-transformers", help="Also a SentenceTransformer: mean pooling and normalization, untrained."
         ),
     ] = False,
+    decoder: Annotated[
+        bool,
+        typer.Option("--decoder", help="As ModernBertDecoder, which attends causally; for a run that ends with CLM."),
+    ] = False,
 ) -> None:
     """Export a run's encoder as a Hugging Face folder with a model card, and verify it with transformers."""
     from detour.export.run import export_run
 
     with naming(out):
-        difference = export_run(run, out, tokens=tokens, sentence_transformers=sentence_transformers)
+        difference = export_run(run, out, tokens=tokens, sentence_transformers=sentence_transformers, decoder=decoder)
     print(f"{out} (largest difference of logits in transformers: {difference:.1e})")
 
 

@@ -64,6 +64,13 @@ def _model(run: RunConfig) -> Iterator[str]:
         yield str(error)
     if run.model.init is None and run.model.tokenizer is None:
         yield "model.tokenizer: missing; a model with random weights (model.init: null) needs one"
+    for key, given in {"new_tokens": run.model.new_tokens, "reset": run.model.reset, "tile": run.model.tile}.items():
+        if given and run.model.init is None:
+            yield f"model.{key}: {given}, but model.init names no model to start from"
+    if run.model.new_tokens and run.model.tokenizer is None:
+        yield f"model.new_tokens: '{run.model.new_tokens}', but model.tokenizer names no other tokenizer"
+    if run.model.new_tokens and run.model.allow_tokenizer_mismatch:
+        yield "model.allow_tokenizer_mismatch: embeddings stay under their ids, but model.new_tokens moves them; choose one"
 
 
 def _data(run: RunConfig) -> Iterator[str]:

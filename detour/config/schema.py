@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Optional
 
 # omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
 from detour.data.stream_spec import StreamSpec
@@ -26,8 +26,11 @@ class ModelConfig:
         size: A named size of any family (`detour.models.families.sizes`). Checked against `init`; `detour plan` needs no more.
         architecture: Fields of the family's architecture that differ from the size's.
         tokenizer: Hugging Face folder or hub name; null takes the tokenizer of `init`. Any other is compared with it.
-        allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary than the one of `init`: an extended
-            vocabulary, or one whose embeddings are to be learned anew.
+        new_tokens: "mean": `tokenizer` extends that of `init`, or is another one. Shared tokens keep their embeddings, new ones
+            start as the mean of their old pieces; `architecture.vocab_size` may differ. Null: the vocabulary is the same.
+        allow_tokenizer_mismatch: Train although `tokenizer` has another vocabulary; each embedding stays under its id.
+        reset: Parts of `init` that are drawn anew: "head" (with an untied projection) and "embeddings".
+        tile: Make a larger model from `init`, by repeating its weights around the center (`detour.models.tiling`).
         ignore_config_keys: Unknown keys in the config.json of `init` that do not change what the model computes; any
             other unknown key is refused.
         attention_backend: "auto", "sdpa", "flash", "varlen" or "flex".
@@ -39,7 +42,10 @@ class ModelConfig:
     size: str
     architecture: dict[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None
+    new_tokens: Optional[Literal["mean"]] = None  # noqa: UP045
     allow_tokenizer_mismatch: bool = False
+    reset: list[Literal["head", "embeddings"]] = field(default_factory=list)
+    tile: bool = False
     ignore_config_keys: list[str] = field(default_factory=list)
     attention_backend: Literal["auto", "sdpa", "flash", "varlen", "flex"] = "auto"
     gradient_checkpointing: bool = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from detour.errors import DataError
@@ -50,6 +50,25 @@ def build(name_or_folder: str, config: Mapping[str, Any]) -> PreTrainedTokenizer
         additional_special_tokens=[_token("extra_special_tokens", token) for token in [*further, *named]],
         **{role: _token(role, config[role]) for role in ROLE_KEYS if config.get(role) is not None},
         **{key: config[key] for key in TAKEN if key in config},
+    )
+
+
+def rebuild(tokenizer: PreTrainedTokenizerFast, backend: Tokenizer) -> PreTrainedTokenizerFast:
+    """A tokenizer with another backend and the roles of its special tokens, which the backend must have, unchanged.
+
+    Its class is the general one: a family's own class would write its vocabulary in older formats as well.
+    """
+    known = {token.content: token for token in backend.get_added_tokens_decoder().values()}
+    roles = {role: getattr(tokenizer, role) for role in ROLE_KEYS if getattr(tokenizer, role) is not None}
+    others = [token for token in tokenizer.all_special_tokens if token not in roles.values()]
+    splitter = json.loads(backend.to_str()).get("pre_tokenizer") or {}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        name_or_path=tokenizer.name_or_path,
+        add_prefix_space=splitter.get("add_prefix_space", False),
+        additional_special_tokens=[known.get(token, token) for token in others],
+        **{role: known.get(token, token) for role, token in roles.items()},
+        **{key: getattr(tokenizer, key) for key in TAKEN},
     )
 
 

@@ -14,11 +14,14 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from detour.cost.ledger import PhaseCost
 from detour.markup import markdown
 from detour.models.families import architecture, family_of
+from detour.models.hf_format import Format
 
 TEMPLATE = files("detour.export") / "templates" / "model_card.md.j2"
 
 
-def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequence[PhaseCost]) -> str:
+def model_card(
+    *, name: str, tokens: int, record: dict[str, Any], costs: Sequence[PhaseCost], form: Format | None = None
+) -> str:
     """The card as Markdown with a YAML header. All names, options and licenses are escaped, so that they show verbatim.
 
     Args:
@@ -26,11 +29,12 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
         tokens: Tokens trained up to the exported checkpoint.
         record: The record of the run (`detour.training.run_folder.run_record`).
         costs: What each phase has cost, from the ledger.
+        form: The layout of the folder; None for that of the family.
     """
     config, sources = record["config"], record["sources"]
-    schedule, init = config["schedule"], config["model"]["init"]
+    schedule, init, origin = config["schedule"], config["model"]["init"], record.get("start") or {}
     arch = architecture(config["model"]["size"], config["model"]["architecture"])
-    form = family_of(arch).format
+    form = form or family_of(arch).format
     uses = form.uses_of(arch)
     base = init if init and _on_hub(init) else None  # a local folder means nothing to other users
     decay = f"decay over '{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}"
@@ -46,7 +50,10 @@ def model_card(*, name: str, tokens: int, record: dict[str, Any], costs: Sequenc
         name=name,
         tokens=tokens,
         start=base or ("a local folder" if init else "random weights"),
-        new_head=(record.get("start") or {}).get("head") == "drawn",
+        new_head=origin.get("head") == "drawn" and "head" not in (origin.get("reset") or ()),
+        reset=origin.get("reset"),
+        vocabulary=origin.get("vocabulary"),
+        tiled=origin.get("tiled"),
         config=config,
         schedule=schedule,
         decay=decay if schedule["decay_phase"] else "no decay",

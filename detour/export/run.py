@@ -16,7 +16,7 @@ from detour.errors import CheckpointError, ConfigError, ModelError
 from detour.export.card import model_card
 from detour.export.sentence import write_sentence_files
 from detour.models import hf
-from detour.models.families import architecture
+from detour.models.families import architecture, family_of
 from detour.models.reload import check_uses, reload_difference
 from detour.training.checkpoints import files as checkpoints
 
@@ -24,7 +24,14 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # relative to the largest logit; two fp32 implementations sum in different orders
 
 
-def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, sentence_transformers: bool = False) -> float:
+def export_run(
+    run_folder: Path,
+    out: Path,
+    *,
+    tokens: int | None = None,
+    sentence_transformers: bool = False,
+    decoder: bool = False,
+) -> float:
     """Writes the newest valid checkpoint, or the one at ``tokens``, as a folder for plain transformers.
 
     The folder is written under a temporary name and verified before it is renamed: transformers reloads it, its logits are
@@ -35,15 +42,18 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, senten
         out: The new folder; must not exist, or be empty.
         tokens: Token count of the checkpoint; None for the newest.
         sentence_transformers: Add the files that make it a sentence-transformers model (`write_sentence_files`).
+        decoder: Write the layout of the family's decoder, which attends causally (ModernBertDecoder).
 
     Returns:
         Largest relative difference of the logits.
 
     Raises:
         CheckpointError: There is no such run, no valid checkpoint, or none at that token count.
-        ModelError: ``out`` is not empty or cannot be written, the tokenizer has changed since the run, the reloaded logits
-            differ, or a class or pipeline named in the card fails.
+        ModelError: ``out`` is not empty or cannot be written, the tokenizer has changed, the reloaded logits differ, or a
+            class or pipeline named in the card fails or computes something else.
     """
+    if decoder and sentence_transformers:
+        raise ModelError("an export as a decoder attends causally, so it is no sentence-transformers model")
     out = out.expanduser().resolve()  # "." has no name of its own
     _refuse_full(out)
     checkpoint = choose_checkpoint(run_folder / "checkpoints", tokens)
@@ -53,35 +63,40 @@ def export_run(run_folder: Path, out: Path, *, tokens: int | None = None, senten
         model, costs = record["config"]["model"], read_costs(state)
         arch = architecture(model["size"], model["architecture"])
         name = from_environment(model["tokenizer"] or model["init"])
-    tokenizer = load_tokenizer(name)
-    if tokenizer_sha256(tokenizer) != record["tokenizer"]:
-        raise ModelError(f"tokenizer '{name}': differs from the tokenizer of the run")
+    form = family_of(arch).format.as_decoder(arch) if decoder else family_of(arch).format
+    tokenizer = _tokenizer(name, record["tokenizer"])
     weights, start = checkpoint.tensors("model"), _start_config(record)
     with checkpoint.translate_errors():
-        card = model_card(name=record["config"]["name"], tokens=checkpoint.tokens, record=record, costs=costs)
+        run = record["config"]["name"]
+        card = model_card(name=run, tokens=checkpoint.tokens, record=record, costs=costs, form=form)
     aside = out.with_name(f".writing-{out.name}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        hf.write_folder(aside, arch=arch, weights=weights, tokenizer=tokenizer, card=card, start=start)
-        difference = reload_difference(aside, arch=arch, weights=weights)
-        if not difference < TOLERANCE:
-            raise ModelError(
-                f"{aside}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}"
-            )
-        check_uses(aside, arch=arch, weights=weights, tokenizer=tokenizer, tolerance=TOLERANCE)
+        exported = {"arch": arch, "weights": weights, "tokenizer": tokenizer, "form": form}
+        hf.write_folder(aside, **exported, card=card, start=start)
+        difference = _verify(aside, exported)
         if sentence_transformers:
             write_sentence_files(aside, width=arch.hidden_size, longest=arch.longest_document)
         _move(aside, out)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(f"{out}: cannot be written: {error}") from error
-    log.info(
-        "%s: token %s of %s; logits in transformers differ by %.1e",
-        out,
-        f"{checkpoint.tokens:,}",
-        run_folder,
-        difference,
-    )
+    log.info("%s: token %d of %s; logits differ by %.1e", out, checkpoint.tokens, run_folder, difference)
+    return difference
+
+
+def _verify(folder: Path, exported: dict[str, Any]) -> float:
+    """Reloads a folder with transformers and runs all its uses; returns the relative difference of the logits.
+
+    Args:
+        folder: The folder.
+        exported: What was written: ``arch``, ``weights``, ``tokenizer`` and ``form`` of `check_uses`.
+    """
+    weights = {key: exported[key] for key in ("arch", "weights", "form")}
+    difference = reload_difference(folder, **weights)
+    if not difference < TOLERANCE:
+        raise ModelError(f"{folder}: logits in transformers differ by {difference:.2e}, expected below {TOLERANCE:g}")
+    check_uses(folder, **exported, tolerance=TOLERANCE)
     return difference
 
 
@@ -93,6 +108,14 @@ def _move(aside: Path, out: Path) -> None:
         aside.rmdir()
     else:
         aside.rename(out)
+
+
+def _tokenizer(name: str, sha256: str) -> Any:
+    """The tokenizer of a run. Raises ModelError if it has changed since."""
+    tokenizer = load_tokenizer(name)
+    if tokenizer_sha256(tokenizer) != sha256:
+        raise ModelError(f"tokenizer '{name}': differs from the tokenizer of the run")
+    return tokenizer
 
 
 def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from detour.models.architecture import Architecture
 from detour.models.encoder import EMBEDDING, PROJECTION, Encoder
 from detour.models.families import family_of, family_of_type
 from detour.models.hf_config import carried_keys, read_config
+from detour.models.hf_format import Format
 
 __all__ = ["carried_keys", "expected_shapes", "fetch", "of_head", "read_architecture", "read_config", "read_weights",
            "save_weights", "write_folder"]  # fmt: skip
@@ -136,6 +137,7 @@ def write_folder(
     tokenizer: PreTrainedTokenizerFast,
     card: str,
     start: Mapping[str, Any] | None = None,
+    form: Format | None = None,
 ) -> None:
     """Writes a folder that plain transformers loads: config, safetensors, tokenizer, model card.
 
@@ -146,6 +148,7 @@ def write_folder(
         tokenizer: The run's.
         card: Text of the model card.
         start: config.json of the start model; its keys that are not the architecture's are carried over.
+        form: The layout; None for that of the family.
 
     Raises:
         ModelError: The folder exists and is not empty.
@@ -153,13 +156,13 @@ def write_folder(
     if out.exists() and any(out.iterdir()):
         raise ModelError(f"{out}: exists and is not empty")
     out.mkdir(parents=True, exist_ok=True)
-    form = family_of(arch).format
+    form = form or family_of(arch).format
     form.config(arch, tokenizer, start).save_pretrained(out)
     config = out / "config.json"
     # as text: a key from a file must not become an attribute of the library's object
     values = json.loads(config.read_text(encoding="utf-8")) | carried_keys(start or {})
     config.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_weights(out / "model.safetensors", folder_weights(weights, arch))
+    save_weights(out / "model.safetensors", form.to_folder(weights, arch))
     tokenizer.model_max_length = arch.longest_document
     # the library's default names token_type_ids too, which some forward passes refuse
     inputs = form.model_inputs(arch)

@@ -95,6 +95,10 @@ class Format(ABC):
         """Through what the exported folder of an architecture is used."""
         return self.uses
 
+    def as_decoder(self, arch: Architecture) -> Format:
+        """The layout of the family's decoder class. Raises ModelError: it has none, or that one computes something else."""
+        raise ModelError(f"a model of the family '{arch.family}' has no other layout as a decoder")
+
     def model_inputs(self, arch: Architecture) -> list[str]:
         """The inputs that the exported tokenizer makes."""
         return ["input_ids", "attention_mask"]

@@ -23,14 +23,17 @@ from detour.models.hf_format import Format
 
 
 @torch.no_grad()
-def reload_difference(out: Path, *, arch: Architecture, weights: dict[str, Tensor]) -> float:
+def reload_difference(
+    out: Path, *, arch: Architecture, weights: dict[str, Tensor], form: Format | None = None
+) -> float:
     """Largest difference of logits between the exported folder in plain transformers and our own model, as a share of
     the largest logit (but never of less than 1).
 
     Two documents of different length, the shorter one padded for transformers: bidirectional attention, masking and
-    the head are all exercised. Loading fails on any missing or unexpected weight.
+    the head are all exercised. Loading fails on any missing or unexpected weight. ``form`` is the folder's layout; None
+    for that of the family.
     """
-    uses = family_of(arch).format.uses_of(arch)
+    uses = (form or family_of(arch).format).uses_of(arch)
     theirs, _ = _load(out, uses.head_class, complete=True)
     long, short = min(_telling_length(arch, uses.attention), arch.longest_document), 7
     ids_BT = torch.randint(0, arch.vocab_size, (2, long), generator=torch.Generator().manual_seed(0))
@@ -48,7 +51,13 @@ def _telling_length(arch: Architecture, attention: str) -> int:
 
 @torch.no_grad()
 def check_uses(
-    out: Path, *, arch: Architecture, weights: dict[str, Tensor], tokenizer: PreTrainedTokenizerFast, tolerance: float
+    out: Path,
+    *,
+    arch: Architecture,
+    weights: dict[str, Tensor],
+    tokenizer: PreTrainedTokenizerFast,
+    tolerance: float,
+    form: Format | None = None,
 ) -> None:
     """Takes text through the exported tokenizer into every class and pipeline that the model card names.
 
@@ -58,6 +67,7 @@ def check_uses(
         weights: What was exported, under the encoder's names.
         tokenizer: The one that was exported.
         tolerance: Largest difference of hidden states that passes, as a share of the largest of them (or of 1).
+        form: The folder's layout; None for that of the family.
 
     Raises:
         ModelError: One of them fails, lacks weights, or computes something else than our model.
@@ -66,7 +76,7 @@ def check_uses(
         reloaded: Any = transformers.AutoTokenizer.from_pretrained(out, trust_remote_code=False)
         texts = [f"{reloaded.mask_token} a b c d", "a b"]
         batch = reloaded(texts, padding=True, return_tensors="pt")
-    form = family_of(arch).format
+    form = form or family_of(arch).format
     uses = form.uses_of(arch)
     if tokenizer_sha256(reloaded) != tokenizer_sha256(tokenizer) or list(batch) != form.model_inputs(arch):
         raise ModelError(

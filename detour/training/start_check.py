@@ -32,7 +32,7 @@ def check_start(run: RunConfig) -> None:
     from detour.data.tokenizer import load_tokenizer, vocab_of  # slow import
     from detour.training.start import check_tokenizer, read_start
 
-    read_start(run, load=placeholders)
+    read_start(run, load=placeholders, adapt=False)
     name = run.model.tokenizer or init
     if Path(name).is_dir():
         tokenizer = load_tokenizer(name)

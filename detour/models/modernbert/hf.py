@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import transformers
 from torch import Tensor
-from transformers import ModernBertConfig, PreTrainedTokenizerFast
+from transformers import ModernBertConfig, ModernBertDecoderConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from detour.errors import ConfigError, ModelError
 from detour.models.hf_config import ConfigKeys, number
-from detour.models.hf_format import Format, join, token_ids
+from detour.models.hf_format import Format, Uses, join, token_ids
 from detour.models.modernbert.architecture import ModernBertArchitecture
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def _keys(only: Mapping[str, Any]) -> ConfigKeys:
 
 
 class ModernBertFormat(Format):
-    """Folders of `ModernBertForMaskedLM` are read and written, those of `ModernBertDecoderForCausalLM` read.
+    """Folders of `ModernBertForMaskedLM`; those of `ModernBertDecoderForCausalLM` are read, and written by `as_decoder`.
 
     A decoder's causal window is one narrower and is kept so, and all its layers have one rotary base unless
     transformers 5 wrote it.
@@ -98,7 +99,7 @@ class ModernBertFormat(Format):
 
     def config(
         self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None
-    ) -> ModernBertConfig:
+    ) -> PretrainedConfig:
         return ModernBertConfig(
             **{key: getattr(arch, key) for key in _NAMES},
             **token_ids(tokenizer, start or {}),
@@ -107,6 +108,65 @@ class ModernBertFormat(Format):
             architectures=["ModernBertForMaskedLM"],
             torch_dtype="float32",
         )
+
+    def as_decoder(self, arch: Any) -> Format:
+        keys = arch.side_window - 1
+        if arch.causal_left != keys:
+            raise ModelError(
+                f"export as a decoder: local layers see {arch.causal_left} tokens to the left, those of ModernBertDecoder "
+                f"{keys}; train with model.architecture.causal_left_window: {keys}"
+            )
+        local = any(not arch.is_global(layer) for layer in range(arch.num_hidden_layers))
+        if local and arch.local_rope_theta != arch.global_rope_theta and transformers.__version__.startswith("4."):
+            raise ModelError(
+                f"export as a decoder: local_rope_theta is {arch.local_rope_theta:g} and global_rope_theta "
+                f"{arch.global_rope_theta:g}; ModernBertDecoder of transformers {transformers.__version__} has one for both, "
+                "that of transformers 5 has two"
+            )
+        return DecoderFormat()
+
+
+class DecoderFormat(ModernBertFormat):
+    """Folders of `ModernBertDecoderForCausalLM`, for models whose causal attention is that of the class."""
+
+    uses = Uses(
+        head_class="AutoModelForCausalLM",
+        attention="causal",
+        classes=(
+            "AutoModel",
+            "AutoModelForCausalLM",
+        ),  # the classifier's head has another name, and would be drawn anew
+        pipelines=("text-generation", "feature-extraction"),
+        note="These classes attend causally.",
+    )
+
+    def to_folder(self, weights: Mapping[str, Tensor], arch: Any) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, tensor in weights.items():
+            if ".attn.Wqkv." in name:
+                for part, piece in zip("qkv", tensor.chunk(3), strict=True):
+                    # a copy: safetensors refuses parts of one storage
+                    found[name.replace("Wqkv", f"{part}_proj")] = piece.clone()
+            else:
+                found[f"lm_{name}" if name.startswith("head.") else name] = tensor
+        return found
+
+    def headline(self, arch: Any) -> str:
+        return "A causal ModernBERT decoder"
+
+    def config(
+        self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None
+    ) -> PretrainedConfig:
+        made = ModernBertDecoderConfig(
+            **{key: getattr(arch, key) for key in _NAMES},
+            **token_ids(tokenizer, start or {}),
+            global_rope_theta=arch.global_rope_theta,
+            local_rope_theta=arch.local_rope_theta,
+            architectures=["ModernBertDecoderForCausalLM"],
+            torch_dtype="float32",
+        )
+        made.local_attention = arch.local_attention  # without it in the file, transformers 4 reads the default window
+        return made
 
 
 FORMAT = ModernBertFormat()
