@@ -21,7 +21,7 @@ files() { local -n names=$1; text "${names[0]}" "$2" "${names[@]:1}"; }
 
 mkdir -p "$out"
 # 16 MB of French leaflets would be a third of the vocabulary's text: the tokenizer sees all text except them.
-detour data tokenizer $(files en_general train) $(files fr_general train) $(files en_bio train) $(files fr_cases train) \
+detour data tokenizer train $(files en_general train) $(files fr_general train) $(files en_bio train) $(files fr_cases train) \
     --out "$out/tokenizer" --vocab-size 8192
 mkdir -p "$out/texts"  # held-out texts of the domain, for the analysis of hidden states
 cp $(text en_bio val en_e3c_cases en_medquad) $(files fr_cases val) "$out/texts"
