@@ -69,10 +69,11 @@ bench: $(STAMP)  ## CPU benchmarks; ratios against peers in the same run
 figure: $(STAMP)  ## the picture of the README, from the run that make demo left
 	PYTHONPATH=. $(BIN)/python scripts/readme_figure.py work/demo/runs/smoke
 
-docs: $(STAMP)  ## generated pages checked, then docs/ as a site in build/site; a broken link or reference is an error
+docs: $(STAMP)  ## generated pages checked, then docs/ as a site in build/site; a broken link, reference or page in Chromium is an error
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	PYTHONPATH=. $(BIN)/python scripts/reference.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python scripts/check_site.py build/site
 
 wheel: $(STAMP)  ## the wheel, installed and tried outside the repository in an environment of its own
 	BASE=$(abspath $(VENV)) scripts/try_wheel.sh run
