@@ -280,6 +280,16 @@ def freeze_rows(
     ]
 
 
+def gain_p(twin: Summary, detour: Summary) -> float:
+    """Two-sided p of Welch's t test on the two means; 1 if either rests on a single value, whose spread is unknown."""
+    from scipy import stats
+
+    if min(twin.n, detour.n) < 2 or twin.sd == detour.sd == 0:
+        return 1.0
+    test = stats.ttest_ind_from_stats(detour.mean, detour.sd, detour.n, twin.mean, twin.sd, twin.n, equal_var=False)
+    return float(test.pvalue)
+
+
 def in_points(summary: Summary) -> Summary:
     """A summary of scores from 0 to 1, in points."""
     return Summary(

@@ -81,15 +81,24 @@ def freeze(
     out: Out,
     paper: Paper = True,
 ) -> None:
-    """The freeze table: mean scores, and the fraction of the detour's gain that each model keeps."""
+    """The freeze table: mean scores, and the fraction of the detour's gain that each model keeps.
+
+    The fraction is left out if the gain is not distinguishable from the noise between fine-tuning seeds (Welch's t, p < .05).
+    """
     from detour.analysis.curve_figures import draw_freeze
-    from detour.analysis.curves import freeze_rows, mean_scores
+    from detour.analysis.curves import freeze_rows, gain_p, mean_scores
     from detour.analysis.output import save
+    from detour.evaluation.results.verdicts import ALPHA
 
     summaries, inputs = mean_scores(scores, [twin, detour, *frozen])
-    found = freeze_rows(twin, detour, frozen, summaries)
+    p = gain_p(summaries[twin], summaries[detour])
+    found = freeze_rows(twin, detour, frozen, summaries, is_gain_clear=p < ALPHA)
+    if p >= ALPHA:
+        print(
+            f"gain kept is not shown: the gain of {detour} over {twin} is not distinguishable from noise (p = {p:.2g})"
+        )
     rows = [{"model": row.model, **vars(row.score), "gain_kept": row.kept} for row in found]
     inputs |= {"twin": twin, "detour": detour, "scores": rows}
-    for path in save(out, "freeze", inputs=inputs, settings={"paper": paper}, values={"rows": rows}, rows=rows,
+    for path in save(out, "freeze", inputs=inputs, settings={"paper": paper}, values={"rows": rows, "gain_p": p}, rows=rows,
                      draw=lambda: draw_freeze(found, with_paper=paper)):  # fmt: skip
         print(path)

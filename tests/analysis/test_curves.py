@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from statistics import mean, stdev
 
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from detour.analysis.curve_figures import draw_decay, draw_freeze, draw_needle
 from detour.analysis.curves import (
     decay_points,
     freeze_rows,
+    gain_p,
     mean_scores,
     needle_accuracies,
     parse_decay,
@@ -19,6 +22,7 @@ from detour.analysis.curves import (
 )
 from detour.analysis.paper import figures
 from detour.errors import ConfigError, DataError
+from detour.evaluation.results.statistics import Summary
 
 
 def test_wilson_intervals_are_those_of_statsmodels():
@@ -139,3 +143,11 @@ def test_the_freeze_table_gives_the_fraction_of_the_gain_that_is_kept(write_reco
     assert list(ours.get_xdata()) == [row.kept for row in rows]
     assert list(theirs.get_xdata()) == pytest.approx([0.4 / 2.7, 2.3 / 2.7, 2.3 / 2.7])
     assert all(math.isnan(row.kept) for row in freeze_rows("twin", "twin", [], found))
+
+
+def test_a_gain_is_clear_by_welch_s_test_over_fine_tuning_seeds():
+    twin, detour = [0.50, 0.52, 0.54], [0.55, 0.56, 0.63, 0.58]
+    summaries = [Summary(mean=mean(x), sd=stdev(x), n=len(x), low=0.0, high=1.0) for x in (twin, detour)]
+    assert gain_p(*summaries) == pytest.approx(stats.ttest_ind(detour, twin, equal_var=False).pvalue)
+    alone = Summary(mean=0.5, sd=math.nan, n=1, low=math.nan, high=math.nan)
+    assert gain_p(alone, summaries[1]) == 1
