@@ -353,6 +353,17 @@ def command_of(words: list[str]):
     return command, rest
 
 
+def test_the_pictures_of_sick_runs_are_those_that_the_gallery_trains(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    gallery = runpy.run_path(str(ROOT / "scripts" / "gallery.py"))
+    drawn = {f"{run}_{figure}.svg" for run, figures in gallery["FIGURES"].items() for figure in figures}
+    assert drawn == {path.name for path in (DOCS / "images" / "gallery").iterdir()}
+    assert drawn == set(re.findall(r"images/gallery/([\w.]+)\)", (DOCS / "reading_reports.md").read_text()))
+    assert gallery["runs"]().keys() == gallery["FIGURES"].keys()
+    for name, changes in gallery["runs"]().items():
+        load("yamls/smoke.yaml", [f"name={name}", *(f"{key}={json.dumps(value)}" for key, value in changes.items())])
+
+
 def test_the_experiment_of_the_page_loads(tmp_path, monkeypatch):
     (block,) = blocks(DOCS / "experiments.md", "yml")
     folder = tmp_path / "experiments"
