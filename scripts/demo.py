@@ -25,6 +25,7 @@ from detour.config.load import load
 from detour.corpus.pack import pack_corpus
 from detour.corpus.text import Document, find_files, read_documents
 from detour.data.tokenizer import train_bpe
+from detour.errors import StoppedError
 from detour.export.run import export_run
 from detour.report.write import write_report
 from detour.train import train
@@ -70,8 +71,13 @@ def demo(
         f"data.validation.0.path={work / 'rows' / 'validation'}",
         *(overrides or []),
     ])  # fmt: skip
-    train(run)
     folder = Path(run.folder) / run.name
+    try:
+        train(run)
+    except StoppedError as error:
+        console.print(f"{error}: of `detour train`, not of this demo, which starts over:")
+        console.print(f"  detour train {folder / 'config.yaml'}")
+        raise SystemExit(error.exit_code) from None
     _show_flip(folder)
     console.rule("5. export")
     difference = export_run(folder, work / "encoder")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
-from detour.cost.plan import caveats, gpu_hours, plan, show
+from detour.cost.plan import caveats, gpu_hours, plan
+from detour.cost.plan_table import show
 
 
 def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
@@ -83,3 +86,18 @@ def test_the_table_of_a_small_run_shows_costs_and_warnings(capsys):
     assert len(rows) == 3
     assert not any(" 0.0 " in row for row in rows)
     assert "Warning: The decay, phase 'p1', has only 4 steps" in " ".join(out.split())
+
+
+def test_a_run_on_a_cpu_has_hours_only_if_its_speed_is_given(capsys):
+    run = run_of(100_000, 4000)
+    run = replace(run, system=replace(run.system, device="cpu"))
+    show(run, document_tokens=None, peak_tflops=None, mfu=0.5, memory_gigabytes=None)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Hours on a CPU need its speed" in out
+    assert "GPU" not in out
+    assert "80 GB" not in out
+    show(run, document_tokens=None, peak_tflops=0.1, mfu=0.5, memory_gigabytes=16)
+    out = " ".join(capsys.readouterr().out.split())
+    flops = sum(line.flops for line in plan(run))
+    assert f" {gpu_hours(flops / 0.05e12 / 3600)} " in out
+    assert "In 16 GB" in out

@@ -38,18 +38,23 @@ def plan(
         float | None,
         typer.Option(help="Mean document length in tokens. Default: the row length.", min=1),
     ] = None,
-    peak_tflops: Annotated[float, typer.Option(help="Peak matmul throughput of one GPU, in TFLOP/s.")] = 790.0,
+    peak_tflops: Annotated[
+        float | None,
+        typer.Option(help="Peak matmul throughput of one device, in TFLOP/s. Default: 790 for a GPU.", min=0.001),
+    ] = None,
     mfu: Annotated[
         float, typer.Option(help="Fraction of the peak that training is assumed to reach.", min=0.01, max=1)
     ] = 0.4,
-    memory_gigabytes: Annotated[float, typer.Option(help="Memory of one device, in GB.", min=1)] = 80.0,
+    memory_gigabytes: Annotated[
+        float | None, typer.Option(help="Memory of one device, in GB. Default: 80 for a GPU.", min=1)
+    ] = None,
 ) -> None:
     """Show phases, steps, learning rates, FLOPs, GPU-hours and memory.
 
     Needs no data, GPU or network. If model.init is a local folder, it is checked as at the start of training.
     """
     from detour.config.load import load
-    from detour.cost.plan import show
+    from detour.cost.plan_table import show
     from detour.training.extensions import check_extensions
     from detour.training.match import match_budget
     from detour.training.start_check import check_start

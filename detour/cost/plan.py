@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from rich import box
-from rich.console import Console, Group
-from rich.table import Table
-
 from detour import objectives, scheduled
 from detour.config.schema import RunConfig
 from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
 from detour.models.architecture import Architecture
 from detour.phases import Phase
-from detour.units import short
 
 FEW_STEPS = 50  # in a shorter phase one step is more than 2% of its tokens
 FEW_WARMUP_STEPS = 10
@@ -195,95 +190,3 @@ def rows_that_fit(run: RunConfig, *, gigabytes: float) -> int:
     available = 0.9 * gigabytes * 1e9 - 2e9
     rows = range(1, run.data.global_batch_size + 1)
     return bisect_right(rows, available, key=lambda rows: memory(run, rows=rows)[1].total)
-
-
-def show(
-    run: RunConfig,
-    *,
-    document_tokens: float | None,
-    peak_tflops: float,
-    mfu: float,
-    memory_gigabytes: float,
-) -> None:
-    """Prints the plan as a table, followed by its assumptions and warnings.
-
-    Args:
-        run: The configuration.
-        document_tokens: Mean document length; None takes ``seq_len``.
-        peak_tflops: Peak matmul throughput of a GPU, in TFLOP/s.
-        mfu: Assumed model FLOPs utilization, between 0 and 1.
-        memory_gigabytes: Memory of a device.
-    """
-    lines = plan(run, document_tokens=document_tokens)
-    throughput = peak_tflops * 1e12 * mfu
-    table = Table(title=run.name, title_justify="left", box=box.SIMPLE)
-    for heading in ("phase", "objective", "tokens", "steps", "LR", "supervised", "FLOPs", "GPU-hours", "frozen"):
-        left = heading in ("phase", "objective", "LR", "frozen")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "objective", overflow="fold")
-    for line in lines:
-        table.add_row(
-            line.name,
-            line.objective,
-            short(line.tokens),
-            f"{line.steps:,}",
-            f"{line.lr_first:.1e} -> {line.lr_last:.1e}",
-            short(line.supervised),
-            f"{line.flops:.2e}",
-            gpu_hours(line.flops / throughput / 3600),
-            line.frozen,
-        )
-    sums = {name: sum(getattr(line, name) for line in lines) for name in ("tokens", "steps", "supervised", "flops")}
-    table.add_section()
-    table.add_row(
-        "total",
-        "",
-        short(sums["tokens"]),
-        f"{sums['steps']:,}",
-        "",
-        short(sums["supervised"]),
-        f"{sums['flops']:.2e}",
-        gpu_hours(sums["flops"] / throughput / 3600),
-        "",
-    )
-    lengths = dict.fromkeys(f"{document_length(run, phase, document_tokens):,.0f}" for phase in run.phases)
-    notes = [
-        *_step_notes(run),
-        f"Assumed document length: {', then '.join(lengths)} tokens (--document-tokens); attention costs more in longer "
-        "documents.",
-        f"GPU-hours assume {peak_tflops:g} TFLOP/s per GPU (--peak-tflops) and an MFU of {mfu:.0%} (--mfu).",
-        _memory_note(run, memory_gigabytes),
-        *(f"Warning: {note}" for note in caveats(run, lines)),
-    ]
-    console = Console()
-    console.width = max(console.width, 160)  # a table that wraps cannot be read
-    console.print(Group(table, *notes))
-
-
-def _step_notes(run: RunConfig) -> list[str]:
-    """The size of a step, once for each size."""
-    shapes: dict[tuple[int, int], list[str]] = {}
-    for phase in run.phases:
-        data = run.data_of(phase)
-        shapes.setdefault((data.global_batch_size, data.seq_len), []).append(phase.name)
-    return [
-        f"A step is {rows:,} rows x {seq_len:,} tokens = {rows * seq_len:,} tokens"
-        + ("." if len(shapes) == 1 else f" in {', '.join(names)}.")
-        for (rows, seq_len), names in shapes.items()
-    ]
-
-
-def _memory_note(run: RunConfig, gigabytes: float) -> str:
-    phase, need = memory(run)
-    rows = next(run.data_of(p).micro_batch_size for p in run.phases if p.name == phase)
-    fits = rows_that_fit(run, gigabytes=gigabytes)
-    advice = (
-        f"up to {fits} rows should fit"
-        if fits
-        else "not even one row fits: use gradient_checkpointing, FSDP or a smaller seq_len"
-    )
-    return (
-        f"Estimated peak memory per device at micro_batch_size {rows} (phase {phase}): {need.state / 1e9:.1f} GB of weights, "
-        "gradients and moments (system.parallelism: fsdp_full_shard shards these), "
-        f"{need.activations / 1e9:.1f} GB of activations, {need.loss / 1e9:.1f} GB "
-        f"for the loss. In {gigabytes:g} GB (--memory-gigabytes) {advice}; `detour tune` measures it."
-    )

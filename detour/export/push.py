@@ -104,7 +104,7 @@ def eval_results(folder: Path, scores: Path) -> list[EvalResult]:
     """Test scores of an encoder by task, from the records of `detour eval run`: means over fine-tuning seeds, in percent.
 
     Raises:
-        ModelError: No record is of these files.
+        ModelError: No record is of these files, or a task was limited to some of its examples.
         DataError: No records, or a damaged one.
     """
     from detour.evaluation.metrics import title  # imports numpy
@@ -127,6 +127,11 @@ def eval_results(folder: Path, scores: Path) -> list[EvalResult]:
     results = []
     for name, records in found.items():
         task = records[0]["task"]
+        if any(any(record["task"]["limit"].values()) for record in records):
+            raise ModelError(
+                f"{scores}: task '{name}' was limited to some of its examples (task.limit), so its score is not comparable; "
+                "evaluate without a limit, or leave the scores out"
+            )
         values = [100 * record["outcome"]["test"][task["metric"]] for record in records]
         seeds = f"{len(values)} fine-tuning seed{'s' if len(values) > 1 else ''}"
         results.append(

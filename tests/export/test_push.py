@@ -28,7 +28,7 @@ def exported(tmp_path: Path) -> Path:
     return folder
 
 
-def record(scores: Path, *, sha256: str, seed: int, score: float) -> None:
+def record(scores: Path, *, sha256: str, seed: int, score: float, train: int = 0) -> None:
     """A record of `detour eval run` for one cell."""
     path = scores / "cells" / "detour" / "hoc" / f"seed{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def record(scores: Path, *, sha256: str, seed: int, score: float) -> None:
     content = {
         "format": 1,
         "model": {"name": "detour", "sha256": sha256},
-        "task": {**task, "limit": {"train": 0, "dev": 0, "test": 0}},
+        "task": {**task, "limit": {"train": train, "dev": 0, "test": 0}},
         "data": {"sha256": "d", "counts": {"train": 3, "dev": 1, "test": 2}, "labels": ["a", "b"]},
         "seed": seed,
         "outcome": {
@@ -120,6 +120,12 @@ def test_scores_become_the_card_s_model_index(exported, tmp_path):
 def test_scores_of_another_model_are_refused(exported, tmp_path):
     record(tmp_path / "scores", sha256="another", seed=1, score=0.9)
     with pytest.raises(ModelError, match="scores of detour, none of them with the files of"):
+        prepare_upload(exported, "org/name", scores=tmp_path / "scores")
+
+
+def test_scores_of_a_trial_on_some_examples_are_refused(exported, tmp_path):
+    record(tmp_path / "scores", sha256=folder_hash(exported), seed=1, score=0.9, train=60)
+    with pytest.raises(ModelError, match="task 'hoc' was limited to some of its examples"):
         prepare_upload(exported, "org/name", scores=tmp_path / "scores")
 
 
