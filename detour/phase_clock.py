@@ -2,14 +2,14 @@
 
 A training loop asks the clock once per batch::
 
-    clock = PhaseClock(phases=PhaseSchedule(phases), wsd=wsd, vocab=vocab, seed=17)
+    clock = PhaseClock(phases=PhaseSchedule(phases), wsd=wsd, vocab=vocab, seed=17, optimizer=optimizer_config)
     settings = None
     while tokens < clock.total_tokens:
         settings = clock.at(tokens, previous=settings)
         batch = clock.corrupt(next(rows), settings, step=step)
         settings.apply(optimizer)
         ...  # forward and backward pass
-        gate(settings.freeze)  # detour.training.gradient_gate, or the loop's own freezing
+        gate(settings.freeze, clip_norm=settings.clip_norm)  # detour.training.gradient_gate, or the loop's own
         optimizer.step()
         tokens, step = tokens + count_tokens(batch)["total"], step + 1
 """
@@ -22,7 +22,9 @@ from torch.optim import Optimizer
 
 from detour import objectives, scheduled
 from detour.batch import Batch
+from detour.errors import ConfigError
 from detour.objectives import Objective, RowRandom
+from detour.optimizer import OptimizerConfig, PhaseOptimizer
 from detour.phases import Freeze, PhaseSchedule, PhaseSpan
 from detour.schedule import WSD
 from detour.vocab import Vocab
@@ -39,6 +41,9 @@ class StepSettings:
         lr: Learning rate of the step.
         new_phase: Whether this is the first batch of a phase.
         reset_optimizer: Whether to reset the optimizer state before the step.
+        clip_norm: Largest gradient norm of the step; None does not clip.
+        group_settings: Settings whose betas and weight decay `apply` sets; None if no phase of the run changes the optimizer.
+        peak_lr: Peak learning rate of the run, to which weight decay is relative.
     """
 
     span: PhaseSpan
@@ -47,6 +52,9 @@ class StepSettings:
     lr: float
     new_phase: bool
     reset_optimizer: bool
+    clip_norm: float | None
+    group_settings: OptimizerConfig | None
+    peak_lr: float
 
     @property
     def freeze(self) -> Freeze:
@@ -60,11 +68,21 @@ class StepSettings:
         return {key: scheduled.at(value, self.fraction) for key, value in scheduled.scheduled(options)}
 
     def apply(self, optimizer: Optimizer) -> None:
-        """Sets the learning rate of every parameter group, and resets the optimizer state if the phase requires it."""
+        """Sets the values of every parameter group, and resets the optimizer state if the phase requires it.
+
+        Args:
+            optimizer: Its groups are those of `detour.training.optim.parameter_groups` where a phase changes weight decay.
+        """
         if self.reset_optimizer:
             optimizer.state.clear()
+        self.set_groups(optimizer)
         for group in optimizer.param_groups:
             group["lr"] = self.lr
+
+    def set_groups(self, optimizer: Optimizer) -> None:
+        """Sets betas and weight decay of every parameter group, if a phase of the run changes them."""
+        if self.group_settings is not None:
+            self.group_settings.set_groups(optimizer.param_groups, peak_lr=self.peak_lr)
 
 
 class PhaseClock:
@@ -78,13 +96,18 @@ class PhaseClock:
         wsd: The learning rate schedule.
         vocab: Token ids for the objectives.
         seed: Seed of the corruption.
+        optimizer: Settings of the optimizer, which phases may change; None if the loop alone sets it and clips.
 
     Raises:
-        ConfigError: An objective is unknown or rejects its options.
+        ConfigError: An objective is unknown or rejects its options; or a phase changes an optimizer that is not given.
     """
 
-    def __init__(self, *, phases: PhaseSchedule, wsd: WSD, vocab: Vocab, seed: int) -> None:
+    def __init__(
+        self, *, phases: PhaseSchedule, wsd: WSD, vocab: Vocab, seed: int, optimizer: OptimizerConfig | None = None
+    ) -> None:
         self.phases, self.wsd, self.vocab, self.seed = phases, wsd, vocab, seed
+        self._optimizers = self._optimizer_of_phases(optimizer)
+        self._changes_optimizer = any(phase.optimizer != PhaseOptimizer() for phase in phases.phases)
         self._constant: list[Objective | None] = []  # None where an option changes over the phase
         for phase in phases.phases:
             objectives.check(phase.objective, phase.options)
@@ -110,6 +133,7 @@ class PhaseClock:
         objective = self._constant[span.index]
         if objective is None:
             objective = objectives.build(span.phase.objective, span.phase.options, fraction=fraction)
+        optimizer = self._optimizers[span.index]
         entered = [] if last is None else self.phases.phases[last + 1 : span.index + 1]
         return StepSettings(
             span=span,
@@ -118,7 +142,20 @@ class PhaseClock:
             lr=self.wsd.lr_at(tokens, self.phases),
             new_phase=last is None or bool(entered),
             reset_optimizer=any(phase.optimizer_state == "reset" for phase in entered),
+            clip_norm=optimizer.clip_norm if optimizer else None,
+            group_settings=optimizer if self._changes_optimizer else None,
+            peak_lr=self.wsd.peak_lr,
         )
+
+    def _optimizer_of_phases(self, optimizer: OptimizerConfig | None) -> list[OptimizerConfig | None]:
+        if optimizer is not None:
+            return [optimizer.during(phase.optimizer) for phase in self.phases.phases]
+        for index, phase in enumerate(self.phases.phases):
+            if words := phase.optimizer.words:
+                raise ConfigError(
+                    f"phases[{index}].optimizer: {', '.join(words)}, but the clock was given no optimizer"
+                )
+        return [None] * len(self.phases.phases)
 
     def corrupt(self, batch: Batch, settings: StepSettings, *, step: int) -> Batch:
         """Applies the phase's objective: returns a new batch with inputs, labels and attention rule.

@@ -47,8 +47,9 @@ class Gate(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, **unused):
         assert self.trainer is not None
-        assert self.trainer.settings is not None
-        self.gate(self.trainer.settings.freeze)
+        settings = self.trainer.settings
+        assert settings is not None
+        self.gate(settings.freeze, clip_norm=settings.clip_norm)
 
     def on_step_end(self, args, state, control, **unused):
         assert self.trainer is not None

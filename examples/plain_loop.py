@@ -24,7 +24,7 @@ def train(run: RunConfig) -> list[float]:
             out = encoder(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
             loss = out.total / out.supervised
             loss.backward()
-            parts.gate(settings.freeze)
+            parts.gate(settings.freeze, clip_norm=settings.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())

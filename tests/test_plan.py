@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
 from detour.cost.plan import caveats, gpu_hours, plan, show
+from detour.optimizer import PhaseOptimizer
 
 
 def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
@@ -83,3 +86,10 @@ def test_the_table_of_a_small_run_shows_costs_and_warnings(capsys):
     assert len(rows) == 3
     assert not any(" 0.0 " in row for row in rows)
     assert "Warning: The decay, phase 'p1', has only 4 steps" in " ".join(out.split())
+
+
+def test_what_a_phase_changes_of_the_optimizer_is_listed(capsys):
+    run = run_of(100_000, 4000)
+    phases = [run.phases[0], replace(run.phases[1], optimizer=PhaseOptimizer(weight_decay=0.3, clip_norm="none"))]
+    show(replace(run, phases=phases), document_tokens=None, peak_tflops=989, mfu=0.4, memory_gigabytes=80)
+    assert "Optimizer in phase p1: weight_decay 0.3, clip_norm none." in capsys.readouterr().out

@@ -247,7 +247,7 @@ def show(
     )
     lengths = dict.fromkeys(f"{document_length(run, phase, document_tokens):,.0f}" for phase in run.phases)
     notes = [
-        *_step_notes(run),
+        *_phase_notes(run),
         f"Assumed document length: {', then '.join(lengths)} tokens (--document-tokens); attention costs more in longer "
         "documents.",
         f"GPU-hours assume {peak_tflops:g} TFLOP/s per GPU (--peak-tflops) and an MFU of {mfu:.0%} (--mfu).",
@@ -259,8 +259,8 @@ def show(
     console.print(Group(table, *notes))
 
 
-def _step_notes(run: RunConfig) -> list[str]:
-    """The size of a step, once for each size."""
+def _phase_notes(run: RunConfig) -> list[str]:
+    """The size of a step, once for each size; and what phases change of the optimizer."""
     shapes: dict[tuple[int, int], list[str]] = {}
     for phase in run.phases:
         data = run.data_of(phase)
@@ -269,7 +269,7 @@ def _step_notes(run: RunConfig) -> list[str]:
         f"A step is {rows:,} rows x {seq_len:,} tokens = {rows * seq_len:,} tokens"
         + ("." if len(shapes) == 1 else f" in {', '.join(names)}.")
         for (rows, seq_len), names in shapes.items()
-    ]
+    ] + [f"Optimizer in phase {p.name}: {', '.join(p.optimizer.words)}." for p in run.phases if p.optimizer.words]
 
 
 def _memory_note(run: RunConfig, gigabytes: float) -> str:

@@ -15,6 +15,7 @@ from detour.cost.ledger import PhaseCost
 from detour.markup import markdown
 from detour.models.families import architecture, family_of
 from detour.models.hf_format import Format
+from detour.optimizer import PhaseOptimizer
 
 TEMPLATE = files("detour.export") / "templates" / "model_card.md.j2"
 
@@ -65,6 +66,7 @@ def model_card(
         note=uses.note,
         phases=list(zip(config["phases"], costs, strict=False)),
         objective=lambda phase: phase["objective"] + _options(phase["options"]),
+        optimizers={phase["name"]: words for phase in config["phases"] if (words := PhaseOptimizer.of(phase).words)},
         mfu=_mfu,
         branch=record.get("branch"),
         branch_flops=sum(cost["flops"] for cost in (record.get("branch") or {}).get("costs", [])),

@@ -17,6 +17,7 @@ from detour import objectives
 from detour.data.fingerprint import Fingerprint
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.families import architecture
+from detour.optimizer import PhaseOptimizer
 from detour.options import flatten
 from detour.phases import PhaseData
 from detour.report.phase_summary import intact_state
@@ -154,7 +155,9 @@ def _phase(phase: Any) -> Any:
     if not isinstance(phase, dict):
         return phase
     data = {**asdict(PhaseData()), **(phase.get("data") or {})}
-    return {**phase, "options": _options(phase.get("objective"), phase.get("options")), "data": data}
+    optimizer = asdict(PhaseOptimizer()) | (phase.get("optimizer") or {})
+    options = _options(phase.get("objective"), phase.get("options"))
+    return {**phase, "options": options, "data": data, "optimizer": optimizer}
 
 
 def _options(name: Any, options: Any) -> Any:

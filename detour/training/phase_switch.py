@@ -9,6 +9,7 @@ from typing import Any
 from composer.core import Algorithm, Event, State
 from composer.loggers import Logger
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from detour.phase_clock import PhaseClock, StepSettings
 from detour.training.callbacks.step_guard import StepGuard
@@ -22,7 +23,7 @@ class PhaseSwitch(Algorithm):
 
     - `AFTER_DATALOADER`: corrupts the clean batch with the objective of the phase. Prefetched batches are clean, so the
       objective changes exactly at the first batch that begins at or past the boundary.
-    - `BATCH_START`: sets the learning rate, and resets the optimizer state if the phase asks for it.
+    - `BATCH_START`: sets the learning rate and what phases change of the optimizer; resets its state if the phase asks for it.
     - `AFTER_TRAIN_BATCH`: passes the gradients through the gate, which drops them if the guard rejects the step.
 
     Gradients are handled here rather than in a separate algorithm, because Composer runs algorithms in reverse order after
@@ -65,6 +66,11 @@ class PhaseSwitch(Algorithm):
                 found |= set(self.gate.encoder.parameters()) - set(self.gate.frozen_parameters(phase.freeze))
         return found
 
+    def set_groups(self, optimizer: Optimizer) -> None:
+        """Sets betas and weight decay of the parameter groups as the last batch before a checkpoint did."""
+        if self._phase_of_last_batch is not None:
+            self.clock.at(self.clock.phases.boundaries[self._phase_of_last_batch]).set_groups(optimizer)
+
     def match(self, event: Event, state: State) -> bool:
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)
 
@@ -95,4 +101,4 @@ class PhaseSwitch(Algorithm):
             logger.log_metrics({"grad_norm": check.norm})
             return check.problem is None
 
-        self.gate(settings.freeze, accept=accept)
+        self.gate(settings.freeze, clip_norm=settings.clip_norm, accept=accept)

@@ -16,7 +16,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PHASES = [
     {"name": "before", "objective": "mlm", "tokens": 1000},
     {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}},
-    {"name": "decay", "objective": "mlm", "tokens": 1000, "options": {"rate": 0.15}, "optimizer_state": "reset"},
+    {
+        "name": "decay",
+        "objective": "mlm",
+        "tokens": 1000,
+        "options": {"rate": 0.15},
+        "optimizer_state": "reset",
+        "optimizer": {"betas": [0.8, 0.9], "weight_decay": 0.3, "clip_norm": 0.1},
+    },
 ]
 
 
