@@ -7,7 +7,7 @@ A training loop asks the clock once per batch::
     while tokens < clock.total_tokens:
         settings = clock.at(tokens, previous=settings)
         batch = clock.corrupt(next(rows), settings, step=step)
-        settings.apply(optimizer)
+        settings.apply(optimizer, encoder)
         ...  # forward and backward pass
         gate(settings.freeze, clip_norm=settings.clip_norm)  # detour.training.gradient_gate, or the loop's own
         optimizer.step()
@@ -23,9 +23,10 @@ from torch.optim import Optimizer
 from detour import objectives, scheduled
 from detour.batch import Batch
 from detour.errors import ConfigError
+from detour.models.encoder import Encoder
 from detour.objectives import Objective, RowRandom
 from detour.optimizer import OptimizerConfig, PhaseOptimizer
-from detour.phases import Freeze, PhaseSchedule, PhaseSpan
+from detour.phases import Freeze, PhaseRope, PhaseSchedule, PhaseSpan
 from detour.schedule import WSD
 from detour.vocab import Vocab
 
@@ -44,6 +45,7 @@ class StepSettings:
         clip_norm: Largest gradient norm of the step; None does not clip.
         group_settings: Settings whose betas and weight decay `apply` sets; None if no phase of the run changes the optimizer.
         peak_lr: Peak learning rate of the run, to which weight decay is relative.
+        sets_rope: Whether `apply` sets the bases of the rotary positions: a phase of the run changes them.
     """
 
     span: PhaseSpan
@@ -55,6 +57,7 @@ class StepSettings:
     clip_norm: float | None
     group_settings: OptimizerConfig | None
     peak_lr: float
+    sets_rope: bool
 
     @property
     def freeze(self) -> Freeze:
@@ -67,17 +70,29 @@ class StepSettings:
         options = self.span.phase.options
         return {key: scheduled.at(value, self.fraction) for key, value in scheduled.scheduled(options)}
 
-    def apply(self, optimizer: Optimizer) -> None:
-        """Sets the values of every parameter group, and resets the optimizer state if the phase requires it.
+    def apply(self, optimizer: Optimizer, encoder: Encoder | None = None) -> None:
+        """Sets every parameter group and the rotary bases, and resets the optimizer state if the phase requires it.
 
         Args:
             optimizer: Its groups are those of `detour.training.optim.parameter_groups` where a phase changes weight decay.
+            encoder: The model, before anything wraps it; None if no phase changes its rotary bases.
+
+        Raises:
+            ConfigError: A phase changes the rotary bases, and there is no encoder.
         """
+        self.set_rope(encoder)
         if self.reset_optimizer:
             optimizer.state.clear()
         self.set_groups(optimizer)
         for group in optimizer.param_groups:
             group["lr"] = self.lr
+
+    def set_rope(self, encoder: Encoder | None) -> None:
+        """Sets the bases of the rotary positions, if a phase of the run changes them."""
+        if self.sets_rope:
+            if encoder is None:
+                raise ConfigError(f"phases[{self.span.index}].rope: phases change it, but apply was given no encoder")
+            encoder.use_rope(self.span.phase.rope.theta, self.span.phase.rope.local_theta)
 
     def set_groups(self, optimizer: Optimizer) -> None:
         """Sets betas and weight decay of every parameter group, if a phase of the run changes them."""
@@ -108,6 +123,7 @@ class PhaseClock:
         self.phases, self.wsd, self.vocab, self.seed = phases, wsd, vocab, seed
         self._optimizers = self._optimizer_of_phases(optimizer)
         self._changes_optimizer = any(phase.optimizer != PhaseOptimizer() for phase in phases.phases)
+        self._changes_rope = any(phase.rope != PhaseRope() for phase in phases.phases)
         self._constant: list[Objective | None] = []  # None where an option changes over the phase
         for phase in phases.phases:
             objectives.check(phase.objective, phase.options)
@@ -145,6 +161,7 @@ class PhaseClock:
             clip_norm=optimizer.clip_norm if optimizer else None,
             group_settings=optimizer if self._changes_optimizer else None,
             peak_lr=self.wsd.peak_lr,
+            sets_rope=self._changes_rope,
         )
 
     def _optimizer_of_phases(self, optimizer: OptimizerConfig | None) -> list[OptimizerConfig | None]:

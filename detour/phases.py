@@ -65,6 +65,24 @@ class PhaseData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhaseRope:
+    """Bases of the rotary positions during a phase, where they differ from `model.architecture`.
+
+    Attributes:
+        theta: Base in layers that attend to the whole document; null takes that of the model.
+        local_theta: Base in layers with a window, in families that have one of its own; null takes that of the model.
+    """
+
+    theta: float | None = None
+    local_theta: float | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """What it changes, one entry per base: ``["theta 160,000"]``."""
+        return [f"{key} {value:,g}" for key, value in asdict(self).items() if value is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """A number of tokens trained under one objective.
 
@@ -77,6 +95,7 @@ class Phase:
         freeze: Parameters frozen during the phase.
         lr_factor: Factor on the scheduled learning rate during the phase: a number, or a schedule over the phase.
         optimizer: Settings of the optimizer, where they differ from the run's.
+        rope: Bases of the rotary positions, where they differ from the model's.
         rewarm_tokens: Length of a linear warmup from 0 at the start of the phase; 0 for none.
         optimizer_state: "keep" the optimizer state, as the paper does, or "reset" it when the phase begins.
     """
@@ -89,6 +108,7 @@ class Phase:
     freeze: Freeze = field(default_factory=Freeze)
     lr_factor: float | dict[str, Any] = 1.0
     optimizer: PhaseOptimizer = field(default_factory=PhaseOptimizer)
+    rope: PhaseRope = field(default_factory=PhaseRope)
     rewarm_tokens: int = 0
     optimizer_state: Literal["keep", "reset"] = "keep"
 

@@ -30,7 +30,7 @@ class PhaseTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self.settings = self.clock.at(self.tokens, previous=self.settings)
         batch = self.clock.corrupt(inputs, self.settings, step=len(self.losses))
-        self.settings.apply(self.optimizer)
+        self.settings.apply(self.optimizer, self.model)
         out = model(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
         loss = out.total / out.supervised
         self.losses.append(loss.item())

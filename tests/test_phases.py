@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detour.errors import ConfigError
 from detour.optimizer import PhaseOptimizer
-from detour.phases import Freeze, Phase, PhaseSchedule
+from detour.phases import Freeze, Phase, PhaseRope, PhaseSchedule
 
 LENGTHS = st.lists(st.integers(1, 10**12), min_size=1, max_size=6)
 
@@ -138,6 +138,10 @@ def test_phases_that_have_not_begun_may_change(now):
             {"optimizer": PhaseOptimizer(betas=(0.8, 0.9))},
             "phases[1].optimizer: was {'betas': None, 'weight_decay': None, 'clip_norm': None}, "
             "now {'betas': [0.8, 0.9], 'weight_decay': None, 'clip_norm': None}",
+        ),
+        (
+            {"rope": PhaseRope(theta=1e6)},
+            "phases[1].rope: was {'theta': None, 'local_theta': None}, now {'theta': 1000000.0, 'local_theta': None}",
         ),
         ({"rewarm_tokens": 9}, "phases[1].rewarm_tokens: was 0, now 9"),
         ({"optimizer_state": "reset"}, "phases[1].optimizer_state: was 'keep', now 'reset'"),

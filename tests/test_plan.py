@@ -10,6 +10,7 @@ from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
 from detour.cost.plan import caveats, gpu_hours, plan, show
 from detour.optimizer import PhaseOptimizer
+from detour.phases import PhaseRope
 
 
 def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
@@ -88,8 +89,10 @@ def test_the_table_of_a_small_run_shows_costs_and_warnings(capsys):
     assert "Warning: The decay, phase 'p1', has only 4 steps" in " ".join(out.split())
 
 
-def test_what_a_phase_changes_of_the_optimizer_is_listed(capsys):
+def test_what_a_phase_changes_of_optimizer_and_positions_is_listed(capsys):
     run = run_of(100_000, 4000)
     phases = [run.phases[0], replace(run.phases[1], optimizer=PhaseOptimizer(weight_decay=0.3, clip_norm="none"))]
+    phases[1] = replace(phases[1], rope=PhaseRope(theta=160_000.0))
     show(replace(run, phases=phases), document_tokens=None, peak_tflops=989, mfu=0.4, memory_gigabytes=80)
-    assert "Optimizer in phase p1: weight_decay 0.3, clip_norm none." in capsys.readouterr().out
+    assert "Optimizer in phase p1: weight_decay 0.3, clip_norm none." in (out := capsys.readouterr().out)
+    assert "Rotary bases in phase p1: theta 160,000." in out

@@ -159,9 +159,9 @@ def _phases(run: RunConfig) -> Iterator[str]:
         if count > 1:
             yield f"phases: the name '{name}' is used {count} times"
     try:
-        layers = run.architecture.num_hidden_layers
+        arch = run.architecture
     except ConfigError:
-        layers = None  # already reported
+        arch = None  # already reported
     for index, phase in enumerate(run.phases):
         where = f"phases[{index}]"
         if fault := fault_of_label(phase.name):
@@ -170,11 +170,15 @@ def _phases(run: RunConfig) -> Iterator[str]:
             objectives.check(phase.objective, phase.options)
         except ConfigError as error:
             yield f"{where}: {error}"
-        if layers is not None:
+        if arch is not None:
             try:
-                phase.freeze.layer_indices(layers)
+                phase.freeze.layer_indices(arch.num_hidden_layers)
             except ConfigError as error:
                 yield f"{where}.{error}"
+            try:
+                arch.with_rope(theta=phase.rope.theta, local_theta=phase.rope.local_theta)
+            except ConfigError as error:
+                yield f"{where}.rope: {error}"
         yield from _phase_data(run, phase, f"{where}.data")
         yield from optimizer.problems(f"{where}.optimizer", phase.optimizer)
         data = run.data_of(phase)

@@ -260,7 +260,7 @@ def show(
 
 
 def _phase_notes(run: RunConfig) -> list[str]:
-    """The size of a step, once for each size; and what phases change of the optimizer."""
+    """The size of a step, once for each size; and what phases change of the optimizer and the rotary positions."""
     shapes: dict[tuple[int, int], list[str]] = {}
     for phase in run.phases:
         data = run.data_of(phase)
@@ -269,7 +269,12 @@ def _phase_notes(run: RunConfig) -> list[str]:
         f"A step is {rows:,} rows x {seq_len:,} tokens = {rows * seq_len:,} tokens"
         + ("." if len(shapes) == 1 else f" in {', '.join(names)}.")
         for (rows, seq_len), names in shapes.items()
-    ] + [f"Optimizer in phase {p.name}: {', '.join(p.optimizer.words)}." for p in run.phases if p.optimizer.words]
+    ] + [
+        f"{what} in phase {phase.name}: {', '.join(words)}."
+        for phase in run.phases
+        for what, words in (("Optimizer", phase.optimizer.words), ("Rotary bases", phase.rope.words))
+        if words
+    ]
 
 
 def _memory_note(run: RunConfig, gigabytes: float) -> str:

@@ -13,6 +13,7 @@ import yaml
 
 from detour.errors import DataError
 from detour.optimizer import PhaseOptimizer
+from detour.phases import PhaseRope
 from detour.report.held_out import EVALUATION, labeled, read_evaluation, with_options
 from detour.report.metrics_log import Metrics, read_metrics
 from detour.report.phase_summary import PhaseSummary, with_costs
@@ -136,6 +137,7 @@ def _phase(phase: dict[str, Any], clip_norm: Any) -> PhaseSummary:
         objective=str(phase["objective"]),
         planned=int(phase["tokens"]),
         optimizer=", ".join(own.words),
+        rope=", ".join(PhaseRope(**(phase.get("rope") or {})).words),
         clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
     )
 

@@ -156,6 +156,7 @@ def test_the_walk_over_the_schema_reaches_its_leaves():
         ("phases", {"detour": {}}, "phases: {'detour': {}}, expected a list"),
         ("model", "tiny", "model: 'tiny', expected a mapping"),
         ("optimizer__betas", [0.9], "optimizer.betas: "),
+        ("phases__0__rope", {"thta": 1e4}, "phases[0].rope.thta: unknown key; did you mean 'theta'?"),
         ("phases__0__optimizer", {"beta": 1}, "phases[0].optimizer.beta: unknown key; did you mean 'betas'?"),
         ("phases__0__optimizer", {"clip_norm": "off"}, "phases[0].optimizer.clip_norm: 'off', expected "),
         ("phases__0__optimizer", {"eps": 1e-6}, "phases[0].optimizer.eps: unknown key"),
@@ -273,6 +274,14 @@ NAN, INF = float("nan"), float("inf")
         (
             {"phases__0__optimizer": {"clip_norm": NAN}},
             "phases[0].optimizer.clip_norm: nan, expected a number above 0, or",
+        ),
+        (
+            {"phases__0__rope": {"theta": 0.0}},
+            "phases[0].rope: architecture: global_rope_theta is 0.0, expected a number",
+        ),
+        (
+            {"phases__0__rope": {"local_theta": NAN}},
+            "phases[0].rope: architecture: local_rope_theta is nan, expected a",
         ),
         ({"schedule__shape": "cosin"}, "schedule.shape: 'cosin'; did you mean 'cosine'?"),
         ({"schedule__decay_phase": "decoy"}, "schedule.decay_phase: 'decoy'; did you mean 'decay'?"),

@@ -29,6 +29,7 @@ def card(
     option="x",
     decay=None,
     optimizer=None,
+    rope=None,
 ):
     cost = PhaseCost(
         phase=phase, objective="mlm", tokens=5, supervised=1, flops=1e9, device_seconds=1.0, matmul_flops=4e9, steps=1,
@@ -38,7 +39,14 @@ def card(
         "name": name,
         "model": {"init": init, "size": "tiny", "architecture": {}},
         "phases": [
-            {"name": phase, "objective": "mlm", "options": {"rate": option}, "tokens": 10, "optimizer": optimizer}
+            {
+                "name": phase,
+                "objective": "mlm",
+                "options": {"rate": option},
+                "tokens": 10,
+                "optimizer": optimizer,
+                "rope": rope,
+            }
         ],
         "schedule": {"peak_lr": 1e-3, "warmup_tokens": 0, "decay_phase": decay, "shape": "linear", "final_lr": 0.0},
         "optimizer": {"name": "adamw", "betas": [0.9, 0.98], "eps": 1e-6, "weight_decay": 0.1},
@@ -85,10 +93,12 @@ def test_what_others_wrote_is_shown_as_it_is(text):
     assert data == [" ".join(text.replace("/", "").split()), "3", line, "0123456789abcdef"]
 
 
-def test_what_a_phase_changes_of_the_optimizer_follows_the_settings_of_the_run():
+def test_what_a_phase_changes_of_optimizer_and_positions_follows_the_settings_of_the_run():
     text = " ".join(card(optimizer={"betas": [0.8, 0.9], "weight_decay": 0.3}).split())
     assert "weight decay 0.1; in phase p betas (0.8, 0.9), weight_decay 0.3. Batch" in text
     assert "weight decay 0.1. Batch" in " ".join(card().split())
+    text = " ".join(card(rope={"theta": 160_000.0}).split())
+    assert "weight decay 0.1. Rotary bases: theta 160,000 in phase p. Batch" in text
 
 
 @given(st.text(max_size=40))

@@ -8,7 +8,7 @@ from typing import Any
 
 from detour.config.schema import RunConfig
 from detour.optimizer import PhaseOptimizer
-from detour.phases import Freeze, Phase, PhaseData, PhaseSchedule
+from detour.phases import Freeze, Phase, PhaseData, PhaseRope, PhaseSchedule
 from detour.schedule import WSD
 
 # settings on which every batch before the checkpoint depended
@@ -166,6 +166,7 @@ def _schedule_of(config: Mapping[str, Any]) -> tuple[WSD, PhaseSchedule]:
                 "freeze": Freeze(**phase["freeze"]),
                 "data": PhaseData(**phase.get("data", {})),
                 "optimizer": PhaseOptimizer.of(phase),
+                "rope": PhaseRope(**phase.get("rope", {})),
             }
         )
         for phase in config["phases"]
