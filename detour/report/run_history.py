@@ -122,7 +122,7 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseSummary]]:
         optimizer = config.get("optimizer")
         clip_norm = optimizer.get("clip_norm") if isinstance(optimizer, dict) else None
         phases = [_phase(p, clip_norm) for p in config["phases"]]
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: not the configuration of a run ({' '.join(str(error).split())})") from error
     if not phases:
         raise DataError(f"{path}: not the configuration of a run: it has no phases")
