@@ -164,12 +164,8 @@ def _parts(
         metrics=metrics,
         stop=stop,
     )
-    gate = GradientGate(
-        encoder,
-        clip_norm=run.optimizer.clip_norm,
-        scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0,
-    )
-    clock = PhaseClock(phases=schedule, wsd=run.schedule, vocab=start.vocab, seed=run.seed)
+    gate = GradientGate(encoder, scale=1 / dist.get_world_size() if gloo_sums_gradients(sharded=sharded) else 1.0)
+    clock = PhaseClock(phases=schedule, wsd=run.schedule, vocab=start.vocab, seed=run.seed, optimizer=run.optimizer)
     ledger = Ledger(arch=encoder.arch, schedule=schedule, guard=guard, dtype=_dtype(run))
     parts = _Parts(
         switch=PhaseSwitch(clock=clock, gate=gate, guard=guard, micro_batch_rows=micro_batch_rows(run)),
@@ -211,6 +207,7 @@ def _resume(run: RunConfig, trainer: Trainer, start: RunStart, parts: _Parts) ->
         start.resumed,
         parts.stateful,
         touched=lambda: parts.switch.touched([cost.steps for cost in parts.ledger.costs]),
+        set_groups=parts.switch.set_groups,
     )
     if start.measurement_changes:
         parts.metrics.write_event(trainer.state, {"measurement": start.measurement_changes})

@@ -2,14 +2,14 @@
 
 A training loop asks the clock once per batch::
 
-    clock = PhaseClock(phases=PhaseSchedule(phases), wsd=wsd, vocab=vocab, seed=17)
+    clock = PhaseClock(phases=PhaseSchedule(phases), wsd=wsd, vocab=vocab, seed=17, optimizer=optimizer_config)
     settings = None
     while tokens < clock.total_tokens:
         settings = clock.at(tokens, previous=settings)
         batch = clock.corrupt(next(rows), settings, step=step)
-        settings.apply(optimizer)
+        settings.apply(optimizer, encoder)
         ...  # forward and backward pass
-        gate(settings.freeze)  # detour.training.gradient_gate, or the loop's own freezing
+        gate(settings.freeze, clip_norm=settings.clip_norm)  # detour.training.gradient_gate, or the loop's own
         optimizer.step()
         tokens, step = tokens + count_tokens(batch)["total"], step + 1
 """
@@ -22,8 +22,11 @@ from torch.optim import Optimizer
 
 from detour import objectives, scheduled
 from detour.batch import Batch
+from detour.errors import ConfigError
+from detour.models.encoder import Encoder
 from detour.objectives import Objective, RowRandom
-from detour.phases import Freeze, PhaseSchedule, PhaseSpan
+from detour.optimizer import OptimizerConfig, PhaseOptimizer
+from detour.phases import Freeze, PhaseRope, PhaseSchedule, PhaseSpan
 from detour.schedule import WSD
 from detour.vocab import Vocab
 
@@ -39,6 +42,10 @@ class StepSettings:
         lr: Learning rate of the step.
         new_phase: Whether this is the first batch of a phase.
         reset_optimizer: Whether to reset the optimizer state before the step.
+        clip_norm: Largest gradient norm of the step; None does not clip.
+        group_settings: Settings whose betas and weight decay `apply` sets; None if no phase of the run changes the optimizer.
+        peak_lr: Peak learning rate of the run, to which weight decay is relative.
+        sets_rope: Whether `apply` sets the bases of the rotary positions: a phase of the run changes them.
     """
 
     span: PhaseSpan
@@ -47,6 +54,10 @@ class StepSettings:
     lr: float
     new_phase: bool
     reset_optimizer: bool
+    clip_norm: float | None
+    group_settings: OptimizerConfig | None
+    peak_lr: float
+    sets_rope: bool
 
     @property
     def freeze(self) -> Freeze:
@@ -59,12 +70,34 @@ class StepSettings:
         options = self.span.phase.options
         return {key: scheduled.at(value, self.fraction) for key, value in scheduled.scheduled(options)}
 
-    def apply(self, optimizer: Optimizer) -> None:
-        """Sets the learning rate of every parameter group, and resets the optimizer state if the phase requires it."""
+    def apply(self, optimizer: Optimizer, encoder: Encoder | None = None) -> None:
+        """Sets every parameter group and the rotary bases, and resets the optimizer state if the phase requires it.
+
+        Args:
+            optimizer: Its groups are those of `detour.training.optim.parameter_groups` where a phase changes weight decay.
+            encoder: The model, before anything wraps it; None if no phase changes its rotary bases.
+
+        Raises:
+            ConfigError: A phase changes the rotary bases, and there is no encoder.
+        """
+        self.set_rope(encoder)
         if self.reset_optimizer:
             optimizer.state.clear()
+        self.set_groups(optimizer)
         for group in optimizer.param_groups:
             group["lr"] = self.lr
+
+    def set_rope(self, encoder: Encoder | None) -> None:
+        """Sets the bases of the rotary positions, if a phase of the run changes them."""
+        if self.sets_rope:
+            if encoder is None:
+                raise ConfigError(f"phases[{self.span.index}].rope: phases change it, but apply was given no encoder")
+            encoder.use_rope(self.span.phase.rope.theta, self.span.phase.rope.local_theta)
+
+    def set_groups(self, optimizer: Optimizer) -> None:
+        """Sets betas and weight decay of every parameter group, if a phase of the run changes them."""
+        if self.group_settings is not None:
+            self.group_settings.set_groups(optimizer.param_groups, peak_lr=self.peak_lr)
 
 
 class PhaseClock:
@@ -78,13 +111,19 @@ class PhaseClock:
         wsd: The learning rate schedule.
         vocab: Token ids for the objectives.
         seed: Seed of the corruption.
+        optimizer: Settings of the optimizer, which phases may change; None if the loop alone sets it and clips.
 
     Raises:
-        ConfigError: An objective is unknown or rejects its options.
+        ConfigError: An objective is unknown or rejects its options; or a phase changes an optimizer that is not given.
     """
 
-    def __init__(self, *, phases: PhaseSchedule, wsd: WSD, vocab: Vocab, seed: int) -> None:
+    def __init__(
+        self, *, phases: PhaseSchedule, wsd: WSD, vocab: Vocab, seed: int, optimizer: OptimizerConfig | None = None
+    ) -> None:
         self.phases, self.wsd, self.vocab, self.seed = phases, wsd, vocab, seed
+        self._optimizers = self._optimizer_of_phases(optimizer)
+        self._changes_optimizer = any(phase.optimizer != PhaseOptimizer() for phase in phases.phases)
+        self._changes_rope = any(phase.rope != PhaseRope() for phase in phases.phases)
         self._constant: list[Objective | None] = []  # None where an option changes over the phase
         for phase in phases.phases:
             objectives.check(phase.objective, phase.options)
@@ -110,6 +149,7 @@ class PhaseClock:
         objective = self._constant[span.index]
         if objective is None:
             objective = objectives.build(span.phase.objective, span.phase.options, fraction=fraction)
+        optimizer = self._optimizers[span.index]
         entered = [] if last is None else self.phases.phases[last + 1 : span.index + 1]
         return StepSettings(
             span=span,
@@ -118,7 +158,21 @@ class PhaseClock:
             lr=self.wsd.lr_at(tokens, self.phases),
             new_phase=last is None or bool(entered),
             reset_optimizer=any(phase.optimizer_state == "reset" for phase in entered),
+            clip_norm=optimizer.clip_norm if optimizer else None,
+            group_settings=optimizer if self._changes_optimizer else None,
+            peak_lr=self.wsd.peak_lr,
+            sets_rope=self._changes_rope,
         )
+
+    def _optimizer_of_phases(self, optimizer: OptimizerConfig | None) -> list[OptimizerConfig | None]:
+        if optimizer is not None:
+            return [optimizer.during(phase.optimizer) for phase in self.phases.phases]
+        for index, phase in enumerate(self.phases.phases):
+            if words := phase.optimizer.words:
+                raise ConfigError(
+                    f"phases[{index}].optimizer: {', '.join(words)}, but the clock was given no optimizer"
+                )
+        return [None] * len(self.phases.phases)
 
     def corrupt(self, batch: Batch, settings: StepSettings, *, step: int) -> Batch:
         """Applies the phase's objective: returns a new batch with inputs, labels and attention rule.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from detour.data.stream_spec import StreamSpec
 from detour.errors import ConfigError
+from detour.optimizer import PhaseOptimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,24 @@ class PhaseData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhaseRope:
+    """Bases of the rotary positions during a phase, where they differ from `model.architecture`.
+
+    Attributes:
+        theta: Base in layers that attend to the whole document; null takes that of the model.
+        local_theta: Base in layers with a window, in families that have one of its own; null takes that of the model.
+    """
+
+    theta: float | None = None
+    local_theta: float | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """What it changes, one entry per base: ``["theta 160,000"]``."""
+        return [f"{key} {value:,g}" for key, value in asdict(self).items() if value is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """A number of tokens trained under one objective.
 
@@ -74,6 +94,8 @@ class Phase:
         data: Training data, where they differ from the run's.
         freeze: Parameters frozen during the phase.
         lr_factor: Factor on the scheduled learning rate during the phase: a number, or a schedule over the phase.
+        optimizer: Settings of the optimizer, where they differ from the run's.
+        rope: Bases of the rotary positions, where they differ from the model's.
         rewarm_tokens: Length of a linear warmup from 0 at the start of the phase; 0 for none.
         optimizer_state: "keep" the optimizer state, as the paper does, or "reset" it when the phase begins.
     """
@@ -85,6 +107,8 @@ class Phase:
     data: PhaseData = field(default_factory=PhaseData)
     freeze: Freeze = field(default_factory=Freeze)
     lr_factor: float | dict[str, Any] = 1.0
+    optimizer: PhaseOptimizer = field(default_factory=PhaseOptimizer)
+    rope: PhaseRope = field(default_factory=PhaseRope)
     rewarm_tokens: int = 0
     optimizer_state: Literal["keep", "reset"] = "keep"
 
@@ -138,7 +162,7 @@ class PhaseSchedule:
 
     def describe(self) -> list[dict[str, Any]]:
         """The phases as plain values, as stored in checkpoints and model cards."""
-        return [asdict(phase) for phase in self.phases]
+        return [json.loads(json.dumps(asdict(phase))) for phase in self.phases]
 
     def diff_past(self, other: list[dict[str, Any]], tokens: int) -> list[str]:
         """Differences from another schedule in what was trained before ``tokens``, one line per difference.
@@ -147,7 +171,7 @@ class PhaseSchedule:
         length may change, and not below the tokens already trained.
 
         Args:
-            other: The other schedule, as returned by `describe`.
+            other: The other schedule, as returned by `describe`, also of a version that had fewer keys.
             tokens: Tokens already trained.
         """
         mine, lines = self.describe(), []
@@ -159,10 +183,18 @@ class PhaseSchedule:
                 lines.append(f"phases[{index}]: '{theirs['name']}' was trained and is now missing")
                 continue
             finished = sum(phase["tokens"] for phase in other[: index + 1]) < tokens
-            for key, value in theirs.items():
+            for key, value in {**theirs, **_UNSET, **theirs}.items():
                 if mine[index][key] == value or (
                     key == "tokens" and not finished and start + mine[index][key] >= tokens
                 ):
                     continue
                 lines.append(f"phases[{index}].{key}: was {value!r}, now {mine[index][key]!r}")
         return lines
+
+
+# what a record of an earlier version means where it lacks a key
+_UNSET = {
+    key: value
+    for key, value in PhaseSchedule([Phase(name="", objective="", tokens=0)]).describe()[0].items()
+    if key not in ("name", "objective", "tokens")
+}

@@ -30,7 +30,7 @@ class PhaseTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self.settings = self.clock.at(self.tokens, previous=self.settings)
         batch = self.clock.corrupt(inputs, self.settings, step=len(self.losses))
-        self.settings.apply(self.optimizer)
+        self.settings.apply(self.optimizer, self.model)
         out = model(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
         loss = out.total / out.supervised
         self.losses.append(loss.item())
@@ -47,8 +47,9 @@ class Gate(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, **unused):
         assert self.trainer is not None
-        assert self.trainer.settings is not None
-        self.gate(self.trainer.settings.freeze)
+        settings = self.trainer.settings
+        assert settings is not None
+        self.gate(settings.freeze, clip_norm=settings.clip_norm)
 
     def on_step_end(self, args, state, control, **unused):
         assert self.trainer is not None

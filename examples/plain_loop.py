@@ -20,11 +20,11 @@ def train(run: RunConfig) -> list[float]:
         for clean in parts.rows:  # one epoch
             settings = clock.at(tokens, previous=settings)  # which objective, learning rate and frozen parameters
             batch = clock.corrupt(clean, settings, step=len(losses))
-            settings.apply(optimizer)
+            settings.apply(optimizer, encoder)
             out = encoder(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
             loss = out.total / out.supervised
             loss.backward()
-            parts.gate(settings.freeze)
+            parts.gate(settings.freeze, clip_norm=settings.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())

@@ -23,7 +23,7 @@ class RunParts:
     Attributes:
         encoder: The model, from random weights.
         rows: Loader of clean batches of `data.global_batch_size` rows; each iteration is one epoch.
-        clock: Gives the objective, learning rate, and frozen parameters at a token count.
+        clock: Gives the objective, the optimizer's values, and the frozen parameters at a token count.
         optimizer: The configured optimizer.
         gate: Freezes and clips gradients before a step.
     """
@@ -57,7 +57,9 @@ def build_parts(run: RunConfig) -> RunParts:
     return RunParts(
         encoder=encoder,
         rows=rows,
-        clock=PhaseClock(phases=run.phase_schedule, wsd=run.schedule, vocab=vocab, seed=run.seed),
+        clock=PhaseClock(
+            phases=run.phase_schedule, wsd=run.schedule, vocab=vocab, seed=run.seed, optimizer=run.optimizer
+        ),
         optimizer=build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr),
-        gate=GradientGate(encoder, clip_norm=run.optimizer.clip_norm),
+        gate=GradientGate(encoder),
     )

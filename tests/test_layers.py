@@ -27,6 +27,7 @@ ROWS = [  # lowest first; a module imports from lower rows, and from its own pac
         "detour.scheduled",
         "detour.options",
         "detour.batch",
+        "detour.optimizer",
         "detour.vocab",
         "detour.jobs",
         "detour.plotting",

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detour.errors import ConfigError
-from detour.phases import Freeze, Phase, PhaseSchedule
+from detour.optimizer import PhaseOptimizer
+from detour.phases import Freeze, Phase, PhaseRope, PhaseSchedule
 
 LENGTHS = st.lists(st.integers(1, 10**12), min_size=1, max_size=6)
 
@@ -133,6 +134,15 @@ def test_phases_that_have_not_begun_may_change(now):
         ({"objective": "mlm"}, "phases[1].objective: was 'clm', now 'mlm'"),
         ({"options": {"a": 1}}, "phases[1].options: was {}, now {'a': 1}"),
         ({"lr_factor": 0.5}, "phases[1].lr_factor: was 1.0, now 0.5"),
+        (
+            {"optimizer": PhaseOptimizer(betas=(0.8, 0.9))},
+            "phases[1].optimizer: was {'betas': None, 'weight_decay': None, 'clip_norm': None}, "
+            "now {'betas': [0.8, 0.9], 'weight_decay': None, 'clip_norm': None}",
+        ),
+        (
+            {"rope": PhaseRope(theta=1e6)},
+            "phases[1].rope: was {'theta': None, 'local_theta': None}, now {'theta': 1000000.0, 'local_theta': None}",
+        ),
         ({"rewarm_tokens": 9}, "phases[1].rewarm_tokens: was 0, now 9"),
         ({"optimizer_state": "reset"}, "phases[1].optimizer_state: was 'keep', now 'reset'"),
     ],
@@ -140,6 +150,13 @@ def test_phases_that_have_not_begun_may_change(now):
 def test_a_begun_phase_may_change_nothing_but_its_length(change, line):
     assert changed(1, **change).diff_past(DETOUR.describe(), 1001) == [line]
     assert changed(1, **change).diff_past(DETOUR.describe(), 1000) == []
+
+
+def test_a_record_of_an_earlier_version_has_the_defaults_of_the_keys_that_it_lacks():
+    older = [{key: value for key, value in phase.items() if key != "optimizer"} for phase in DETOUR.describe()]
+    assert DETOUR.diff_past(older, 1500) == []
+    now = changed(1, optimizer=PhaseOptimizer(weight_decay=0.1))
+    assert [line.split(":")[0] for line in now.diff_past(older, 1500)] == ["phases[1].optimizer"]
 
 
 def test_a_begun_phase_may_not_change_its_freezing():

@@ -10,6 +10,8 @@ from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
 from detour.cost.plan import caveats, gpu_hours, plan
 from detour.cost.plan_table import show
+from detour.optimizer import PhaseOptimizer
+from detour.phases import PhaseRope
 
 
 def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
@@ -101,3 +103,12 @@ def test_a_run_on_a_cpu_has_hours_only_if_its_speed_is_given(capsys):
     flops = sum(line.flops for line in plan(run))
     assert f" {gpu_hours(flops / 0.05e12 / 3600)} " in out
     assert "In 16 GB" in out
+
+
+def test_what_a_phase_changes_of_optimizer_and_positions_is_listed(capsys):
+    run = run_of(100_000, 4000)
+    phases = [run.phases[0], replace(run.phases[1], optimizer=PhaseOptimizer(weight_decay=0.3, clip_norm="none"))]
+    phases[1] = replace(phases[1], rope=PhaseRope(theta=160_000.0))
+    show(replace(run, phases=phases), document_tokens=None, peak_tflops=989, mfu=0.4, memory_gigabytes=80)
+    assert "Optimizer in phase p1: weight_decay 0.3, clip_norm none." in (out := capsys.readouterr().out)
+    assert "Rotary bases in phase p1: theta 160,000." in out

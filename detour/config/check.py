@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 
-from detour import objectives, scheduled
+from detour import objectives, optimizer, scheduled
 from detour.config.schema import RunConfig
 from detour.data.stream_spec import StreamSpec
 from detour.errors import ConfigError
@@ -159,9 +159,9 @@ def _phases(run: RunConfig) -> Iterator[str]:
         if count > 1:
             yield f"phases: the name '{name}' is used {count} times"
     try:
-        layers = run.architecture.num_hidden_layers
+        arch = run.architecture
     except ConfigError:
-        layers = None  # already reported
+        arch = None  # already reported
     for index, phase in enumerate(run.phases):
         where = f"phases[{index}]"
         if fault := fault_of_label(phase.name):
@@ -170,12 +170,17 @@ def _phases(run: RunConfig) -> Iterator[str]:
             objectives.check(phase.objective, phase.options)
         except ConfigError as error:
             yield f"{where}: {error}"
-        if layers is not None:
+        if arch is not None:
             try:
-                phase.freeze.layer_indices(layers)
+                phase.freeze.layer_indices(arch.num_hidden_layers)
             except ConfigError as error:
                 yield f"{where}.{error}"
+            try:
+                arch.with_rope(theta=phase.rope.theta, local_theta=phase.rope.local_theta)
+            except ConfigError as error:
+                yield f"{where}.rope: {error}"
         yield from _phase_data(run, phase, f"{where}.data")
+        yield from optimizer.problems(f"{where}.optimizer", phase.optimizer)
         data = run.data_of(phase)
         step = data.global_batch_size * data.seq_len
         if phase.tokens < step:  # a shorter one could fall between two steps and never train
@@ -214,12 +219,9 @@ def _schedule(run: RunConfig) -> Iterator[str]:
 
 
 def _rest(run: RunConfig) -> Iterator[str]:
-    optimizer, system = run.optimizer, run.system
-    if not all(0 <= beta < 1 for beta in optimizer.betas):
-        yield f"optimizer.betas: {list(optimizer.betas)}, expected two numbers in [0, 1)"
-    yield from _at_least(0, optimizer__weight_decay=optimizer.weight_decay, optimizer__eps=optimizer.eps)
-    if optimizer.clip_norm is not None and not optimizer.clip_norm > 0:
-        yield f"optimizer.clip_norm: {optimizer.clip_norm}, expected a number above 0, or null for no clipping"
+    system = run.system
+    yield from optimizer.problems("optimizer", run.optimizer)
+    yield from _at_least(0, optimizer__eps=run.optimizer.eps)
     yield from _at_least(
         1,
         checkpoint__interval_tokens=run.checkpoint.interval_tokens,

@@ -13,6 +13,7 @@ from typing import Any, Literal, Optional
 from detour.data.stream_spec import StreamSpec
 from detour.models.architecture import Architecture
 from detour.models.families import architecture
+from detour.optimizer import OptimizerConfig
 from detour.phases import Phase, PhaseSchedule
 from detour.schedule import WSD
 
@@ -84,26 +85,6 @@ class DataConfig:
     verify_hashes: bool = True
     timeout_seconds: int = 600
     cache_gigabytes: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """The optimizer (`detour.training.optim`).
-
-    Attributes:
-        name: "adamw" or "stableadamw".
-        betas: Decay rates of the two moments.
-        eps: Added to the denominator.
-        weight_decay: Decoupled: the fraction of a weight subtracted per step at the peak learning rate, scaled with the
-            learning rate below it. Biases and norms are not decayed.
-        clip_norm: Largest gradient norm; null does not clip.
-    """
-
-    name: Literal["adamw", "stableadamw"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-6
-    weight_decay: float = 1e-5
-    clip_norm: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ def show(
     table = _table(run.name, lines, unit, None if peak is None else peak * 1e12 * mfu)
     lengths = dict.fromkeys(f"{document_length(run, phase, document_tokens):,.0f}" for phase in run.phases)
     notes = [
-        *_step_notes(run),
+        *_phase_notes(run),
         f"Assumed document length: {', then '.join(lengths)} tokens (--document-tokens); attention costs more in longer "
         "documents.",
         "Hours on a CPU need its speed: `detour tune` measures it, and --peak-tflops takes it."
@@ -91,8 +91,8 @@ def _table(name: str, lines: Sequence[PhasePlan], unit: str, throughput: float |
     return table
 
 
-def _step_notes(run: RunConfig) -> list[str]:
-    """The size of a step, once for each size."""
+def _phase_notes(run: RunConfig) -> list[str]:
+    """The size of a step, once for each size; and what phases change of the optimizer and the rotary positions."""
     shapes: dict[tuple[int, int], list[str]] = {}
     for phase in run.phases:
         data = run.data_of(phase)
@@ -101,6 +101,11 @@ def _step_notes(run: RunConfig) -> list[str]:
         f"A step is {rows:,} rows x {seq_len:,} tokens = {rows * seq_len:,} tokens"
         + ("." if len(shapes) == 1 else f" in {', '.join(names)}.")
         for (rows, seq_len), names in shapes.items()
+    ] + [
+        f"{what} in phase {phase.name}: {', '.join(words)}."
+        for phase in run.phases
+        for what, words in (("Optimizer", phase.optimizer.words), ("Rotary bases", phase.rope.words))
+        if words
     ]
 
 

@@ -30,6 +30,7 @@ def arms(plan: Plan) -> list[dict[str, Any]]:
         for phase in run.phases:
             options = [f"{key} {spelled(value)}" for key, value in phase.options.items()]
             options += [f"layers {phase.freeze.layers} frozen"] if phase.freeze.layers else []
+            options += [*phase.optimizer.words, *(f"rotary {words}" for words in phase.rope.words)]
             phases.append((phase.name, phase.objective, phase.tokens, ", ".join(options)))
         found.append({
             "name": name,

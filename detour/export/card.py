@@ -15,6 +15,8 @@ from detour.cost.ledger import PhaseCost
 from detour.markup import markdown
 from detour.models.families import architecture, family_of
 from detour.models.hf_format import Format
+from detour.optimizer import PhaseOptimizer
+from detour.phases import PhaseRope
 
 TEMPLATE = files("detour.export") / "templates" / "model_card.md.j2"
 
@@ -65,6 +67,8 @@ def model_card(
         note=uses.note,
         phases=list(zip(config["phases"], costs, strict=False)),
         objective=lambda phase: phase["objective"] + _options(phase["options"]),
+        optimizers={phase["name"]: words for phase in config["phases"] if (words := PhaseOptimizer.of(phase).words)},
+        ropes={phase["name"]: words for phase in config["phases"] if (words := _rope_words(phase))},
         mfu=_mfu,
         branch=record.get("branch"),
         branch_flops=sum(cost["flops"] for cost in (record.get("branch") or {}).get("costs", [])),
@@ -85,6 +89,10 @@ def _on_hub(name: str) -> bool:
     except HFValidationError:
         return False
     return not Path(name).exists()
+
+
+def _rope_words(phase: dict[str, Any]) -> list[str]:
+    return PhaseRope(**(phase.get("rope") or {})).words
 
 
 def _mfu(cost: PhaseCost) -> str:

@@ -61,7 +61,7 @@ def export_run(
     with checkpoint.translate_errors():
         record = state["run"]
         model, costs = record["config"]["model"], read_costs(state)
-        arch = architecture(model["size"], model["architecture"])
+        arch = architecture(model["size"], model["architecture"]).with_rope(**rope_of(state))
         name = from_environment(model["tokenizer"] or model["init"])
     form = family_of(arch).format.as_decoder(arch) if decoder else family_of(arch).format
     tokenizer = _tokenizer(name, record["tokenizer"])
@@ -116,6 +116,12 @@ def _tokenizer(name: str, sha256: str) -> Any:
     if tokenizer_sha256(tokenizer) != sha256:
         raise ModelError(f"tokenizer '{name}': differs from the tokenizer of the run")
     return tokenizer
+
+
+def rope_of(state: dict[str, Any]) -> dict[str, float | None]:
+    """The rotary bases of the phase that trained last before a checkpoint, as arguments of `Architecture.with_rope`."""
+    last = state["callbacks"]["PhaseSwitch"]["phase_of_last_batch"] or 0
+    return state["run"]["config"]["phases"][last].get("rope") or {}
 
 
 def _start_config(record: dict[str, Any]) -> dict[str, Any] | None:

@@ -12,9 +12,10 @@ from detour.cost.ledger import read_costs
 from detour.errors import CheckpointError, ConfigError
 from detour.evaluation.derived import refuse_full
 from detour.evaluation.models import Model, folder_hash
-from detour.export.run import export_run
+from detour.export.run import export_run, rope_of
 from detour.merging.folders import merge_models
 from detour.merging.recipe import Recipe
+from detour.phases import PhaseRope
 from detour.training.checkpoints import files as checkpoints
 
 log = logging.getLogger(__name__)
@@ -106,16 +107,22 @@ def _choose(folder: Path, tokens: Sequence[int] | None) -> list[int]:
             )
         chosen = sorted(set(tokens))
     else:
-        phase, objective = found[max(found)]
-        chosen = [at for at, (name, _) in sorted(found.items()) if name == phase]
+        phase, *trained_as = found[max(found)]
+        chosen = [at for at, (name, *_) in sorted(found.items()) if name == phase]
         before = [at for at in found if at < chosen[0]]
-        if before and found[max(before)][1] == objective:
+        if before and [*found[max(before)][1:]] == trained_as:
             chosen = [max(before), *chosen]
     objectives = {found[at][1] for at in chosen}
+    ropes = {found[at][2] for at in chosen}
     if len(objectives) > 1:
         raise CheckpointError(
             f"{folder}: checkpoints {', '.join(map(str, chosen))} were trained last under different objectives "
             f"({', '.join(sorted(objectives))}); weights of a causal phase cannot be merged into those of an encoder"
+        )
+    if len(ropes) > 1:
+        raise CheckpointError(
+            f"{folder}: checkpoints {', '.join(map(str, chosen))} were trained last under different rotary bases "
+            f"({'; '.join(sorted(rope or 'those of the model' for rope in ropes))}), and their average has one"
         )
     if len(chosen) < 2:
         raise CheckpointError(
@@ -125,9 +132,9 @@ def _choose(folder: Path, tokens: Sequence[int] | None) -> list[int]:
     return chosen
 
 
-def _trained_last(checkpoint: checkpoints.Checkpoint) -> tuple[str, str]:
-    """Name and objective of the phase of a checkpoint's last steps."""
+def _trained_last(checkpoint: checkpoints.Checkpoint) -> tuple[str, str, str]:
+    """Name, objective and rotary bases of the phase of a checkpoint's last steps."""
     state = checkpoint.state()
     with checkpoint.translate_errors():
         costs = [cost for cost in read_costs(state) if cost.tokens]
-        return costs[-1].phase, costs[-1].objective
+        return costs[-1].phase, costs[-1].objective, ", ".join(PhaseRope(**rope_of(state)).words)

@@ -95,6 +95,20 @@ class Architecture(ABC):
     def layer_rules(self, attention: str) -> list[LayerRule]:
         """The rule of each layer. Raises ConfigError for an ``attention`` that `Rule.of` does not know."""
 
+    def with_rope(self, *, theta: float | None = None, local_theta: float | None = None) -> Architecture:
+        """The same with other bases of the rotary positions.
+
+        Args:
+            theta: Base in layers that attend to the whole document; None leaves it.
+            local_theta: Base in layers with a window; None leaves it.
+
+        Raises:
+            ConfigError: The family has no such base, or the base is no number above 0.
+        """
+        if theta is None and local_theta is None:
+            return self
+        raise ConfigError(f"models of the family {self.family} have no rotary positions whose base could be set")
+
     @property
     @abstractmethod
     def layer_weights(self) -> int:

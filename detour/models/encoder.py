@@ -46,7 +46,7 @@ class Encoder(nn.Module):
 
     def __init__(self, arch: Architecture, *, backend: str = "sdpa", gradient_checkpointing: bool = False) -> None:
         super().__init__()
-        self.arch = arch
+        self.arch = self._built_as = arch
         self.backend = BACKENDS[backend]
         self.gradient_checkpointing = gradient_checkpointing
         modules = family_of(arch).modules
@@ -67,6 +67,18 @@ class Encoder(nn.Module):
             layer.before_attention = torch.compile(layer.before_attention)  # type: ignore[method-assign]
             layer.after_attention = torch.compile(layer.after_attention)  # type: ignore[method-assign]
         self.head.forward = torch.compile(self.head.forward, dynamic=True)  # type: ignore[method-assign]
+
+    def use_rope(self, theta: float | None = None, local_theta: float | None = None) -> None:
+        """Sets the bases of the rotary positions from the next forward pass on; `arch` has them.
+
+        Args:
+            theta: Base in layers that attend to the whole document; None for the one that the encoder was built with.
+            local_theta: Base in layers with a window; None as above.
+
+        Raises:
+            ConfigError: The family has no such base.
+        """
+        self.arch = self._built_as.with_rope(theta=theta, local_theta=local_theta)
 
     def hidden(
         self,

@@ -17,8 +17,9 @@ from detour import objectives
 from detour.data.fingerprint import Fingerprint
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.families import architecture
+from detour.optimizer import PhaseOptimizer
 from detour.options import flatten
-from detour.phases import PhaseData
+from detour.phases import PhaseData, PhaseRope
 from detour.report.phase_summary import intact_state
 from detour.report.run_history import RunHistory, read_run
 from detour.training.checkpoints.files import listing
@@ -154,7 +155,10 @@ def _phase(phase: Any) -> Any:
     if not isinstance(phase, dict):
         return phase
     data = {**asdict(PhaseData()), **(phase.get("data") or {})}
-    return {**phase, "options": _options(phase.get("objective"), phase.get("options")), "data": data}
+    rope = asdict(PhaseRope()) | (phase.get("rope") or {})
+    optimizer = asdict(PhaseOptimizer()) | (phase.get("optimizer") or {})
+    options = _options(phase.get("objective"), phase.get("options"))
+    return {**phase, "options": options, "data": data, "optimizer": optimizer, "rope": rope}
 
 
 def _options(name: Any, options: Any) -> Any:

@@ -162,6 +162,7 @@ def _gradient_norm(figure: Figure, run: RunHistory) -> None:
     axes = figure.add_subplot()
     norm_N = run.metrics.column("grad_norm")
     good = norm_N[np.isfinite(norm_N) & (norm_N > 0)]
+    clipped = [(phase.start, phase.end, phase.clip_norm) for phase in run.phases if phase.clip_norm and phase.tokens]
     prepare(axes, run, "gradient norm", plain)
     for phase, mine_N in _each_phase(run):
         _raw_and_smooth(axes, run, phase, norm_N, mine_N)
@@ -173,11 +174,13 @@ def _gradient_norm(figure: Figure, run: RunHistory) -> None:
         axes.yaxis.set_major_formatter(ticks(plain))
         axes.yaxis.set_minor_formatter(ticks(lambda value: ""))
     else:
-        axes.set_ylim(0, max(float(good.max()), run.clip_norm or 0) * 1.06)
-    if run.clip_norm and len(good):
-        axes.axhline(run.clip_norm, color=INK, lw=1, ls=(0, (4, 3)))
-        handles.append(Line2D([], [], color=INK, lw=1, ls=(0, (4, 3)), label=f"clipped at {run.clip_norm:g}"))
-    finish(figure, axes, run, "Gradient norm, before clipping" if run.clip_norm else "Gradient norm", handles)
+        axes.set_ylim(0, max([float(good.max()), *(clip for *_, clip in clipped)]) * 1.06)
+    if clipped and len(good):
+        for start, end, clip in clipped:
+            axes.plot([start, end], [clip] * 2, color=INK, lw=1, ls=(0, (4, 3)))
+        levels = ", then ".join(dict.fromkeys(f"{clip:g}" for *_, clip in clipped))
+        handles.append(Line2D([], [], color=INK, lw=1, ls=(0, (4, 3)), label=f"clipped at {levels}"))
+    finish(figure, axes, run, "Gradient norm, before clipping" if clipped else "Gradient norm", handles)
 
 
 def _each_phase(run: RunHistory) -> Iterable[tuple[PhaseSummary, np.ndarray]]:

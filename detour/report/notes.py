@@ -43,6 +43,11 @@ def reading_notes(run: RunHistory) -> list[str]:
         "device-seconds); the GEMM throughput is measured at each start of the run.",
         "Device-seconds and tokens per second cover training batches only, not evaluation and checkpointing.",
     ]
+    notes += [f"Optimizer in phase {phase.name}: {phase.optimizer}." for phase in run.phases if phase.optimizer]
+    if ropes := [f"{phase.rope} in phase {phase.name}" for phase in run.phases if phase.rope]:
+        notes.append(
+            f"Rotary bases: {'; '.join(ropes)}. Held-out losses are measured under those of the phase that trained last."
+        )
     if run.metrics.evaluations:
         notes.append("Losses are in nats per supervised token. Losses at the start of a phase precede its first batch.")
         notes += _held_out_notes(run)

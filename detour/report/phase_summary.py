@@ -27,6 +27,9 @@ class PhaseSummary:
     Attributes:
         planned: Tokens in the configuration.
         options: Objective options that distinguish this use of the objective from others in the run, as text.
+        optimizer: What the phase changes of the run's optimizer, as text; empty for nothing.
+        rope: Bases of the rotary positions that the phase sets, as text; empty for those of the model.
+        clip_norm: Gradient norm above which gradients are clipped, or None.
         start: Tokens the run had seen when the phase began.
         matmul_flops: FLOPs that the devices would have done in the same time at their measured GEMM throughput; 0 if
             unknown.
@@ -39,6 +42,9 @@ class PhaseSummary:
     objective: str
     planned: int
     options: str = ""
+    optimizer: str = ""
+    rope: str = ""
+    clip_norm: float | None = None
     start: int = 0
     tokens: int = 0
     supervised: int = 0

@@ -12,6 +12,8 @@ import numpy as np
 import yaml
 
 from detour.errors import DataError
+from detour.optimizer import PhaseOptimizer
+from detour.phases import PhaseRope
 from detour.report.held_out import EVALUATION, labeled, read_evaluation, with_options
 from detour.report.metrics_log import Metrics, read_metrics
 from detour.report.phase_summary import PhaseSummary, with_costs
@@ -23,7 +25,6 @@ class RunHistory:
 
     Attributes:
         config_text: Content of config.yaml.
-        clip_norm: Gradient norm above which gradients are clipped, or None.
         phases: All phases in order, including those that have not begun.
         environment: Versions and machine.
         held_out_options: Objective -> the options it is evaluated under, as text.
@@ -34,7 +35,6 @@ class RunHistory:
 
     name: str
     config_text: str
-    clip_norm: float | None
     phases: list[PhaseSummary]
     environment: dict[str, Any]
     held_out_options: dict[str, str]
@@ -102,12 +102,9 @@ def read_run(folder: Path) -> RunHistory:
     measured = read_evaluation(folder / EVALUATION)
     phases, held_out_options = with_options(phases, config, measured)
     phases = with_costs(phases, folder, metrics, notes)
-    optimizer = config.get("optimizer")
-    clip_norm = optimizer.get("clip_norm") if isinstance(optimizer, dict) else None
     return RunHistory(
         name=str(config.get("name") or folder.resolve().name),
         config_text=config_text,
-        clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
         phases=phases,
         environment=_environment(folder / "environment.json", notes),
         held_out_options=held_out_options,
@@ -122,15 +119,27 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseSummary]]:
     try:
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
-        phases = [
-            PhaseSummary(name=str(p["name"]), objective=str(p["objective"]), planned=int(p["tokens"]))
-            for p in config["phases"]
-        ]
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        optimizer = config.get("optimizer")
+        clip_norm = optimizer.get("clip_norm") if isinstance(optimizer, dict) else None
+        phases = [_phase(p, clip_norm) for p in config["phases"]]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: not the configuration of a run ({' '.join(str(error).split())})") from error
     if not phases:
         raise DataError(f"{path}: not the configuration of a run: it has no phases")
     return text, config, phases
+
+
+def _phase(phase: dict[str, Any], clip_norm: Any) -> PhaseSummary:
+    own = PhaseOptimizer.of(phase)
+    clip_norm = clip_norm if own.clip_norm is None else own.clip_norm
+    return PhaseSummary(
+        name=str(phase["name"]),
+        objective=str(phase["objective"]),
+        planned=int(phase["tokens"]),
+        optimizer=", ".join(own.words),
+        rope=", ".join(PhaseRope(**(phase.get("rope") or {})).words),
+        clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
+    )
 
 
 def _environment(path: Path, notes: list[str]) -> dict[str, Any]:

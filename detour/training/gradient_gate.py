@@ -22,18 +22,24 @@ class GradientGate:
 
     Args:
         encoder: The model, before DDP or FSDP wraps it.
-        clip_norm: Maximum gradient norm; None does not clip.
         scale: Factor applied to all gradients (`gloo_sums_gradients`).
     """
 
-    def __init__(self, encoder: Encoder, *, clip_norm: float | None = None, scale: float = 1.0) -> None:
-        self.encoder, self.clip_norm, self.scale = encoder, clip_norm, scale
+    def __init__(self, encoder: Encoder, *, scale: float = 1.0) -> None:
+        self.encoder, self.scale = encoder, scale
 
-    def __call__(self, freeze: Freeze, *, accept: Callable[[Tensor], bool] = lambda norm: True) -> Tensor:
+    def __call__(
+        self,
+        freeze: Freeze,
+        *,
+        clip_norm: float | None = None,
+        accept: Callable[[Tensor], bool] = lambda norm: True,
+    ) -> Tensor:
         """Applies the gate, and returns the norm of the unfrozen gradient before clipping: a scalar on the model's device.
 
         Args:
             freeze: Parameters that the current phase freezes.
+            clip_norm: Maximum gradient norm; None does not clip.
             accept: Called with the norm; if it returns False, all gradients are dropped and the step changes nothing.
         """
         for parameter in self.frozen_parameters(freeze):
@@ -48,8 +54,8 @@ class GradientGate:
         if not accept(gathered):
             for parameter in parameters:
                 parameter.grad = None
-        elif self.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        elif clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
         return gathered
 
     def frozen_parameters(self, freeze: Freeze) -> list[nn.Parameter]:

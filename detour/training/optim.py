@@ -6,7 +6,7 @@ import torch
 from optimi import StableAdamW
 from torch import nn
 
-from detour.config.schema import OptimizerConfig
+from detour.optimizer import OptimizerConfig
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
@@ -20,8 +20,7 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig, *, peak_lr: floa
     """The configured optimizer over all parameters of a module.
 
     Weight decay is fully decoupled (arXiv 1711.05101): a step multiplies each weight by 1 - weight_decay * lr / peak_lr.
-    torch's AdamW multiplies by 1 - lr * weight_decay, so it receives weight_decay / peak_lr. This equals Composer's
-    DecoupledAdamW, with torch's fused kernel.
+    With torch's fused AdamW this equals Composer's DecoupledAdamW (`OptimizerConfig.group_weight_decay`).
 
     StableAdamW (arXiv 2304.13013) clips the update of each tensor by its root mean square, so it needs no gradient clipping.
     Cost: about 10% of the step time.
@@ -31,11 +30,10 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig, *, peak_lr: floa
         config: The optimizer section of the configuration.
         peak_lr: Peak learning rate, at which weight decay has its full strength.
     """
+    groups = parameter_groups(module, config.group_weight_decay(peak_lr))
     if config.name == "stableadamw":
         # foreach would flatten sharded tensors; the plain loop works with all
-        groups = parameter_groups(module, config.weight_decay)
         return StableAdamW(
             groups, lr=peak_lr, betas=config.betas, eps=config.eps, decouple_lr=True, max_lr=peak_lr, foreach=False
         )
-    groups = parameter_groups(module, config.weight_decay / peak_lr)
     return torch.optim.AdamW(groups, lr=peak_lr, betas=config.betas, eps=config.eps, fused=True)

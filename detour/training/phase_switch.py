@@ -9,6 +9,7 @@ from typing import Any
 from composer.core import Algorithm, Event, State
 from composer.loggers import Logger
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from detour.phase_clock import PhaseClock, StepSettings
 from detour.training.callbacks.step_guard import StepGuard
@@ -22,7 +23,8 @@ class PhaseSwitch(Algorithm):
 
     - `AFTER_DATALOADER`: corrupts the clean batch with the objective of the phase. Prefetched batches are clean, so the
       objective changes exactly at the first batch that begins at or past the boundary.
-    - `BATCH_START`: sets the learning rate, and resets the optimizer state if the phase asks for it.
+    - `BATCH_START`: sets the learning rate, and what phases change of the optimizer and of the rotary positions; resets the
+      optimizer state if the phase asks for it.
     - `AFTER_TRAIN_BATCH`: passes the gradients through the gate, which drops them if the guard rejects the step.
 
     Gradients are handled here rather than in a separate algorithm, because Composer runs algorithms in reverse order after
@@ -40,6 +42,7 @@ class PhaseSwitch(Algorithm):
     ) -> None:
         self.clock, self.gate, self.guard, self.micro_batch_rows = clock, gate, guard, micro_batch_rows
         self._phase_of_last_batch: int | None = None
+        self._set_rope()
 
     def state_dict(self) -> dict[str, Any]:
         return {"phase_of_last_batch": self._phase_of_last_batch}
@@ -49,6 +52,7 @@ class PhaseSwitch(Algorithm):
         if last is not None and not (type(last) is int and 0 <= last < count):
             raise ValueError(f"phase_of_last_batch is {last!r}, expected an index into {count} phases")
         self._phase_of_last_batch = last
+        self._set_rope()
 
     def touched(self, steps: Sequence[int]) -> set[nn.Parameter]:
         """Parameters with optimizer moments: those that a step has changed since the optimizer state was last reset.
@@ -64,6 +68,16 @@ class PhaseSwitch(Algorithm):
             if count:
                 found |= set(self.gate.encoder.parameters()) - set(self.gate.frozen_parameters(phase.freeze))
         return found
+
+    def set_groups(self, optimizer: Optimizer) -> None:
+        """Sets betas and weight decay of the parameter groups as the last batch before a checkpoint did."""
+        if self._phase_of_last_batch is not None:
+            self.clock.at(self.clock.phases.boundaries[self._phase_of_last_batch]).set_groups(optimizer)
+
+    def _set_rope(self) -> None:
+        """The rotary bases of the last batch, or of the first phase: an evaluation may come before the next batch."""
+        start = self.clock.phases.boundaries[self._phase_of_last_batch or 0]
+        self.clock.at(start).set_rope(self.gate.encoder)
 
     def match(self, event: Event, state: State) -> bool:
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)
@@ -83,7 +97,7 @@ class PhaseSwitch(Algorithm):
             tokens = f"{state.timestamp.token.value:,}"
             log.info("phase %d '%s': %s from token %s", span.index, span.phase.name, span.phase.objective, tokens)
         for optimizer in state.optimizers:
-            settings.apply(optimizer)
+            settings.apply(optimizer, self.gate.encoder)
         state.device_train_microbatch_size = self.micro_batch_rows[span.index]
         self._phase_of_last_batch = span.index
         changing = {f"phase/{key}": value for key, value in settings.scheduled_options.items()}
@@ -95,4 +109,4 @@ class PhaseSwitch(Algorithm):
             logger.log_metrics({"grad_norm": check.norm})
             return check.problem is None
 
-        self.gate(settings.freeze, accept=accept)
+        self.gate(settings.freeze, clip_norm=settings.clip_norm, accept=accept)

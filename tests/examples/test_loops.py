@@ -15,8 +15,15 @@ from detour.training.run_folder import RunFolder
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHASES = [
     {"name": "before", "objective": "mlm", "tokens": 1000},
-    {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}},
-    {"name": "decay", "objective": "mlm", "tokens": 1000, "options": {"rate": 0.15}, "optimizer_state": "reset"},
+    {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}, "rope": {"theta": 300.0}},
+    {
+        "name": "decay",
+        "objective": "mlm",
+        "tokens": 1000,
+        "options": {"rate": 0.15},
+        "optimizer_state": "reset",
+        "optimizer": {"betas": [0.8, 0.9], "weight_decay": 0.3, "clip_norm": 0.1},
+    },
 ]
 
 

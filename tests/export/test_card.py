@@ -18,7 +18,19 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def card(*, name="run", phase="p", license="CC0", path="corpus.jsonl", init=None, value="1", option="x", decay=None):
+def card(
+    *,
+    name="run",
+    phase="p",
+    license="CC0",
+    path="corpus.jsonl",
+    init=None,
+    value="1",
+    option="x",
+    decay=None,
+    optimizer=None,
+    rope=None,
+):
     cost = PhaseCost(
         phase=phase, objective="mlm", tokens=5, supervised=1, flops=1e9, device_seconds=1.0, matmul_flops=4e9, steps=1,
         skipped=0,
@@ -26,7 +38,16 @@ def card(*, name="run", phase="p", license="CC0", path="corpus.jsonl", init=None
     config = {
         "name": name,
         "model": {"init": init, "size": "tiny", "architecture": {}},
-        "phases": [{"name": phase, "objective": "mlm", "options": {"rate": option}, "tokens": 10}],
+        "phases": [
+            {
+                "name": phase,
+                "objective": "mlm",
+                "options": {"rate": option},
+                "tokens": 10,
+                "optimizer": optimizer,
+                "rope": rope,
+            }
+        ],
         "schedule": {"peak_lr": 1e-3, "warmup_tokens": 0, "decay_phase": decay, "shape": "linear", "final_lr": 0.0},
         "optimizer": {"name": "adamw", "betas": [0.9, 0.98], "eps": 1e-6, "weight_decay": 0.1},
         "data": {"global_batch_size": 4, "seq_len": 64, "shuffle_seed": 1},
@@ -70,6 +91,14 @@ def test_what_others_wrote_is_shown_as_it_is(text):
     assert phase[:3] == [line, f"mlm (rate {line})", "10"]
     assert (len(phase), len(data)) == (len(phases_header), len(data_header))
     assert data == [" ".join(text.replace("/", "").split()), "3", line, "0123456789abcdef"]
+
+
+def test_what_a_phase_changes_of_optimizer_and_positions_follows_the_settings_of_the_run():
+    text = " ".join(card(optimizer={"betas": [0.8, 0.9], "weight_decay": 0.3}).split())
+    assert "weight decay 0.1; in phase p betas (0.8, 0.9), weight_decay 0.3. Batch" in text
+    assert "weight decay 0.1. Batch" in " ".join(card().split())
+    text = " ".join(card(rope={"theta": 160_000.0}).split())
+    assert "weight decay 0.1. Rotary bases: theta 160,000 in phase p. Batch" in text
 
 
 @given(st.text(max_size=40))

@@ -25,6 +25,7 @@ from detour.export.run import export_run
 from detour.report.compare import compare_runs
 from detour.report.compare_tables import as_json, final_losses
 from detour.report.compared_run import UNKNOWN
+from detour.report.notes import reading_notes
 from detour.train import train
 from detour.training.run_folder import RunFolder
 
@@ -106,6 +107,10 @@ CASES = {  # what the two runs of the first attempt differed in and were told to
     "schedule.peak_lr": {"schedule__peak_lr": 1e-5},
     "optimizer.weight_decay": {"optimizer__weight_decay": 0.3},
     "phases[0].options.rate": {"phases__0__options": {"rate": 0.7}},
+    "phases[1].rope.theta": {"phases__1__rope": {"theta": 1e6, "local_theta": None}},
+    "phases[1].optimizer.weight_decay": {
+        "phases__1__optimizer": {"betas": None, "weight_decay": 0.3, "clip_norm": None}
+    },
     "seed": {"seed": 18},
     "model.architecture.num_hidden_layers": {"model__architecture": {"num_hidden_layers": 5}},
     "evaluation.objectives.mlm.rate": {"evaluation__objectives": {"mlm": {"rate": 0.2}, "clm": {}}},
@@ -216,6 +221,22 @@ def test_a_setting_that_an_older_version_did_not_have_is_unknown(config, tmp_pat
     del older["data"]["canonical_nodes"], older["phases"][1]["lr_factor"]
     found = compare_runs([make(tmp_path / "a", config), make(tmp_path / "b", older)])
     assert (found.of("unknown"), found.of("differs")) == (["data.canonical_nodes", "phases[1].lr_factor"], [])
+
+
+def test_a_run_from_before_phases_could_change_optimizer_and_positions_changed_neither(config, tmp_path):
+    older = changed(config)
+    for phase in older["phases"]:
+        del phase["optimizer"], phase["rope"]
+    assert compare_runs([make(tmp_path / "a", config), make(tmp_path / "b", older)]).same
+    own = {"betas": [0.8, 0.9], "weight_decay": None, "clip_norm": "none"}
+    now = make(tmp_path / "c", changed(config, phases__0__optimizer=own))
+    found = compare_runs([now, tmp_path / "b"])
+    assert found.of("differs") == ["phases[0].optimizer.betas", "phases[0].optimizer.clip_norm"]
+    assert "Optimizer in phase before: betas (0.8, 0.9), clip_norm none." in reading_notes(found.runs[0].history)
+    rope = make(tmp_path / "d", changed(config, phases__0__rope={"theta": 1e4, "local_theta": None}))
+    found = compare_runs([rope, tmp_path / "b"])
+    assert found.of("differs") == ["phases[0].rope.theta"]
+    assert any(note.startswith("Rotary bases: theta 10,000 in phase ") for note in reading_notes(found.runs[0].history))
 
 
 def test_without_its_record_a_run_is_read_from_its_newest_whole_checkpoint(config, tmp_path):

@@ -40,10 +40,9 @@ def run() -> RunHistory:
         held_out={},
         name="run",
         config_text="",
-        clip_norm=2.0,
         phases=[
-            PhaseSummary(name="a", objective="mlm", planned=4000, tokens=4000),
-            PhaseSummary(name="b", objective="clm", planned=3000, start=4000, tokens=3000),
+            PhaseSummary(name="a", objective="mlm", planned=4000, tokens=4000, clip_norm=2.0),
+            PhaseSummary(name="b", objective="clm", planned=3000, start=4000, tokens=3000, clip_norm=1.5),
         ],
         environment={},
         metrics=Metrics(columns=columns),
@@ -125,8 +124,8 @@ def test_throughput_has_its_median_in_each_phase(run):
     assert y.tolist() == [np.median(rate[400:])] * 2
 
 
-def test_the_clipping_norm_is_a_line(run):
+def test_the_clipping_norm_of_each_phase_is_a_line(run):
     axes, _ = lines_of(figures._gradient_norm, run, 1)
-    at = [line.get_ydata()[0] for line in axes.get_lines() if line.get_color() == INK]
-    assert at == [2.0]
+    at = [(*line.get_xdata(), line.get_ydata()[0]) for line in axes.get_lines() if line.get_color() == INK]
+    assert at == [(0, 4000, 2.0), (4000, 7000, 1.5)]
     assert axes.get_ylim() == pytest.approx((0, 2.0 * 1.06))

@@ -70,11 +70,18 @@ def test_two_processes_train_what_one_trains(tiny_run, launch, parallelism, laun
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp", "fsdp_full_shard"])
-def test_freezing_clipping_and_a_resume_are_the_same_on_two_processes(tiny_run, launch, parallelism):
+def test_what_phases_change_and_a_resume_are_the_same_on_two_processes(tiny_run, launch, parallelism):
     sections = {
         "phases": [
-            {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0", "embeddings": True}},
-            {"name": "decay", "objective": "mlm", "tokens": 1000},
+            {
+                "name": "detour",
+                "objective": "clm",
+                "tokens": 1000,
+                "freeze": {"layers": "0", "embeddings": True},
+                "optimizer": {"betas": [0.8, 0.9], "weight_decay": 0.2},
+                "rope": {"theta": 300.0},
+            },
+            {"name": "decay", "objective": "mlm", "tokens": 1000, "optimizer": {"clip_norm": 0.2, "weight_decay": 0.4}},
         ],
         "optimizer": {"clip_norm": 0.5},
     }

@@ -42,14 +42,14 @@ def test_clipping_is_that_of_torch(encoder):
     for mine, theirs in zip(encoder.parameters(), twin, strict=True):
         theirs.grad = mine.grad.clone()
     expected = torch.nn.utils.clip_grad_norm_(twin, 0.3)
-    assert float(GradientGate(encoder, clip_norm=0.3)(Freeze())) == pytest.approx(float(expected), rel=1e-6)
+    assert float(GradientGate(encoder)(Freeze(), clip_norm=0.3)) == pytest.approx(float(expected), rel=1e-6)
     for mine, theirs in zip(encoder.parameters(), twin, strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
 def test_a_rejected_step_leaves_no_gradient_and_the_check_sees_the_scaled_norm(encoder):
     expected, seen = norm_of(encoder.parameters()) / 2, []
-    GradientGate(encoder, clip_norm=1.0, scale=0.5)(Freeze(), accept=lambda norm: bool(seen.append(float(norm))))
+    GradientGate(encoder, scale=0.5)(Freeze(), clip_norm=1.0, accept=lambda norm: bool(seen.append(float(norm))))
     assert seen == [pytest.approx(expected, rel=1e-6)]
     assert all(p.grad is None for p in encoder.parameters())
 

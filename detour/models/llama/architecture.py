@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from detour.attention_rule import Rule
@@ -116,6 +116,11 @@ class LlamaArchitecture(Architecture):
         rotary = Rotary(self.head_dim, self.rope_theta, tuple(sorted((self.rope_scaling or {}).items())))
         layers = range(self.num_hidden_layers)
         return [LayerRule(rule, rotary if self.has_positions(layer) else None) for layer in layers]
+
+    def with_rope(self, *, theta: float | None = None, local_theta: float | None = None) -> LlamaArchitecture:
+        if local_theta is not None:
+            raise ConfigError("models of the family llama have one rotary base, theta, and no local_theta")
+        return self if theta is None else replace(self, rope_theta=theta)
 
     @property
     def layer_weights(self) -> int:

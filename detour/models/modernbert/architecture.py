@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from detour.attention_rule import Rule
@@ -97,6 +97,13 @@ class ModernBertArchitecture(Architecture):
         everywhere = LayerRule(rule, Rotary(self.head_dim, self.global_rope_theta))
         nearby = LayerRule(rule.within(left, self.side_window), Rotary(self.head_dim, self.local_rope_theta))
         return [everywhere if self.is_global(layer) else nearby for layer in range(self.num_hidden_layers)]
+
+    def with_rope(self, *, theta: float | None = None, local_theta: float | None = None) -> ModernBertArchitecture:
+        return replace(
+            self,
+            global_rope_theta=self.global_rope_theta if theta is None else theta,
+            local_rope_theta=self.local_rope_theta if local_theta is None else local_theta,
+        )
 
     @property
     def layer_weights(self) -> int:

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from detour.config.schema import RunConfig
-from detour.phases import Freeze, Phase, PhaseData, PhaseSchedule
+from detour.optimizer import PhaseOptimizer
+from detour.phases import Freeze, Phase, PhaseData, PhaseRope, PhaseSchedule
 from detour.schedule import WSD
 
 # settings on which every batch before the checkpoint depended
@@ -159,7 +160,15 @@ def _get(record: Mapping[str, Any], key: str) -> Any:
 
 def _schedule_of(config: Mapping[str, Any]) -> tuple[WSD, PhaseSchedule]:
     phases = [
-        Phase(**{**phase, "freeze": Freeze(**phase["freeze"]), "data": PhaseData(**phase.get("data", {}))})
+        Phase(
+            **{
+                **phase,
+                "freeze": Freeze(**phase["freeze"]),
+                "data": PhaseData(**phase.get("data", {})),
+                "optimizer": PhaseOptimizer.of(phase),
+                "rope": PhaseRope(**phase.get("rope", {})),
+            }
+        )
         for phase in config["phases"]
     ]
     return WSD(**config["schedule"]), PhaseSchedule(phases)

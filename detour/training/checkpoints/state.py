@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.optim import Optimizer
 
 from detour.data.phased_loader import PhasedLoader
 from detour.errors import CheckpointError
@@ -75,6 +76,7 @@ def restore(
     stateful: Sequence[Stateful],
     *,
     touched: Callable[[], set[torch.nn.Parameter]],
+    set_groups: Callable[[Optimizer], None],
 ) -> None:
     """Restores all but the weights, with which the encoder was built, and the random states (`RestoreRng`). Collective.
 
@@ -83,6 +85,7 @@ def restore(
         checkpoint: The checkpoint from which the run resumes.
         stateful: Callbacks and algorithms to restore.
         touched: Returns the parameters that have optimizer moments; called after ``stateful`` are restored.
+        set_groups: Sets the parameter groups as the last batch did, with which the checkpoint's are compared; called then, too.
 
     Raises:
         CheckpointError: Something is missing, or names, shapes or types do not fit the model and the optimizer.
@@ -94,6 +97,7 @@ def restore(
         for name, item in known.items():
             item.load_state_dict(plain["callbacks"][name])
         contents.check_counts(plain)
+        set_groups(state.optimizers[0])
         _restore_optimizer(state, plain["param_groups"], checkpoint.tensors("optimizer"), touched())
         _restore_position(state, plain)
 

@@ -181,3 +181,23 @@ def test_fresh_weights_are_spread_as_hugging_face_s(arch):
     torch.testing.assert_close({n: t.mean() for n, t in ours.state_dict().items()}, means, rtol=0, atol=1e-3)
     bounds = {name: tensor.abs().max() for name, tensor in theirs.state_dict().items()}
     torch.testing.assert_close({n: t.abs().max() for n, t in ours.state_dict().items()}, bounds, rtol=0.02, atol=0)
+
+
+def test_after_a_change_of_the_rotary_bases_no_table_is_stale(encoder):
+    """The model that was extended is Hugging Face's with the new bases; and it finds its way back."""
+    model, batch = encoder(global_rope_theta=10_000.0, local_rope_theta=300.0).eval(), batch_of([[T]])
+
+    def logits():
+        return model.logits(batch["input_ids"], batch["doc_lengths"], "bidirectional")
+
+    with torch.no_grad():
+        before = logits()
+        for bases, expected in {(160_000.0, None): (160_000.0, 300.0), (160_000.0, 50.0): (160_000.0, 50.0)}.items():
+            model.use_rope(*bases)
+            assert (model.arch.global_rope_theta, model.arch.local_rope_theta) == expected
+            reference = masked_lm(model)
+            assert (reference.config.global_rope_theta, reference.config.local_rope_theta) == expected
+            torch.testing.assert_close(logits(), reference(input_ids=batch["input_ids"]).logits, **CLOSE)
+            assert (logits() - before).abs().max() > 1e-4
+        model.use_rope()
+        assert torch.equal(logits(), before)

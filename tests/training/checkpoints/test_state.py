@@ -146,6 +146,27 @@ def test_other_decays_may_branch_off_the_end_of_a_phase(tiny_run):
     assert checkpoints.listing(folder)[-1].tokens >= 1900
 
 
+@pytest.mark.parametrize("name", ["adamw", "stableadamw"])
+def test_a_resume_in_a_phase_with_its_own_optimizer_and_at_its_edges_is_bitwise_equal(tiny_run, name):
+    own = {"betas": [0.8, 0.9], "weight_decay": 9e-4, "clip_norm": "none"}
+    phases = [
+        {"name": "first", "objective": "mlm", "tokens": 1000},
+        {"name": "detour", "objective": "clm", "tokens": 1000, "optimizer": own},
+        {"name": "decay", "objective": "mlm", "tokens": 1000},
+    ]
+    optimizer = {"name": name, "weight_decay": 1e-4, "clip_norm": 0.5}
+    resume_from_each(tiny_run, lambda saved: (3, 5, 7), phases=phases, optimizer=optimizer)
+
+
+def test_a_resume_in_a_phase_with_its_own_rotary_bases_and_at_its_edges_is_bitwise_equal(tiny_run):
+    phases = [
+        {"name": "first", "objective": "mlm", "tokens": 1000, "rope": {"theta": 10_000.0}},
+        {"name": "detour", "objective": "clm", "tokens": 1000},
+        {"name": "decay", "objective": "mlm", "tokens": 1000, "rope": {"theta": 500.0, "local_theta": 50.0}},
+    ]
+    resume_from_each(tiny_run, lambda saved: (1, 3, 5, 7), phases=phases, evaluation={"interval_tokens": 200})
+
+
 FROZEN = {"layers": "0-1", "embeddings": True}
 
 
