@@ -103,7 +103,7 @@ def test_a_suite_in_a_log_has_a_line_for_each_cell_and_in_long_ones_more(caplog,
         "cell 2 of 2, bc5cdr, m, seed 2: begun, 1 min after the first",
         "cell 2 of 2, bc5cdr, m, seed 2: step 5 of 10",
         "cell 2 of 2, bc5cdr, m, seed 2: step 10 of 10",
-        "2 cells done in 2 min",
+        "2 cells done in 2.3 min",
     ]
 
 

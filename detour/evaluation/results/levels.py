@@ -26,6 +26,7 @@ from detour.evaluation.results.equivalence import equivalence_p, seeds_to_decide
 from detour.evaluation.results.score_grid import Score, ScoreGrid, score_grid
 from detour.evaluation.results.statistics import Summary, holm, summarize
 from detour.evaluation.results.student import minimum_detectable_effect, t_interval, t_test_p
+from detour.evaluation.results.tables import NO_FLAGS, Flagged, flags_of
 from detour.evaluation.results.verdicts import (
     ALPHA,
     FINETUNING,
@@ -62,6 +63,7 @@ class Contrast:
             difference seen. 1001 for more than 1000; None where the spread is not known, and for random tasks.
         verdict: By the corrected p values; see `Verdict` for the rules.
         sentence: The verdict in words.
+        degenerate: Cells of both arms whose predictions are one class only, or empty; of the mean, those of all its tasks.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Contrast:
     seeds_to_decide: int | None
     verdict: Verdict
     sentence: str
+    degenerate: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,7 @@ def compare_arms(
     scale: Scale = POINTS,
     tasks: Literal["fixed", "random"] = "fixed",
     drop_tasks: Sequence[str] = (),
+    flagged: Flagged = NO_FLAGS,
 ) -> ArmComparison:
     """Compares two arms that have the same training seeds, fine-tuning seeds, and tasks.
 
@@ -143,6 +147,8 @@ def compare_arms(
             intervals over training seeds and over tasks is taken, with the smaller number of degrees of freedom. That is
             conservative: it covers 94% to nearly 100% in simulations (docs/decisions/0016).
         drop_tasks: Tasks to leave out of both arms.
+        flagged: Degenerate cells, as `detour.evaluation.results.tables.degenerate_cells` counts them: a verdict of equivalence
+            does not rest on them, and sentences name their number.
 
     Raises:
         ConfigError: The margin is not above 0, or random tasks are asked for with one task or one seed.
@@ -156,7 +162,11 @@ def compare_arms(
     overall = _over_tasks(scale.mean, units, d_UK, tasks)
     each = [_over_seeds(name, units, d_UK[:, k]) for k, name in enumerate(grid.tasks)]
     raw = None if margin is None else margin / scale.factor
-    about = _About(arm=arm, baseline=baseline, basis=basis, scale=scale, margin=margin, raw_margin=raw)
+    degenerate = {name: flags_of(flagged, (arm, baseline), name) for name in grid.tasks}
+    about = _About(
+        arm=arm, baseline=baseline, basis=basis, scale=scale, margin=margin, raw_margin=raw,
+        degenerate=degenerate | {scale.mean: sum(degenerate.values())}, cells=2 * d_SKF[:, 0].size,
+    )  # fmt: skip
     p_mean, p_margin = _tests(overall, raw)
     p, p_equivalence = ([tests[i] for tests in (_tests(e, raw) for e in each)] for i in range(2))
     corrected = zip(each, p, holm(p), p_equivalence, holm(p_equivalence), strict=True)
@@ -249,6 +259,8 @@ class _About:
     scale: Scale
     margin: float | None
     raw_margin: float | None
+    degenerate: dict[str, int]
+    cells: int  # of both arms, on one task
 
 
 def _tests(e: _Estimate, margin: float | None) -> tuple[float, float]:
@@ -267,7 +279,10 @@ def _contrast(
     n = len(e.by_seed)
     low, high = t_interval(e.mean, e.error, e.df)
     low_90, high_90 = t_interval(e.mean, e.error, e.df, 0.9)
-    verdict = verdict_of(e.mean, p_holm, p_equivalence_holm, higher_is_better=about.scale.higher_is_better)
+    degenerate = about.degenerate[e.name]
+    verdict = verdict_of(
+        e.mean, p_holm, p_equivalence_holm, higher_is_better=about.scale.higher_is_better, degenerate=degenerate
+    )
     to_decide = seeds_to_decide(e.mean, e.sd, about.raw_margin) if e.limited_by_seeds else None
     finding = Finding(
         arm=about.arm,
@@ -277,11 +292,16 @@ def _contrast(
         mean=e.mean,
         low=low,
         high=high,
-        within_margin=p_equivalence_holm < ALPHA,
+        low_90=low_90,
+        high_90=high_90,
+        p_equivalence=p_equivalence_holm,
+        within_margin=p_equivalence_holm < ALPHA and not degenerate,
         margin=about.margin,
         seeds=n,
         basis=about.basis,
         seeds_to_decide=to_decide,
+        degenerate=degenerate,
+        cells=about.cells * (len(about.degenerate) - 1 if e.name == about.scale.mean else 1),
     )
     return Contrast(
         name=e.name,
@@ -297,4 +317,5 @@ def _contrast(
         seeds_to_decide=to_decide,
         verdict=verdict,
         sentence=sentence(finding, about.scale),
+        degenerate=degenerate,
     )
