@@ -24,16 +24,17 @@ from detour.files import naming, write_text
 from detour.init import budget as rules
 from detour.init.budget import Budget
 from detour.init.machine import PREPARED_BYTES_PER_SECOND, Machine
-from detour.init.start import MAIN_LANGUAGE, Start
+from detour.init.start import MAIN_LANGUAGE, Start, is_cached
 from detour.init.text import BYTES_PER_TOKEN, Text, Tokens, faults
 from detour.markup import markdown
 from detour.models.architecture import Architecture
 from detour.training.start_check import check_start
-from detour.units import duration, scientific, short
+from detour.units import counted, duration, scientific, short
 
 LEAST_DOCUMENTS = 50
 LEAST_HELD_OUT = 7  # expected documents of a source: none has a chance below one in a thousand
 MIN_CHARACTERS = 200  # of the paper's mixtures
+SMALL_PARAMETERS = 50_000_000  # more are many for a CPU
 CHECKPOINT_BYTES = 12  # per parameter: fp32 weights and two moments
 FILES = ("recipe.yaml", "detour.yaml", "twin.yaml", "README.md", "run.sh")
 
@@ -138,7 +139,11 @@ def _decide(text: Text, tokens: Tokens, answers: Answers) -> dict[str, Any]:
         "validation_fraction": fraction, "main_language": main, "counted": _counted(text, tokens, start),
         "languages": ", ".join(f"{code} {part:.0%}" for code, part in text.languages.items()),
         "min_characters": MIN_CHARACTERS if short_ones <= 0.05 else None, "recipe_step": rules.RECIPE_STEP_TOKENS,
-        "scaled_lr": scientific(2e-4 * math.sqrt(ratio)), "warnings": rules.warnings(budget), "faults": faults(text),
+        "scaled_lr": scientific(2e-4 * math.sqrt(ratio)), "faults": faults(text),
+        "warnings": [
+            *rules.warnings(budget, on_cpu=not machine.gpus and arch.parameters > SMALL_PARAMETERS),
+            *_text_warnings(text, tokens, start, seq_len),
+        ],
         "speed_basis": speed.basis, "commands": _commands(text, tokens, budget, arch, machine, speed),
         "hours_text": "detour about {}, twin about {}; {:g} hours were allowed for both".format(
             *(duration(3600 * hours) for hours in speed.hours(budget.tokens)), answers.hours
@@ -157,9 +162,8 @@ def _why(tokens: Tokens, answers: Answers, budget: Budget, arch: Architecture, c
         "hours": f"what {answers.hours:g} hours allow for the detour and its twin",
     }[budget.bound]
     return {
-        "start": f"{answers.why_start}. Alternatives: docs/families.md.",
-        "seq_len": f"The least power of two that holds 95% of the documents whole ({tokens.p95:,} tokens). "
-        "Longer ones are split; attention never crosses documents, so longer rows do not lengthen short ones. The paper: 8192.",
+        "start": f"{answers.why_start}. Alternatives: docs/families.md in the repository of detour.",
+        "seq_len": _why_seq_len(tokens, answers.start, budget.seq_len),
         "rows": f"Steps of at most the paper's {rules.RECIPE_STEP_TOKENS:,} tokens, and smaller until the first phase has about "
         f"{rules.WANTED_STEPS:,} of them (the decay then has a hundred); at least {rules.LEAST_ROWS} rows.",
         "budget": f"The budget is {bound}, the least of three: the paper's, the corpus's and the hours'. That is "
@@ -169,6 +173,45 @@ def _why(tokens: Tokens, answers: Answers, budget: Budget, arch: Architecture, c
         "micro_batch": "Rows per forward pass of a device: the most that memory is estimated to hold; changes speed, not "
         "results. detour tune detour.yaml measures it.",
     }  # fmt: skip
+
+
+def _why_seq_len(tokens: Tokens, start: Start, seq_len: int) -> str:
+    """What decided the row length, and what becomes of longer documents."""
+    split = f"{tokens.longer_than(seq_len):.1%} of the documents are longer and are split"
+    if tokens.p95 <= seq_len:
+        least = rules.SEQ_LENS[0]
+        decided = f"The least power of two, from {least}, that holds 95% of the documents whole ({tokens.p95:,} tokens)"
+    elif seq_len < rules.SEQ_LENS[-1]:
+        decided = (
+            f"The start model decides: it reads at most {start.architecture.longest_document:,} tokens, too few to hold 95% of "
+            f"the documents whole ({tokens.p95:,} tokens)"
+        )
+    else:
+        decided = f"The paper's, and the longest here; 95% of the documents have at most {tokens.p95:,} tokens"
+    return f"{decided}; {split}. Attention never crosses documents, so longer rows do not lengthen short ones. The paper: 8192."
+
+
+def _text_warnings(text: Text, tokens: Tokens, start: Start, seq_len: int) -> list[str]:
+    """What the row length and the sources cost, and whether the start model has to be downloaded; one sentence or two each."""
+    lines = []
+    if tokens.p95 > seq_len:
+        lines.append(
+            f"{tokens.longer_than(seq_len):.0%} of the documents are longer than a row of {seq_len:,} tokens and are split; no "
+            "token attends to another part of its document."
+            + (" A start model that reads longer documents would hold them." if seq_len < rules.SEQ_LENS[-1] else "")
+        )
+    lines += [
+        f"The {source.kind} files hold several languages and are one source ({source.mixed}): there will be no held-out loss by "
+        "language. For that, make a source per language in recipe.yaml, and name their folders in detour.yaml."
+        for source in text.sources
+        if source.mixed
+    ]
+    if not start.local and not is_cached(start.name):
+        lines.append(
+            f"{start.name} is not in this machine's Hugging Face cache: preparing and training download it. Without a network, "
+            "download it elsewhere and name its folder with --model, or copy the cache here and set HF_HUB_OFFLINE=1."
+        )
+    return lines
 
 
 def estimate_speed(arch: Architecture, machine: Machine, document_tokens: float, measured: float | None) -> Speed:
@@ -207,8 +250,8 @@ def validation_fraction(documents: int) -> float:
 
 def _validated(text: Text, fraction: float) -> list[str]:
     """Sources of which enough documents are held out that none is very unlikely; the largest if there is no such source."""
-    enough = [source.kind for source in text.sources if fraction * source.count >= LEAST_HELD_OUT]
-    return enough or [max(text.sources, key=lambda source: source.count).kind]
+    enough = [source.name for source in text.sources if fraction * source.count >= LEAST_HELD_OUT]
+    return enough or [max(text.sources, key=lambda source: source.count).name]
 
 
 def processes(text: Text, machine: Machine) -> int:
@@ -239,8 +282,12 @@ def _run(values: dict[str, Any]) -> RunConfig:
 def _counted(text: Text, tokens: Tokens, start: Start) -> str:
     if tokens.exact:
         return f"counted with the tokenizer of {Path(start.name).name}"
-    how = f"with the tokenizer of {Path(start.name).name}" if start.local else f"at {BYTES_PER_TOKEN:g} bytes per token"
-    return f"estimated {how}, from {'a sample' if not text.complete else 'all files'}"
+    if not start.local:
+        return f"estimated at {BYTES_PER_TOKEN:g} bytes per token, from {'all files' if text.complete else 'a sample'}"
+    return (
+        f"estimated with the tokenizer of {Path(start.name).name}, from {counted(len(tokens.lengths_N), 'document')} of "
+        f"{'all files' if text.complete else 'a sample'}"
+    )
 
 
 def _commands(
@@ -280,7 +327,7 @@ def _render(name: str, values: dict[str, Any]) -> str:
     )
     environment.filters |= {
         "yaml": lambda value: json.dumps(value, ensure_ascii=False),  # every JSON value is YAML
-        "short": short, "number": lambda value: f"{value:,}", "digits": lambda value: f"{value:_}",
+        "short": short, "counted": counted, "number": lambda value: f"{value:,}", "digits": lambda value: f"{value:_}",
         "markdown": markdown, "comment": lambda value: " ".join(str(value).split()),
         "paragraph": _comment,
     }  # fmt: skip
