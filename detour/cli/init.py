@@ -70,12 +70,10 @@ def init(
     start = find_start(name := str(ask(question, model, suggested, check=_plausible)))
     show(_tokens_line(tokens := _tokens(seen, start)))
     answers = Answers(
-        start=start,
-        why_start=reason[0].upper() + reason[1:] if name == suggested else "As given",
-        machine=_machine(ask, gpus, gpu_memory),
+        start=start, why_start=reason[0].upper() + reason[1:] if name == suggested else "As given",
+        machine=_machine(ask, gpus, gpu_memory), tokens_per_second=tokens_per_second,
         hours=float(ask("Hours of training, detour and twin together?", hours, 12.0)),
-        tokens_per_second=tokens_per_second,
-    )
+    )  # fmt: skip
     folder = Path(ask("Folder to write?", out, "detour-project"))
     warnings = write_project(seen, tokens, answers, folder)
     show(*(f"Warning: {line}" for line in warnings), f"{folder}: read README.md, then run: bash {folder / 'run.sh'}")

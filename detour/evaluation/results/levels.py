@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from detour.errors import ConfigError
 from detour.evaluation.results.components import Components, components
 from detour.evaluation.results.equivalence import equivalence_p, seeds_to_decide
+from detour.evaluation.results.estimates import Estimate, over_seeds, over_tasks
 from detour.evaluation.results.score_grid import Score, ScoreGrid, score_grid
 from detour.evaluation.results.statistics import Summary, holm, summarize
 from detour.evaluation.results.student import minimum_detectable_effect, t_interval, t_test_p
@@ -31,7 +32,6 @@ from detour.evaluation.results.verdicts import (
     ALPHA,
     FINETUNING,
     POINTS,
-    SAME,
     TRAINING,
     Basis,
     Finding,
@@ -115,17 +115,6 @@ class ArmComparison:
     dropped: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Estimate:
-    name: str
-    by_seed: dict[int | None, float]
-    mean: float
-    sd: float
-    error: float
-    df: int
-    limited_by_seeds: bool = True  # whether more seeds would make the interval as narrow as wanted
-
-
 def compare_arms(
     scores: Iterable[Score],
     arm: str,
@@ -159,8 +148,8 @@ def compare_arms(
     grid = score_grid(scores, [arm, baseline], drop_tasks=drop_tasks)
     d_SKF = grid.scores_ASKF[0] - grid.scores_ASKF[1]
     units, d_UK, basis = replicates(grid, d_SKF)
-    overall = _over_tasks(scale.mean, units, d_UK, tasks)
-    each = [_over_seeds(name, units, d_UK[:, k]) for k, name in enumerate(grid.tasks)]
+    overall = over_tasks(scale.mean, units, d_UK, tasks)
+    each = [over_seeds(name, units, d_UK[:, k]) for k, name in enumerate(grid.tasks)]
     raw = None if margin is None else margin / scale.factor
     degenerate = {name: flags_of(flagged, (arm, baseline), name) for name in grid.tasks}
     about = _About(
@@ -226,31 +215,6 @@ def replicates(grid: ScoreGrid, x_SKF: np.ndarray) -> tuple[tuple[int | None, ..
     return seeds, x_SKF[0].T, FINETUNING
 
 
-def _over_seeds(name: str, units: tuple[int | None, ...], d_U: np.ndarray) -> _Estimate:
-    n = len(d_U)
-    # equal differences do not show how far another seed would be off: their standard error is not known, and not 0
-    sd = math.nan if n == 1 else 0.0 if np.ptp(d_U) <= SAME else float(d_U.std(ddof=1))
-    by_seed = dict(zip(units, d_U.tolist(), strict=True))
-    return _Estimate(
-        name=name, by_seed=by_seed, mean=float(d_U.mean()), sd=sd, error=sd / math.sqrt(n) if sd else math.nan, df=n - 1
-    )
-
-
-def _over_tasks(
-    name: str, units: tuple[int | None, ...], d_UK: np.ndarray, tasks: Literal["fixed", "random"]
-) -> _Estimate:
-    seeds = _over_seeds(name, units, d_UK.mean(1))
-    if tasks == "fixed":
-        return seeds
-    U, K = d_UK.shape
-    if min(U, K) < 2:
-        raise ConfigError(f"tasks: random, with {K} tasks and {U} seeds; expected at least 2 of each")
-    d_K = d_UK.mean(0)
-    known = [] if math.isnan(seeds.error) else [seeds.error]
-    known += [float(d_K.std(ddof=1)) / math.sqrt(K)] if np.ptp(d_K) > SAME else []
-    return replace(seeds, error=max(known, default=math.nan), df=min(U, K) - 1, limited_by_seeds=False)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _About:
     arm: str
@@ -263,18 +227,18 @@ class _About:
     cells: int  # of both arms, on one task
 
 
-def _tests(e: _Estimate, margin: float | None) -> tuple[float, float]:
+def _tests(e: Estimate, margin: float | None) -> tuple[float, float]:
     return t_test_p(e.mean, e.error, e.df), math.nan if margin is None else equivalence_p(e.mean, e.error, e.df, margin)
 
 
-def _where(e: _Estimate, scale: Scale) -> str:
+def _where(e: Estimate, scale: Scale) -> str:
     if e.name != scale.mean:
         return f"on {e.name}"
     return f"on the {e.name}" if e.limited_by_seeds else f"on the {e.name} of this kind"
 
 
 def _contrast(
-    e: _Estimate, about: _About, p: float, p_holm: float, p_equivalence: float, p_equivalence_holm: float
+    e: Estimate, about: _About, p: float, p_holm: float, p_equivalence: float, p_equivalence_holm: float
 ) -> Contrast:
     n = len(e.by_seed)
     low, high = t_interval(e.mean, e.error, e.df)
