@@ -124,7 +124,7 @@ def test_training_a_tokenizer_says_what_it_reads_and_when_it_merges(tmp_path, ca
             ]
         )
     assert not exit.value.code
-    said = [record.getMessage() for record in caplog.records if record.name == "detour.cli.data"]
+    said = [record.getMessage() for record in caplog.records if record.name == "detour.cli.tokenizer"]
     assert said == [
         "reading: 0 documents, 0.0 million characters so far",
         "50 documents, 0.0 million characters read; now merging",
