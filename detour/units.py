@@ -29,6 +29,11 @@ def scientific(number: float, decimals: int | None = None) -> str:
     return f"{mantissa.rstrip('0').rstrip('.') if decimals is None else mantissa}e{int(exponent)}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1, 'file' -> '1 file'; 2000, 'file' -> '2,000 files'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A duration in seconds, minutes or hours: 5400 -> '90.0 min'."""
     if seconds < 120:

@@ -103,7 +103,7 @@ def test_a_suite_in_a_log_has_a_line_for_each_cell_and_in_long_ones_more(caplog,
         "cell 2 of 2, bc5cdr, m, seed 2: begun, 1 min after the first",
         "cell 2 of 2, bc5cdr, m, seed 2: step 5 of 10",
         "cell 2 of 2, bc5cdr, m, seed 2: step 10 of 10",
-        "2 cells done in 2 min",
+        "2 cells done in 2.3 min",
     ]
 
 
@@ -111,9 +111,20 @@ def test_training_a_tokenizer_says_what_it_reads_and_when_it_merges(tmp_path, ca
     lines = "".join(json.dumps({"text": f"case number {i:04d}"}) + "\n" for i in range(50))
     (tmp_path / "text.jsonl").write_text(lines)
     with pytest.raises(SystemExit) as exit:
-        main(["data", "tokenizer", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "out"), "--vocab-size", "300"])
+        main(
+            [
+                "data",
+                "tokenizer",
+                "train",
+                str(tmp_path / "text.jsonl"),
+                "--out",
+                str(tmp_path / "out"),
+                "--vocab-size",
+                "300",
+            ]
+        )
     assert not exit.value.code
-    said = [record.getMessage() for record in caplog.records if record.name == "detour.cli.data"]
+    said = [record.getMessage() for record in caplog.records if record.name == "detour.cli.tokenizer"]
     assert said == [
         "reading: 0 documents, 0.0 million characters so far",
         "50 documents, 0.0 million characters read; now merging",
@@ -124,6 +135,6 @@ def test_training_a_tokenizer_says_what_it_reads_and_when_it_merges(tmp_path, ca
 def test_a_damaged_file_stops_the_tokenizer_with_one_line(tmp_path, capsys):
     (tmp_path / "text.jsonl.gz").write_bytes(b"\x1f\x8b\x08\x00broken")
     with pytest.raises(SystemExit) as exit:
-        main(["data", "tokenizer", str(tmp_path / "text.jsonl.gz"), "--out", str(tmp_path / "out")])
+        main(["data", "tokenizer", "train", str(tmp_path / "text.jsonl.gz"), "--out", str(tmp_path / "out")])
     assert exit.value.code == 1
     assert "text.jsonl.gz" in capsys.readouterr().err

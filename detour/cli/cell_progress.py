@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from detour.units import counted, duration
+
 if TYPE_CHECKING:
     from detour.evaluation.suite import Cell
 
@@ -47,7 +49,7 @@ def reported(total: int) -> Iterator[Begin]:
         return lambda done, steps: alive.beat("%s: step %d of %d", name, done, steps)
 
     yield begin_line
-    log.info("%d cells done in %.0f min", begun, (time.monotonic() - started) / 60)
+    log.info("%s done in %s", counted(begun, "cell"), duration(time.monotonic() - started))
 
 
 @contextmanager

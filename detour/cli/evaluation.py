@@ -11,6 +11,7 @@ import typer
 
 from detour.cli.cell_progress import reported
 from detour.cli.groups import EvalCommands, group
+from detour.units import counted
 
 if TYPE_CHECKING:
     from detour.evaluation.data.task import Task
@@ -88,7 +89,9 @@ def run(
     cells = suites.plan(resolved, tasks, range(first_seed, first_seed + seeds), data_root=data)
     todo = suites.unfinished(cells, out)
     print(
-        f"{len(cells)} cells ({len(resolved)} models, {len(tasks)} tasks, {seeds} seeds), {len(todo)} to do", flush=True
+        f"{counted(len(cells), 'cell')} ({counted(len(resolved), 'model')}, {counted(len(tasks), 'task')}, "
+        f"{counted(seeds, 'seed')}), {len(todo)} to do",
+        flush=True,
     )
     try:
         if executor is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,15 +66,14 @@ def init(
         check_empty(out)
     show(*_seen(seen := look(text, text_column=text_column, encoding=encoding)))
     suggested, reason = default_start(seen.languages)
-    start = find_start(name := str(ask(f"Start model: a folder or hub name ({reason})?", model, suggested)))
+    question = f"Start model: a folder or hub name ({reason})?"
+    start = find_start(name := str(ask(question, model, suggested, check=_plausible)))
     show(_tokens_line(tokens := _tokens(seen, start)))
     answers = Answers(
-        start=start,
-        why_start=reason[0].upper() + reason[1:] if name == suggested else "As given",
-        machine=_machine(ask, gpus, gpu_memory),
+        start=start, why_start=reason[0].upper() + reason[1:] if name == suggested else "As given",
+        machine=_machine(ask, gpus, gpu_memory), tokens_per_second=tokens_per_second,
         hours=float(ask("Hours of training, detour and twin together?", hours, 12.0)),
-        tokens_per_second=tokens_per_second,
-    )
+    )  # fmt: skip
     folder = Path(ask("Folder to write?", out, "detour-project"))
     warnings = write_project(seen, tokens, answers, folder)
     show(*(f"Warning: {line}" for line in warnings), f"{folder}: read README.md, then run: bash {folder / 'run.sh'}")
@@ -85,14 +85,24 @@ class _Questions:
 
     yes: bool
 
-    def __call__(self, question: str, given: Any, default: Any) -> Any:
+    def __call__(self, question: str, given: Any, default: Any, *, check: Callable[[str], str] | None = None) -> Any:
+        """The answer; ``check`` raises `typer.BadParameter` on one that cannot be meant, and the question is asked again."""
         if given is not None:
             return given
         if not self.yes:
-            return typer.prompt(question, default=default, type=str if default is None else type(default))
+            kind = str if default is None else type(default)
+            return typer.prompt(question, default=default, type=kind, value_proc=check)
         if default is None:
             raise typer.BadParameter("where is the text? Name files or folders", param_hint="TEXT")
         return default
+
+
+def _plausible(name: str) -> str:
+    from detour.init.start import is_plausible
+
+    if not is_plausible(name):
+        raise typer.BadParameter(f"{name}: no such folder, and not a name on the hub, which is owner/name")
+    return name
 
 
 def _machine(ask: _Questions, gpus: int | None, gpu_memory: float | None) -> Machine:
@@ -116,10 +126,12 @@ def _tokens(seen: Text, start: Start) -> Tokens:
 def _seen(seen: Text) -> list[str]:
     from detour.corpus.input_files import describe_ignored
     from detour.init.text import faults
+    from detour.units import counted
 
     about = "" if seen.complete else "about "
     lines = [
-        f"{source.kind}: {source.files:,} files, {source.bytes / 1e6:,.1f} MB, {about}{source.count:,} documents"
+        f"{source.name}: {counted(source.files, 'file')}, {source.bytes / 1e6:,.1f} MB, "
+        f"{about}{counted(source.count, 'document')}"
         + (f", text in column '{source.table.text}'" if source.table.others else "")
         for source in seen.sources
     ]
@@ -133,9 +145,10 @@ def _seen(seen: Text) -> list[str]:
 
 
 def _tokens_line(tokens: Tokens) -> str:
-    from detour.units import short
+    from detour.units import counted, short
 
     return (
         f"tokens: {'' if tokens.exact else 'about '}{short(tokens.total)}; per document: median {tokens.median:,}, "
-        f"95% at most {tokens.p95:,}, longest {tokens.longest:,}" + ("" if tokens.exact else " (estimated)")
+        f"95% at most {tokens.p95:,}, longest {tokens.longest:,}"
+        + ("" if tokens.exact else f" (estimated from {counted(len(tokens.lengths_N), 'document')})")
     )

@@ -81,10 +81,11 @@ def _verdict(folder: Path, chosen: dict[str, Any], *, plan_only: bool) -> None:
     pilot = plan_experiment(load_experiment(file))
     cost = f"Training the pilot costs {cost_fraction(pilot, Path()):.0%} of the FLOPs of the detour and its twin."
     if plan_only:
-        show_plan(pilot, document_tokens=None, flops_per_second=PEAK_TFLOPS * 1e12 * MFU)
+        on_gpu = any(run.system.device == "gpu" for run in pilot.experiment.runs.values())
+        show_plan(pilot, document_tokens=None, flops_per_second=PEAK_TFLOPS * 1e12 * MFU if on_gpu else None)
         show(cost)
         return
-    page = run_experiment(pilot)
+    page = run_experiment(pilot, lambda measured: verdict_of_pilot(measured).sentence)
     found = verdict_of_pilot(read_results(pilot))
     write_json(pilot.folder / "verdict.json", asdict(found))
     show(found.sentence, *found.evidence, cost, str(folder / page))

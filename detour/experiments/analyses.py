@@ -204,7 +204,9 @@ def _freeze(plan: Plan, tuned: Measured) -> Analysis | None:
     freeze = plan.experiment.config.analysis.freeze
     if freeze.twin is None or freeze.detour is None:
         return None
-    gain = compare_arms(tuned.scores, freeze.detour, freeze.twin, margin=None, scale=tuned.scale)
+    gain = compare_arms(
+        tuned.scores, freeze.detour, freeze.twin, margin=None, scale=tuned.scale, flagged=tuned.degenerate
+    )
     is_clear = gain.overall.p < ALPHA
     scores = {arm: of[tuned.scale.mean] for arm, of in tuned.means.items()}
     found = freeze_rows(freeze.twin, freeze.detour, freeze.frozen, scores, is_gain_clear=is_clear)

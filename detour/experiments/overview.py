@@ -7,23 +7,25 @@ from rich.table import Column, Table
 from detour.console import show
 from detour.cost.plan import gpu_hours
 from detour.cost.plan import plan as plan_run
+from detour.evaluation.results.verdicts import few_seeds
 from detour.experiments.cells import Plan, finetuning_tasks
+from detour.experiments.page_tables import matched
 from detour.experiments.tree import Node
 from detour.jobs import log_of
-from detour.units import short
+from detour.units import counted, short
 
 BYTES_PER_PARAMETER = 12  # of a checkpoint: fp32 weights and two moments
 
 
-def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: float) -> None:
+def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: float | None) -> None:
     """Prints every run with what it shares and costs, and the sums.
 
     Args:
         plan: The experiment.
         document_tokens: Mean document length; None takes the row length.
-        flops_per_second: What one device reaches.
+        flops_per_second: What one GPU reaches; None, for CPUs, shows no GPU-hours.
     """
-    headings = ("shared", "own tokens", "own FLOPs", "GPU-hours", "disk")
+    headings = ("shared", "own tokens", "own FLOPs", *(("GPU-hours",) if flops_per_second else ()), "disk")
     table = Table("run", "branches from", *(Column(heading, justify="right") for heading in headings),
                   title=plan.experiment.config.name, title_justify="left")  # fmt: skip
     sums = {"tokens": 0.0, "flops": 0.0, "alone": 0.0, "disk": 0.0}
@@ -34,7 +36,7 @@ def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: fl
         flops, alone, disk = _flops(node, document_tokens), _all_flops(node, document_tokens), _disk(node)
         table.add_row(
             node.run.name, node.parent or "-", short(node.shared) if node.shared else "-", short(node.tokens),
-            f"{flops:.2e}", gpu_hours(flops / flops_per_second / 3600), f"{disk / 1e9:.1f} GB",
+            f"{flops:.2e}", *_hours(flops, flops_per_second), f"{disk / 1e9:.1f} GB",
         )  # fmt: skip
         sums["tokens"] += node.tokens
         sums["flops"] += flops
@@ -44,21 +46,28 @@ def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: fl
     table.add_section()
     table.add_row(
         "total", "", "", short(sums["tokens"]), f"{sums['flops']:.2e}",
-        gpu_hours(sums["flops"] / flops_per_second / 3600), f"{sums['disk'] / 1e9:.1f} GB",
+        *_hours(sums["flops"], flops_per_second), f"{sums['disk'] / 1e9:.1f} GB",
     )  # fmt: skip
     config, tasks = plan.experiment.config, finetuning_tasks(plan.experiment)
     encoders = len(plan.experiment.runs)
     notes = [
         f"{len(config.arms)} arms x {len(config.seeds)} training seeds; each run alone would cost {sums['alone']:.2e} FLOPs: "
         f"{1 - sums['flops'] / sums['alone']:.0%} are shared.",
-        f"Fine-tuning: {encoders} encoders x {len(tasks)} tasks x {config.finetuning.seeds} seeds = "
+        f"Fine-tuning: {counted(encoders, 'encoder')} x {counted(len(tasks), 'task')} x "
+        f"{counted(config.finetuning.seeds, 'seed')} = "
         f"{encoders * len(tasks) * config.finetuning.seeds:,} runs. {len(plan.jobs)} jobs in all, "
         f"{config.executor.parallel} at a time ({config.executor.cluster}).",
-        f"Equivalence margin: {config.margin:g} points. Arms are matched by {config.match}.",
+        f"Equivalence margin: {config.margin:g} points. {matched(config)}",
+        *few_seeds(len(config.seeds)),
     ]
     if unknown:
         notes.append(f"Matched by measured device-seconds, so only known after the baseline: {', '.join(unknown)}.")
     show(table, *notes)
+
+
+def _hours(flops: float, flops_per_second: float | None) -> list[str]:
+    """The cell of GPU-hours, if there is one."""
+    return [gpu_hours(flops / flops_per_second / 3600)] if flops_per_second else []
 
 
 def show_status(plan: Plan) -> None:

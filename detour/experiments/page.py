@@ -15,8 +15,16 @@ from detour.experiments.analyses import Analysis, analyses, as_json
 from detour.experiments.cells import Plan, finetuning_tasks
 from detour.experiments.costs import COUNTED, RunCost, run_costs
 from detour.experiments.figures import histories, save_figures
-from detour.experiments.page_tables import arms, claim_row, equality_table, limits, measured_tables, missing_work
-from detour.experiments.results import Measured, check_alike, read_results
+from detour.experiments.page_tables import (
+    arms,
+    claim_row,
+    equality_table,
+    limits,
+    matched,
+    measured_tables,
+    missing_work,
+)
+from detour.experiments.results import Answer, Measured, check_alike, read_results
 from detour.files import naming, write_json, write_text
 from detour.plotting import save_figure
 from detour.provenance import environment
@@ -28,10 +36,14 @@ log = logging.getLogger(__name__)
 PAGE, RESULTS = "index.html", "results.json"
 
 
-def write_page(plan: Plan) -> Path:
+def write_page(plan: Plan, answer: Answer | None = None) -> Path:
     """Writes ``page/index.html`` from what is done so far, with its figures (PNG, SVG) and tables (CSV, JSON) beside it.
 
     The page says what is missing. Every number on it is also in ``results.json``.
+
+    Args:
+        plan: The experiment.
+        answer: From the results to a sentence for the head of the page.
 
     Returns:
         The page.
@@ -56,7 +68,7 @@ def write_page(plan: Plan) -> Path:
         write_text(
             folder / f"{each.key}_means.csv", means_csv(each.basis, each.means, each.scale, None, each.degenerate)
         )
-        write_text(folder / f"{each.key}_differences.csv", contrasts_csv(each.comparisons, None, each.degenerate))
+        write_text(folder / f"{each.key}_differences.csv", contrasts_csv(each.comparisons))
     write_text(folder / "claims.md", ledger_markdown(claims))
     write_text(folder / "claims.csv", ledger_csv(claims))
     missing = missing_work(plan, measured)
@@ -64,7 +76,9 @@ def write_page(plan: Plan) -> Path:
     write_json(folder / RESULTS, results)
     html = page_environment("detour.experiments").get_template("experiment.html.j2").render(
         config=plan.experiment.config,
+        answer=answer(measured) if answer else None,
         arms=arms(plan),
+        matched=matched(plan.experiment.config),
         seeds=plan.experiment.config.seeds,
         tasks=list(finetuning_tasks(plan.experiment).values()),
         measured=[measured_tables(each) for each in measured],
@@ -169,6 +183,7 @@ def _as_json(
                     "unit": c.scale.unit,
                     "verdict": c.overall.verdict.value,
                     "sentence": c.overall.sentence,
+                    "degenerate": c.overall.degenerate,
                     "difference": c.overall.summary.mean,
                     "low": _finite(c.overall.summary.low),
                     "high": _finite(c.overall.summary.high),

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from detour.evaluation.results.arm_tables import verdict_cell
+from detour.evaluation.results.arm_tables import degenerate_of, verdict_cell
 from detour.evaluation.results.claims import LedgerRow
 from detour.evaluation.results.levels import ArmComparison
 from detour.evaluation.results.tables import FOOTNOTE, NONE, probability
@@ -15,6 +15,7 @@ from detour.evaluation.results.verdicts import amount
 from detour.experiments.cells import Plan
 from detour.experiments.figures import arm_style
 from detour.experiments.results import Measured
+from detour.experiments.schema import ExperimentConfig
 from detour.plotting import OBJECTIVE_COLORS
 from detour.report.compare import RunComparison
 from detour.report.compare_tables import rows_text
@@ -79,7 +80,7 @@ def measured_tables(each: Measured) -> dict[str, Any]:
         for arm in each.means:
             s = each.means[arm][task]
             mean, low, high = (amount(value, each.scale, sign=False) for value in (s.mean, s.low, s.high))
-            mark = " †" if each.degenerate.get((arm, task)) else ""
+            mark = " †" if degenerate_of(each.degenerate, arm, task, each.scale) else ""
             cells.append((mean + mark, None if math.isnan(s.low) else f"[{low}, {high}]"))
         rows.append((task, cells))
     return {
@@ -105,7 +106,7 @@ def _contrasts(each: Measured, comparison: ArmComparison) -> dict[str, Any]:
         interval = NONE if math.isnan(s.low) else f"[{amount(s.low, each.scale)}, {amount(s.high, each.scale)}]"
         needed = contrast.seeds_to_decide
         rows.append((
-            contrast.name,
+            contrast.name + (" †" if contrast.degenerate else ""),
             amount(s.mean, each.scale),
             interval,
             probability(contrast.p),
@@ -136,6 +137,11 @@ def claim_row(row: LedgerRow) -> dict[str, Any]:
     }
 
 
+def matched(config: ExperimentConfig) -> str:
+    """What arms have in common, in a sentence."""
+    return config.setting.matched or f"Arms are matched by {config.match.replace('_', ' ')}."
+
+
 def missing_work(plan: Plan, measured: list[Measured]) -> list[str]:
     """One line per kind of work that is not complete."""
     lines = []
@@ -164,7 +170,7 @@ def limits(plan: Plan, measured: list[Measured]) -> list[str]:
     ]
     if plan.experiment.base is not None:
         lines.append("All arms and seeds start from one base: the spread between bases is not in the intervals.")
-    if config.match == "tokens":
+    if config.match == "tokens" and not config.setting.matched:
         lines.append(
             "Arms are compared at the tokens that the file gives them; the compute of each is in the table of costs."
         )

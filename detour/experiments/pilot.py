@@ -111,14 +111,13 @@ def _document_tokens(run: RunConfig) -> float:
 
 def _shortened(run: RunConfig, share: float) -> RunConfig:
     """A run with a fraction of the tokens of every phase, in whole steps, which are smaller if there would be few."""
-    seq_len, total = run.data.seq_len, run.phase_schedule.total_tokens * share
-    rows = min(run.data.global_batch_size, whole_rows(total / WANTED_STEPS / seq_len, 1))
-    step = rows * seq_len
-    steps = [max(1, round(phase.tokens * share / step)) for phase in run.phases]
+    rows, steps = _steps(run, share)
+    step = rows * run.data.seq_len
     if sum(steps) < LEAST_STEPS:
+        enough = next((each / 1000 for each in range(1, 1001) if sum(_steps(run, each / 1000)[1]) >= LEAST_STEPS), None)
         raise ConfigError(
-            f"{run.name}: the pilot would have {sum(steps)} steps of {step:,} tokens, expected at least {LEAST_STEPS}; raise "
-            "--share"
+            f"{run.name}: the pilot would have {sum(steps)} steps of {step:,} tokens, expected at least {LEAST_STEPS}; "
+            + (f"--share {enough:g} is enough" if enough else "the planned run itself has fewer")
         )
     phases = [replace(phase, tokens=count * step) for phase, count in zip(run.phases, steps, strict=True)]
     warmup = warmup_steps(steps[0]) * step if run.schedule.warmup_tokens else 0
@@ -128,6 +127,14 @@ def _shortened(run: RunConfig, share: float) -> RunConfig:
         data=replace(run.data, global_batch_size=rows, micro_batch_size=min(rows, run.data.micro_batch_size)),
         schedule=replace(run.schedule, warmup_tokens=warmup),
     )
+
+
+def _steps(run: RunConfig, share: float) -> tuple[int, list[int]]:
+    """Rows per step of a shortened run, and the steps of each phase."""
+    seq_len = run.data.seq_len
+    total = run.phase_schedule.total_tokens * share
+    rows = min(run.data.global_batch_size, whole_rows(total / WANTED_STEPS / seq_len, 1))
+    return rows, [max(1, round(phase.tokens * share / (rows * seq_len))) for phase in run.phases]
 
 
 def _plain(phase: Phase) -> dict[str, Any]:

@@ -1,17 +1,18 @@
-"""The rule of `detour verdict`: from the comparisons of a pilot to one of three sentences.
+"""The rule of `detour verdict`: from the comparisons of a pilot to one of three sentences, or to none.
 
 The statistics are those of every experiment (`detour.evaluation.results.levels`); this only reads them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from detour.errors import DataError
 from detour.evaluation.results.levels import ArmComparison, Contrast
-from detour.evaluation.results.verdicts import ALPHA, Scale, Verdict, amount
+from detour.evaluation.results.verdicts import ALPHA, Scale, Verdict, amount, few_seeds, tost_evidence
 from detour.experiments.pilot import DETOUR, NOTHING, TWIN
 from detour.experiments.results import Measured
 
@@ -22,6 +23,7 @@ class Outcome(str, Enum):
     GAIN = "expected gain"
     UNDECIDED = "no difference seen"
     NOT_WORTH_IT = "not worth it"
+    NONE = "no verdict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class PilotVerdict:
     """The verdict of a pilot.
 
     Attributes:
-        outcome: By the rule in `decide`.
+        outcome: By the rule in `decide`; "no verdict" if scores that decide are degenerate.
         sentence: The outcome with numbers.
         evidence: The sentence of each comparison, and what they rest on.
     """
@@ -42,6 +44,9 @@ class PilotVerdict:
 def verdict_of_pilot(measured: Sequence[Measured]) -> PilotVerdict:
     """The verdict by the labeled tasks if there are any, else by the held-out loss.
 
+    There is none if predictions of a task that decides are one class only, or empty, in any arm: such scores are alike whatever
+    the encoder.
+
     Raises:
         DataError: No training seed is complete in all arms.
     """
@@ -50,14 +55,32 @@ def verdict_of_pilot(measured: Sequence[Measured]) -> PilotVerdict:
     if chosen is None:
         raise DataError("pilot: no training seed has results in every arm")
     pairs = {(c.arm, c.baseline): c for c in chosen.comparisons}
-    found = decide(pairs[DETOUR, TWIN], pairs[DETOUR, NOTHING])
+    twin, nothing = pairs[DETOUR, TWIN], pairs[DETOUR, NOTHING]
+    warnings = few_seeds(len(twin.training_seeds))
+    if chosen.degenerate:
+        evidence = [comparison.overall.sentence for comparison in (twin, nothing)]
+        return PilotVerdict(outcome=Outcome.NONE, sentence=_no_verdict(chosen), evidence=[*evidence, *warnings])
+    found = decide(twin, nothing)
     if chosen.key == "finetuning":
-        return found
+        return replace(found, evidence=[*found.evidence, *warnings])
     caution = (
         "This rests on the held-out MLM loss, which does not decide which encoder is better (docs/results/small.md): name "
         "labeled tasks with --task in a new pilot."
     )
-    return PilotVerdict(outcome=found.outcome, sentence=found.sentence, evidence=[*found.evidence, caution])
+    return replace(found, evidence=[*found.evidence, caution, *warnings])
+
+
+def _no_verdict(chosen: Measured) -> str:
+    """Which scores say nothing, and what to do."""
+    counts: Counter[str] = Counter()
+    for (_, task), cells in chosen.degenerate.items():
+        counts[task] += cells
+    where = [
+        f"on {task} the encoders predict one class only or nothing in {n} of {sum(s.task == task for s in chosen.scores)} cells"
+        for task, n in counts.items()
+    ]
+    it = "it" if len(counts) == 1 else "them"
+    return f"No verdict: {', '.join(where)}; give {it} more examples or epochs, or take a larger pilot (--share)."
 
 
 def decide(twin: ArmComparison, nothing: ArmComparison) -> PilotVerdict:
@@ -93,8 +116,12 @@ def _is_refuted(comparison: ArmComparison) -> bool:
 
 
 def _gain(comparison: ArmComparison) -> str:
-    """The gain with its 95% interval; above 0 is better, for losses too."""
-    scale, s = comparison.scale, comparison.overall.summary
+    """The gain with its 95% interval, or with the TOST that the verdict rests on; above 0 is better, for losses too."""
+    scale, overall = comparison.scale, comparison.overall
+    s = overall.summary
+    if overall.p_equivalence < ALPHA:  # there is no margin for losses
+        tost = tost_evidence(overall.low_90, overall.high_90, overall.p_equivalence, scale)
+        return f"{amount(s.mean, scale)} {_unit(scale)} ({tost})"
     low, high = (s.low, s.high) if scale.higher_is_better else (-s.high, -s.low)
     mean = s.mean if scale.higher_is_better else -s.mean
     interval = f" [{amount(low, scale)}, {amount(high, scale)}]" if low == low else ", without an interval"  # not nan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,9 @@ class Measured:
     degenerate: Flagged = field(default_factory=dict)
 
 
+Answer = Callable[[Sequence[Measured]], str]  # to an experiment's question, in a sentence
+
+
 def read_results(plan: Plan) -> list[Measured]:
     """Every kind of measurement for which at least one training seed is complete in all arms.
 
@@ -90,8 +93,9 @@ def read_results(plan: Plan) -> list[Measured]:
     return [each for each in found if each is not None]
 
 
-def _degenerate(plan: Plan) -> Flagged:
-    folders = [plan.folder / "evaluation" / name for name in plan.experiment.names.values()]
+def _degenerate(plan: Plan, seeds: Sequence[int]) -> Flagged:
+    names = [name for (_, seed), name in plan.experiment.names.items() if seed in seeds]
+    folders = [plan.folder / "evaluation" / name for name in names]
     records = [record for folder in folders if (folder / "cells").is_dir() for record in read_records(folder)]
     return degenerate_cells(records, lambda name: name.rpartition("@")[0])
 
@@ -108,10 +112,13 @@ def _measured(
     arms = [config.baseline, *(arm for arm in config.arms if arm != config.baseline)]
     basis, means = arm_means(scores, arms=arms, scale=scale)
     margin = config.margin if scale is POINTS else None
-    comparisons = [compare_arms(scores, one, other, margin=margin, scale=scale) for one, other in config.pairs]
+    flagged = _degenerate(plan, seeds) if key == "finetuning" else {}
+    comparisons = [
+        compare_arms(scores, one, other, margin=margin, scale=scale, flagged=flagged) for one, other in config.pairs
+    ]
     return Measured(
         key=key, title=title, note=note, scale=scale, basis=basis, means=means, comparisons=comparisons, scores=scores,
-        missing=missing, degenerate=_degenerate(plan) if key == "finetuning" else {},
+        missing=missing, degenerate=flagged,
     )  # fmt: skip
 
 

@@ -158,10 +158,12 @@ class SettingConfig:
     Attributes:
         model: "ModernBERT base".
         data: "PubMed abstracts".
+        matched: What arms have in common, in a sentence, where `match` does not say it. Default: "Arms are matched by MATCH."
     """
 
     model: str
     data: str
+    matched: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ LEAST_STEPS = 10
 LEAST_ROWS = 8  # per step
 SEQ_LENS = (128, 256, 512, 1024, 2048, 4096, 8192)
 WORTH_TOKENS_PER_PARAMETER = 1.0
+SMALL_START = "jhu-clsp/ettin-encoder-17m"  # English (arXiv 2507.11412)
 
 Bound = Literal["recipe", "corpus", "hours"]
 
@@ -152,16 +153,22 @@ def whole_rows(limit: float, devices: int) -> int:
     return max([size for size in sizes if size <= limit], default=least) if limit >= least else least
 
 
-def warnings(budget: Budget) -> list[str]:
-    """What speaks against a detour of this size, one plain sentence each."""
+def warnings(budget: Budget, *, on_cpu: bool = False) -> list[str]:
+    """What speaks against a detour of this size, one plain sentence each.
+
+    Args:
+        budget: The budget.
+        on_cpu: Whether it is that of a large model on a CPU, where a smaller one is the better start.
+    """
     ratio = budget.tokens_per_parameter
     lines = []
     if ratio < WORTH_TOKENS_PER_PARAMETER:
         lines.append(
             f"A detour is probably not worth paying for: {ratio:.2g} tokens per parameter, where the smallest published gain "
             f"rests on {RECIPE_TOKENS_PER_PARAMETER} (arXiv 2605.12438). At 0.6 tokens per parameter this project could not "
-            "tell the two apart on labeled tasks, and its held-out MLM loss was 1 nat worse (docs/results/small.md). "
-            "Fine-tune the start model as it is, or train twin.yaml alone; `detour verdict` tries it on a small scale."
+            "tell the two apart on labeled tasks, and its held-out MLM loss was 1 nat worse (docs/results/small.md in the "
+            "repository of detour). Fine-tune the start model as it is, or train twin.yaml alone; `detour verdict` tries it on "
+            "a small scale." + (f" On a CPU, try a small start, such as --model {SMALL_START}." if on_cpu else "")
         )
     elif ratio < RECIPE_TOKENS_PER_PARAMETER / 2:
         lines.append(

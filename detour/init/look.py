@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from detour.corpus.readers import InputFile, build
 from detour.corpus.text import MAX_RECORD_BYTES, TOO_LONG, ReadReport, read_chunks
 from detour.errors import ConfigError, DataError
 from detour.init.columns import table_of
-from detour.init.text import Source, Text, evenly
+from detour.init.start import MAIN_LANGUAGE
+from detour.init.text import LANGUAGE_DOCUMENTS, Source, Text, evenly, languages_of
 
 LOOK_BYTES = 32 << 20  # on disk, of all files together; a corpus of at most this size is read completely
 LOOK_FILES = 4096
+LANGUAGE_FILES = 16  # of which each is looked at for its language: a source lists them in the recipe
+LANGUAGE_LEAST = 50  # documents of a language that makes a source
 LOOK_CHARACTERS = 1 << 28  # of one file that is read completely: a small compressed file may hold any amount of text
 LOOK_FILE_BYTES = 1 << 20  # of a sampled file, at least
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
@@ -59,8 +63,9 @@ def look(paths: Sequence[str], *, text_column: str | None = None, encoding: str 
         raise DataError(f"{', '.join(paths)}: no text found, expected {', '.join(KINDS)} files{found}")
     total = sum(file.stat().st_size for files in by_kind.values() for file in files)
     sources = [
-        _source(kind, roots[kind], files, total, text_column=text_column, encoding=encoding)
+        source
         for kind, files in by_kind.items()
+        for source in _source(kind, roots[kind], files, total, text_column=text_column, encoding=encoding)
     ]
     if not any(source.documents for source in sources):
         raise DataError(f"{', '.join(paths)}: no document can be used: {_why(sources)}")
@@ -80,7 +85,8 @@ def _kind_of(path: Path) -> str | None:
 
 def _source(
     kind: str, roots: list[str], files: list[Path], total: int, *, text_column: str | None, encoding: str
-) -> Source:
+) -> list[Source]:
+    """The source of a format, or one per language (`_by_language`)."""
     size = sum(file.stat().st_size for file in files)
     entire = total <= LOOK_BYTES and len(files) <= LOOK_FILES
     budget = max(LOOK_FILE_BYTES, LOOK_BYTES * size // max(1, total))
@@ -96,6 +102,7 @@ def _source(
     complete = entire
     skipped: Counter[str] = Counter()
     where: dict[str, str] = {}
+    ends: list[int] = []  # number of documents up to the end of each file
     for file in chosen:
         report = ReadReport(most_bytes=most)
         found = list(_documents(reader, file, columns, report, most))
@@ -111,8 +118,10 @@ def _source(
         else:
             read = max(1, report.bytes_read) if kind != "text" else file.stat().st_size  # a text is one file
             weights += [file.stat().st_size / read] * len(found)
+        ends.append(len(documents))
     unread = size / max(1, sum(file.stat().st_size for file in chosen))
-    return Source(
+    source = Source(
+        name=kind,
         kind=kind,
         paths=[str(Path(root).resolve()) for root in roots],
         table=table,
@@ -125,6 +134,51 @@ def _source(
         skipped=skipped,
         where=where,
     )
+    return _by_language(source, chosen, ends) if len(files) > 1 else [source]
+
+
+def _by_language(source: Source, files: list[Path], ends: list[int]) -> list[Source]:
+    """The source, or one per language if its files are few, each is in one language, and they differ.
+
+    Args:
+        source: The files of a format.
+        files: Those that were looked at.
+        ends: Number of documents up to the end of each.
+    """
+    spans = list(zip([0, *ends[:-1]], ends, strict=True))
+    overall = languages_of(source.documents, LANGUAGE_DOCUMENTS)
+    is_mixed = next(iter(overall.values()), 1.0) < MAIN_LANGUAGE
+    if len(files) > LANGUAGE_FILES:
+        return [replace(source, mixed=f"they are more than {LANGUAGE_FILES}" if is_mixed else "")]
+    main: list[str | None] = []  # of each file; None: a mixture, or nothing
+    for start, end in spans:
+        found = languages_of(source.documents[start:end], LANGUAGE_DOCUMENTS // len(files))
+        code, part = next(iter(found.items()), (None, 0.0))
+        main.append(code if part >= MAIN_LANGUAGE else None)
+    documents: Counter[str | None] = Counter()
+    for language, (start, end) in zip(main, spans, strict=True):
+        documents[language] += round(sum(source.weights[start:end]))
+    if None in main:
+        return [replace(source, mixed="some files hold several languages" if is_mixed else "")]
+    if len(documents) == 1 or min(documents.values()) < LANGUAGE_LEAST:
+        few = f"a language has fewer than {LANGUAGE_LEAST} documents"
+        return [replace(source, mixed=few if is_mixed and len(documents) > 1 else "")]
+    parts = []
+    for language in dict.fromkeys(main):
+        chosen = [i for i, each in enumerate(main) if each == language]
+        first = not parts  # what was skipped is counted once
+        parts.append(replace(
+            source,
+            name=f"{source.kind}-{language}",
+            paths=[str(files[i].resolve()) for i in chosen],
+            files=len(chosen),
+            bytes=sum(files[i].stat().st_size for i in chosen),
+            documents=[document for i in chosen for document in source.documents[slice(*spans[i])]],
+            weights=[weight for i in chosen for weight in source.weights[slice(*spans[i])]],
+            skipped=source.skipped if first else Counter(),
+            where=source.where if first else {},
+        ))  # fmt: skip
+    return parts
 
 
 def _documents(reader: Any, file: Path, columns: Columns, report: ReadReport, most: int | None) -> Iterator[Document]:

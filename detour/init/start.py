@@ -56,6 +56,23 @@ def default_start(languages: Mapping[str, float]) -> tuple[str, str]:
     return DEFAULTS.get(main or "", MULTILINGUAL)
 
 
+def is_plausible(name: str) -> bool:
+    """Whether a name is a folder, or may be one of the hub: owner/name, or an old one without owner, such as xlm-roberta-base."""
+    is_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+|\w+(-\w+)+", name) is not None
+    return is_hub or Path(name).expanduser().is_dir()
+
+
+def is_cached(name: str) -> bool:
+    """Whether tokenizer, configuration and weights of a hub model are on this machine, in the cache of huggingface_hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def has(file: str) -> bool:
+        return isinstance(try_to_load_from_cache(name, file), str)
+
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    return has("config.json") and has("tokenizer_config.json") and any(map(has, weights))
+
+
 def find_start(name: str) -> Start:
     """A start model by its folder or hub name. Of an unknown hub name, config.json is fetched, and nothing else.
 
@@ -73,7 +90,7 @@ def find_start(name: str) -> Start:
     if name in KNOWN:
         size, overrides = KNOWN[name]
         return Start(name=name, local=False, size=size, overrides=overrides, architecture=architecture(size, overrides))
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+    if not is_plausible(name):
         raise ModelError(f"{name}: no such folder, and not a name on the hub, such as answerdotai/ModernBERT-base")
     from huggingface_hub import hf_hub_download
 

@@ -17,18 +17,20 @@ from detour.corpus.document import Document
 from detour.corpus.steps.exact_dedup import ExactDedup
 from detour.corpus.text import HARMLESS
 from detour.init.columns import Table
+from detour.units import counted
 
 LANGUAGE_DOCUMENTS = 300
 LANGUAGE_CHARACTERS = 4000
-TOKENIZED_CHARACTERS = 4_000_000  # two seconds (`detour.data.tokenizer.encoder_of`)
+TOKENIZED_BYTES = 4_000_000  # two seconds (`detour.data.tokenizer.encoder_of`)
 BYTES_PER_TOKEN = 4.5  # without the tokenizer. Biomedical text: ModernBERT's 4.7 (English), CamemBERTv2's 4.4 (French)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The files of one format, as a preparation reads them.
+    """The files of one format, or those of them in one language, as a preparation reads them.
 
     Attributes:
+        name: Of its rows' folder.
         kind: Reader.
         paths: Of the preparation.
         table: Columns and delimiter, for formats that have them.
@@ -40,8 +42,10 @@ class Source:
         weights: Of each, the number of documents of all files that it stands for; 1 if everything was read.
         skipped: Why records were not usable, counted.
         where: Location of the first one, by reason.
+        mixed: Why its files of several languages are one source; empty if they are not of several.
     """
 
+    name: str
     kind: str
     paths: list[str]
     table: Table
@@ -53,6 +57,7 @@ class Source:
     weights: list[float] = field(repr=False)
     skipped: Counter[str]
     where: dict[str, str]
+    mixed: str = ""
 
     @property
     def count(self) -> int:
@@ -105,14 +110,7 @@ class Text:
     @cached_property
     def languages(self) -> dict[str, float]:
         """ISO 639-1 code -> fraction of the characters of some documents, the largest first (py3langid)."""
-        from detour.corpus.steps.language import identify
-
-        counts: Counter[str] = Counter()
-        for document in evenly(self.sample, LANGUAGE_DOCUMENTS):
-            text = document.text[:LANGUAGE_CHARACTERS]
-            counts[identify(text)[0]] += len(text)
-        total = counts.total()
-        return {code: count / total for code, count in counts.most_common() if count >= 0.01 * total}
+        return languages_of(self.sample, LANGUAGE_DOCUMENTS)
 
     @cached_property
     def text_bytes(self) -> float:
@@ -135,7 +133,7 @@ class Text:
         """
         chosen = range(len(self.sample))
         if encode is not None:
-            share = min(1.0, TOKENIZED_CHARACTERS / max(1.0, self._sizes_N.sum()))
+            share = min(1.0, TOKENIZED_BYTES / max(1.0, self._sizes_N.sum()))
             chosen = evenly(chosen, max(1, int(len(chosen) * share)))
         index = np.array(chosen)
         sizes_N, weights_N = self._sizes_N[index], self._weights_N[index]
@@ -153,6 +151,8 @@ class Text:
             p95=long,
             longest=longest,
             exact=encode is not None and self.complete and len(index) == len(self.sample),
+            lengths_N=lengths_N,
+            weights_N=weights_N,
         )
 
 
@@ -167,6 +167,8 @@ class Tokens:
         p95: 95% of the sampled documents have at most so many.
         longest: Of the sample.
         exact: Whether all documents were tokenized.
+        lengths_N: Of the sample.
+        weights_N: Documents of the corpus that each stands for.
     """
 
     total: int
@@ -175,12 +177,30 @@ class Tokens:
     p95: int
     longest: int
     exact: bool
+    lengths_N: np.ndarray = field(repr=False)
+    weights_N: np.ndarray = field(repr=False)
+
+    def longer_than(self, seq_len: int) -> float:
+        """Fraction of the documents that are longer, and are split into rows of so many tokens."""
+        return float(self.weights_N[self.lengths_N > seq_len].sum() / self.weights_N.sum())
+
+
+def languages_of(documents: Sequence[Document], most: int) -> dict[str, float]:
+    """ISO 639-1 code -> fraction of the characters of at most ``most`` documents, the largest first (py3langid)."""
+    from detour.corpus.steps.language import identify
+
+    counts: Counter[str] = Counter()
+    for document in evenly(documents, most):
+        text = document.text[:LANGUAGE_CHARACTERS]
+        counts[identify(text)[0]] += len(text)
+    total = counts.total()
+    return {code: count / total for code, count in counts.most_common() if count >= 0.01 * total}
 
 
 def faults(text: Text) -> list[str]:
     """What could not be used, one line for each reason, without what is harmless."""
     return [
-        f"{source.kind}: {n:,} records skipped, {reason}; the first at {source.where.get(reason, '?')}"
+        f"{source.name}: {counted(n, 'record')} skipped, {reason}; the first at {source.where.get(reason, '?')}"
         for source in text.sources
         for reason, n in source.skipped.most_common(4)
         if reason not in HARMLESS

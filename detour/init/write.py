@@ -24,16 +24,18 @@ from detour.files import naming, write_text
 from detour.init import budget as rules
 from detour.init.budget import Budget
 from detour.init.machine import PREPARED_BYTES_PER_SECOND, Machine
+from detour.init.reasons import reasons, text_warnings
 from detour.init.start import MAIN_LANGUAGE, Start
 from detour.init.text import BYTES_PER_TOKEN, Text, Tokens, faults
 from detour.markup import markdown
 from detour.models.architecture import Architecture
 from detour.training.start_check import check_start
-from detour.units import duration, scientific, short
+from detour.units import counted, duration, scientific, short
 
 LEAST_DOCUMENTS = 50
 LEAST_HELD_OUT = 7  # expected documents of a source: none has a chance below one in a thousand
 MIN_CHARACTERS = 200  # of the paper's mixtures
+SMALL_PARAMETERS = 50_000_000  # more are many for a CPU
 CHECKPOINT_BYTES = 12  # per parameter: fp32 weights and two moments
 FILES = ("recipe.yaml", "detour.yaml", "twin.yaml", "README.md", "run.sh")
 
@@ -138,37 +140,20 @@ def _decide(text: Text, tokens: Tokens, answers: Answers) -> dict[str, Any]:
         "validation_fraction": fraction, "main_language": main, "counted": _counted(text, tokens, start),
         "languages": ", ".join(f"{code} {part:.0%}" for code, part in text.languages.items()),
         "min_characters": MIN_CHARACTERS if short_ones <= 0.05 else None, "recipe_step": rules.RECIPE_STEP_TOKENS,
-        "scaled_lr": scientific(2e-4 * math.sqrt(ratio)), "warnings": rules.warnings(budget), "faults": faults(text),
+        "scaled_lr": scientific(2e-4 * math.sqrt(ratio)), "faults": faults(text),
+        "warnings": [
+            *rules.warnings(budget, on_cpu=not machine.gpus and arch.parameters > SMALL_PARAMETERS),
+            *text_warnings(text, tokens, start, seq_len),
+        ],
         "speed_basis": speed.basis, "commands": _commands(text, tokens, budget, arch, machine, speed),
         "hours_text": "detour about {}, twin about {}; {:g} hours were allowed for both".format(
             *(duration(3600 * hours) for hours in speed.hours(budget.tokens)), answers.hours
         ),
-        "why": _why(tokens, answers, budget, arch, corpus_tokens), "checkpointing": False, "micro_batch_size": 1,
+        "why": reasons(
+            tokens, start, budget, why_start=answers.why_start, hours=answers.hours, corpus_tokens=corpus_tokens
+        ), "checkpointing": False, "micro_batch_size": 1,
     }  # fmt: skip
     return values | _micro_batch(values, machine)
-
-
-def _why(tokens: Tokens, answers: Answers, budget: Budget, arch: Architecture, corpus_tokens: float) -> dict[str, str]:
-    """The reasons behind numbers, as comments."""
-    recipe = rules.RECIPE_TOKENS_PER_PARAMETER * arch.parameters
-    bound = {
-        "recipe": f"the paper's {rules.RECIPE_TOKENS_PER_PARAMETER} tokens per parameter, {short(recipe)} (arXiv 2605.12438)",
-        "corpus": f"{rules.MOST_EPOCHS} epochs of {short(corpus_tokens)} training tokens",
-        "hours": f"what {answers.hours:g} hours allow for the detour and its twin",
-    }[budget.bound]
-    return {
-        "start": f"{answers.why_start}. Alternatives: docs/families.md.",
-        "seq_len": f"The least power of two that holds 95% of the documents whole ({tokens.p95:,} tokens). "
-        "Longer ones are split; attention never crosses documents, so longer rows do not lengthen short ones. The paper: 8192.",
-        "rows": f"Steps of at most the paper's {rules.RECIPE_STEP_TOKENS:,} tokens, and smaller until the first phase has about "
-        f"{rules.WANTED_STEPS:,} of them (the decay then has a hundred); at least {rules.LEAST_ROWS} rows.",
-        "budget": f"The budget is {bound}, the least of three: the paper's, the corpus's and the hours'. That is "
-        f"{budget.tokens_per_parameter:.2g} tokens per parameter in the first phase.",
-        "epochs": f"{budget.epochs:.2g} epochs; at most {rules.MOST_EPOCHS}, since further repetition is worth less than "
-        "new text (arXiv 2305.16264).",
-        "micro_batch": "Rows per forward pass of a device: the most that memory is estimated to hold; changes speed, not "
-        "results. detour tune detour.yaml measures it.",
-    }  # fmt: skip
 
 
 def estimate_speed(arch: Architecture, machine: Machine, document_tokens: float, measured: float | None) -> Speed:
@@ -207,8 +192,8 @@ def validation_fraction(documents: int) -> float:
 
 def _validated(text: Text, fraction: float) -> list[str]:
     """Sources of which enough documents are held out that none is very unlikely; the largest if there is no such source."""
-    enough = [source.kind for source in text.sources if fraction * source.count >= LEAST_HELD_OUT]
-    return enough or [max(text.sources, key=lambda source: source.count).kind]
+    enough = [source.name for source in text.sources if fraction * source.count >= LEAST_HELD_OUT]
+    return enough or [max(text.sources, key=lambda source: source.count).name]
 
 
 def processes(text: Text, machine: Machine) -> int:
@@ -239,8 +224,12 @@ def _run(values: dict[str, Any]) -> RunConfig:
 def _counted(text: Text, tokens: Tokens, start: Start) -> str:
     if tokens.exact:
         return f"counted with the tokenizer of {Path(start.name).name}"
-    how = f"with the tokenizer of {Path(start.name).name}" if start.local else f"at {BYTES_PER_TOKEN:g} bytes per token"
-    return f"estimated {how}, from {'a sample' if not text.complete else 'all files'}"
+    if not start.local:
+        return f"estimated at {BYTES_PER_TOKEN:g} bytes per token, from {'all files' if text.complete else 'a sample'}"
+    return (
+        f"estimated with the tokenizer of {Path(start.name).name}, from {counted(len(tokens.lengths_N), 'document')} of "
+        f"{'all files' if text.complete else 'a sample'}"
+    )
 
 
 def _commands(
@@ -280,7 +269,7 @@ def _render(name: str, values: dict[str, Any]) -> str:
     )
     environment.filters |= {
         "yaml": lambda value: json.dumps(value, ensure_ascii=False),  # every JSON value is YAML
-        "short": short, "number": lambda value: f"{value:,}", "digits": lambda value: f"{value:_}",
+        "short": short, "counted": counted, "number": lambda value: f"{value:,}", "digits": lambda value: f"{value:_}",
         "markdown": markdown, "comment": lambda value: " ".join(str(value).split()),
         "paragraph": _comment,
     }  # fmt: skip

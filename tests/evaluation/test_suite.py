@@ -258,7 +258,7 @@ def test_the_command_line_from_folders_to_tables(encoder, write_task, made, data
     call += ["--seeds", "2", "--out", str(out), "--baseline", "twin", "task.limit.test=20"]
     done = CliRunner().invoke(app, call, catch_exceptions=False)
     assert done.exit_code == 0
-    assert "4 cells (2 models, 1 tasks, 2 seeds), 4 to do" in done.output
+    assert "4 cells (2 models, 1 task, 2 seeds), 4 to do" in done.output
     assert "0 to do" in CliRunner().invoke(app, call, catch_exceptions=False).output
     page = (out / "summary.md").read_text()
     assert "signs | accuracy | 2 |" in page

@@ -83,6 +83,15 @@ def test_what_is_not_worth_it(detour, nothing, against):
     assert f"Not worth it, compared with {against}" in found.sentence
 
 
+def test_equivalence_is_shown_with_the_interval_that_it_rests_on():
+    """Differences of 0.1, 0 and -0.1 points: t(.95, 2) = 2.91999 times 0.1 / sqrt(3) is 0.17."""
+    found = verdict((0.701, 0.700, 0.699), LEVEL, (0.60, 0.60, 0.60))
+    assert (
+        "Against its twin, the detour gains +0.00 points (90% interval [-0.17, +0.17], TOST p = 0.002)"
+        in found.sentence
+    )
+
+
 def test_of_losses_the_lower_is_the_gain():
     """Losses lower by 0.02, 0.03 and 0.04 nats."""
     found = verdict((1.98, 1.97, 1.96), (2.0, 2.0, 2.0), (2.5, 2.6, 2.4), scale=NATS, margin=None)
@@ -97,7 +106,7 @@ def test_equal_differences_in_all_seeds_decide_nothing():
     assert "how many training seeds it would take is not known" in found.sentence
 
 
-def measured(key, scale, margin, **arms):
+def measured(key, scale, margin, *, degenerate=None, **arms):
     """What an experiment has recorded of one task."""
     scores = [
         Score(arm=arm, training_seed=17 + i, task="triage", score=score)
@@ -106,10 +115,12 @@ def measured(key, scale, margin, **arms):
     ]
     basis, means = arm_means(scores, scale=scale)
     pairs = [("detour", "twin"), ("nothing", "twin"), ("detour", "nothing")]
-    comparisons = [compare_arms(scores, *pair, margin=margin, scale=scale) for pair in pairs]
+    flagged = degenerate or {}
+    comparisons = [compare_arms(scores, *pair, margin=margin, scale=scale, flagged=flagged) for pair in pairs]
     return Measured(
-        key=key, title="", note="", scale=scale, basis=basis, means=means, comparisons=comparisons, scores=scores
-    )
+        key=key, title="", note="", scale=scale, basis=basis, means=means, comparisons=comparisons, scores=scores,
+        degenerate=flagged,
+    )  # fmt: skip
 
 
 def test_labeled_tasks_decide_and_held_out_losses_only_without_any():
@@ -122,6 +133,27 @@ def test_labeled_tasks_decide_and_held_out_losses_only_without_any():
     assert "does not decide which encoder is better" in alone.evidence[-1]
     with pytest.raises(DataError, match="no training seed has results in every arm"):
         verdict_of_pilot([])
+
+
+@pytest.mark.parametrize("arm", ["detour", "twin", "nothing"])
+def test_scores_of_one_class_give_no_verdict(arm):
+    """Scores below a point that are alike in all arms, as of encoders that find nothing: two of the nine cells."""
+    alike = {"detour": (0.0071, 0.0070, 0.0069), "twin": (0.007, 0.007, 0.007), "nothing": (0.006, 0.0061, 0.006)}
+    assert verdict_of_pilot([measured("finetuning", POINTS, 1.0, **alike)]).outcome is Outcome.NOT_WORTH_IT
+    found = verdict_of_pilot([measured("finetuning", POINTS, 1.0, degenerate={(arm, "triage"): 2}, **alike)])
+    assert found.outcome is Outcome.NONE
+    assert found.sentence == (
+        "No verdict: on triage the encoders predict one class only or nothing in 2 of 9 cells; give it more examples or epochs, "
+        "or take a larger pilot (--share)."
+    )
+    assert any("equivalent" in line for line in found.evidence) == (
+        arm == "nothing"
+    )  # of detour and twin, which say something
+
+
+def test_a_verdict_of_two_seeds_is_warned_of():
+    tuned = measured("finetuning", POINTS, 1.0, detour=(0.72, 0.73), twin=LEVEL[:2], nothing=LEVEL[:2])
+    assert verdict_of_pilot([tuned]).evidence[-1].startswith("Fewer than 3 training seeds")
 
 
 @pytest.fixture
@@ -170,7 +202,14 @@ def test_the_rule_is_fixed_once_it_is_written(project, capsys):
 
 def test_a_pilot_needs_rows_and_steps(project, capsys):
     assert call("verdict", project, "--plan", "--share", 0.01) == 1
-    assert "expected at least 10; raise --share" in capsys.readouterr().err
+    assert "expected at least 10; --share 0.355 is enough" in capsys.readouterr().err
+    assert call("verdict", project, "--plan", "--share", 0.355) == 0  # round(8.52) + round(1.07) steps
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Detour and twin are matched by planned FLOPs; nothing, the start model, trains" in said
+    assert "Arms are matched" not in said
+    assert "GPU-hours" not in said  # of a pilot on a CPU
+    for name in ("pilot.yaml", "pilot_arm.yaml"):
+        (project / name).unlink()
     run = load(project / "detour.yaml")
     text = (project / "detour.yaml").read_text().replace(run.data.train[0].path, "data/train/none")
     (project / "detour.yaml").write_text(text)
@@ -195,6 +234,7 @@ def test_a_pilot_runs_to_its_verdict(project, monkeypatch, capsys):
     assert found["outcome"] in [outcome.value for outcome in Outcome]
     assert found["sentence"] in said
     assert "which does not decide which encoder is better" in said
+    assert found["sentence"] in (project / "pilot" / "page" / "index.html").read_text()
     results = json.loads((project / "pilot" / "page" / "results.json").read_text())
     losses = {(s["arm"], s["training_seed"]): s["score"] for s in results["scores"]["held_out"]}
     assert set(losses) == {(arm, seed) for arm in ("twin", "detour", "nothing") for seed in (17, 18)}

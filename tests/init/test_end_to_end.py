@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import subprocess
 
 import pytest
 
@@ -30,18 +32,34 @@ def test_the_commands_lead_from_text_to_two_encoders(detour, start_model, cases,
 
 
 def test_what_is_not_given_is_asked(start_model, cases, jsonl, tmp_path, monkeypatch):
-    """Answers to: model, GPUs, memory, hours, folder."""
+    """Answers to: model (the first is none), GPUs, memory, hours, folder."""
     from typer.testing import CliRunner
 
     from detour.cli.main import app
 
-    answers = [str(start_model), "2", "24", "3", str(tmp_path / "asked")]
+    answers = ["n", str(start_model), "2", "24", "3", str(tmp_path / "asked")]
     path = jsonl(cases)
     done = CliRunner().invoke(app, ["init"], input="\n".join([str(path), *answers]) + "\n")
     assert done.exit_code == 0, done.output
+    assert "n: no such folder, and not a name on the hub, which is owner/name" in done.output
     text = (tmp_path / "asked" / "run.sh").read_text()
     assert "composer -n 2 -m detour train twin.yaml" in text
     assert "parallelism: fsdp" in (tmp_path / "asked" / "detour.yaml").read_text()
+
+
+def test_a_shell_without_the_command_is_told_what_to_do(start_model, detour, cases, jsonl, tmp_path):
+    out = tmp_path / "project"
+    given = ("--model", start_model, "--gpus", 0, "--hours", 1, "--tokens-per-second", 1000)
+    assert detour("init", jsonl(cases), "--out", out, "--yes", *given) == 0
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    bash, dirname = shutil.which("bash"), shutil.which("dirname")
+    assert bash
+    assert dirname
+    (tools / "dirname").symlink_to(dirname)
+    done = subprocess.run([bash, out / "run.sh"], env={"PATH": str(tools)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("run.sh: no command 'detour'; activate the environment")
 
 
 @pytest.mark.parametrize(("lines", "expected"), [("24576\n81559\n", (2, 26)), ("", (0, 0.0)), (None, (0, 0.0))])

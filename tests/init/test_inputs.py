@@ -188,6 +188,80 @@ def test_three_languages_start_from_a_multilingual_model(init, jsonl):
     assert "Several languages are kept" in (found.out / "recipe.yaml").read_text()
 
 
+SENTENCES = {
+    "en": "The patient was admitted to the hospital because of severe chest pain and a persistent cough, visit {}.",
+    "fr": "Le patient a été admis à l'hôpital en raison d'une douleur thoracique et d'une toux persistante, visite {}.",
+}
+
+
+def test_files_of_two_languages_are_two_sources(init, jsonl, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for code, sentence in SENTENCES.items():
+        jsonl([sentence.format(i) for i in range(60)], f"texts/{code}.jsonl")
+    found = init(folder)
+    assert {source.name: source.paths for source in found.recipe.sources} == {
+        f"jsonl-{code}": [str(folder / f"{code}.jsonl")] for code in SENTENCES
+    }
+    assert [stream.path for stream in found.run.data.validation] == [
+        f"data/validation/jsonl-{code}" for code in SENTENCES
+    ]
+    assert "jsonl-fr: 1 file, " in found.said
+    assert read(found, tmp_path) == 120
+
+
+def test_languages_that_cannot_be_told_apart_by_file_are_warned_of(init, jsonl, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    jsonl([sentence.format(i) for i in range(60) for sentence in SENTENCES.values()], "texts/both.jsonl")
+    jsonl([SENTENCES["fr"].format(i) for i in range(60, 90)], "texts/fr.jsonl")
+    found = init(folder)
+    assert [source.name for source in found.recipe.sources] == ["jsonl"]
+    for text in (found.said, (found.out / "README.md").read_text()):
+        assert "(some files hold several languages): there will be no held-out loss by language" in text
+
+
+def test_the_model_may_decide_the_row_length(init, cases, jsonl, start_model, tmp_path):
+    """Of 200 texts, 180 are of three words and 20 of several hundred; the model reads 64 tokens."""
+    model = tmp_path / "short"
+    shutil.copytree(start_model, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 64}))
+    short, long = [f"Case {i} closed." for i in range(180)], [f"{i} {cases[i]}" * 3 for i in range(20)]
+    found = init(jsonl(short + long), model=str(model))
+    assert found.run.data.seq_len == 64
+    recipe, readme = (
+        " ".join((found.out / name).read_text().replace("# ", "").split()) for name in ("recipe.yaml", "README.md")
+    )
+    for text in (recipe, readme):
+        assert "The start model decides: it reads at most 64 tokens" in text
+        assert "10.0% of the documents are longer and are split" in text
+        assert "least power of two" not in text
+    assert "10% of the documents are longer than a row of 64 tokens and are split" in found.said
+
+
+def test_a_hub_model_that_is_not_here_is_named_with_what_to_do(init, cases, jsonl, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: None)
+    found = init(jsonl(cases), model="answerdotai/ModernBERT-base")
+    for text in (found.said, (found.out / "README.md").read_text()):
+        assert "answerdotai/ModernBERT-base is not in this machine's Hugging Face cache" in text
+        assert "HF_HUB_OFFLINE=1" in text
+    shutil.rmtree(found.out)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: f"/cache/{file}")
+    assert "cache" not in init(jsonl(cases), model="answerdotai/ModernBERT-base").said
+
+
+def test_the_readme_leads_to_labeled_tasks_with_a_task_that_loads(init, cases, jsonl, tmp_path):
+    from detour.evaluation.data.task import load_task
+
+    text = (init(jsonl(cases)).out / "README.md").read_text()
+    assert "detour eval run detour=encoders/detour twin=encoders/twin --task TASK.yaml" in text
+    (tmp_path / "triage.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    assert load_task(str(tmp_path / "triage.yaml")).metric == "macro_f1"
+
+
 def test_an_empty_folder_is_one_sentence(init, tmp_path):
     (tmp_path / "nothing").mkdir()
     assert "nothing: no text found" in init(tmp_path / "nothing").error
@@ -251,6 +325,7 @@ def test_an_unknown_model_is_one_sentence(init, cases, jsonl, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     assert "the hub gave no config.json: no network" in init(jsonl(cases), model="some/encoder").error
     assert "not a name on the hub" in init(jsonl(cases), model="./nowhere").error
+    assert "not a name on the hub" in init(jsonl(cases), model="n").error
 
 
 def test_few_documents_are_one_sentence(init, cases, jsonl):

@@ -16,7 +16,6 @@ from detour.evaluation.results.tables import (
     Flagged,
     Form,
     csv_table,
-    flags_of,
     latex_table,
     markdown_table,
     probability,
@@ -59,7 +58,7 @@ def means_csv(
             basis,
             s.n,
             *(scale.factor * value for value in (s.mean, s.sd, s.low, s.high)),
-            flagged.get((arm, task), 0),
+            degenerate_of(flagged, arm, task, scale),
         ]
         for arm, tasks in means.items()
         for task, s in tasks.items()
@@ -67,19 +66,24 @@ def means_csv(
     return csv_table(header, lines)
 
 
-def contrasts_markdown(comparison: ArmComparison, metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS) -> str:
+def degenerate_of(flagged: Flagged, arm: str, task: str, scale: Scale) -> int:
+    """Degenerate cells of an arm on a task; on the mean, those of all tasks, which it averages."""
+    if task == scale.mean:
+        return sum(count for (other, _), count in flagged.items() if other == arm)
+    return flagged.get((arm, task), 0)
+
+
+def contrasts_markdown(comparison: ArmComparison, metrics: Metrics | None = None) -> str:
     """One line per task, the mean over tasks last: the difference, its interval, tests, and verdict."""
-    return markdown_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, MARKDOWN, flagged))
+    return markdown_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, MARKDOWN))
 
 
-def contrasts_latex(comparison: ArmComparison, metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS) -> str:
+def contrasts_latex(comparison: ArmComparison, metrics: Metrics | None = None) -> str:
     """The same as a booktabs table."""
-    return latex_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, LATEX, flagged))
+    return latex_table(_header(comparison, metrics), _contrast_cells(comparison, metrics, LATEX))
 
 
-def contrasts_csv(
-    comparisons: Iterable[ArmComparison], metrics: Metrics | None = None, flagged: Flagged = NO_FLAGS
-) -> str:
+def contrasts_csv(comparisons: Iterable[ArmComparison], metrics: Metrics | None = None) -> str:
     """One line per comparison and task, the mean over tasks last; differences in the scale's unit."""
     header = [
         "arm",
@@ -106,8 +110,7 @@ def contrasts_csv(
             tests = [t.p, t.p_holm, c.margin, t.p_equivalence, t.p_equivalence_holm]
             tests += [c.scale.factor * t.minimum_detectable_effect, t.seeds_to_decide, t.verdict.value, t.sentence]
             metric = (metrics or {}).get(t.name)
-            lines.append([c.arm, c.baseline, t.name, metric, c.scale.unit, c.basis, s.n, *values, *tests,
-                          flags_of(flagged, (c.arm, c.baseline), t.name)])  # fmt: skip
+            lines.append([c.arm, c.baseline, t.name, metric, c.scale.unit, c.basis, s.n, *values, *tests, t.degenerate])
     return csv_table(header, lines)
 
 
@@ -133,7 +136,8 @@ def components_markdown(comparison: ArmComparison) -> str:
 def verdict_cell(contrast: Contrast) -> str:
     """The verdict in one or a few words, as tables show it."""
     different = contrast.verdict in (Verdict.BETTER, Verdict.WORSE)
-    return contrast.verdict.value + (", within the margin" if different and contrast.p_equivalence_holm < ALPHA else "")
+    within = different and contrast.p_equivalence_holm < ALPHA and not contrast.degenerate
+    return contrast.verdict.value + (", within the margin" if within else "")
 
 
 def _repeated(n: int, basis: Basis) -> str:
@@ -163,7 +167,7 @@ def _mean_cells(
             s = tasks[task]
             mean, sd, low, high = (amount(value, scale, sign=False) for value in (s.mean, s.sd, s.low, s.high))
             cell = mean if s.n == 1 else f"{mean} {form.spread} {sd} [{low}, {high}]"
-            cells.append(cell + (form.mark if flagged.get((arm, task)) else ""))
+            cells.append(cell + (form.mark if degenerate_of(flagged, arm, task, scale) else ""))
         n = next(iter(means.values()))[task].n
         lines.append([*_task_cells(task, metrics, form), form.escape(_repeated(n, basis)), *cells])
     return lines
@@ -186,10 +190,8 @@ def _header(comparison: ArmComparison, metrics: Metrics | None) -> Sequence[str]
     ]
 
 
-def _contrast_cells(
-    comparison: ArmComparison, metrics: Metrics | None, form: Form, flagged: Flagged
-) -> list[list[str]]:
-    lines, both = [], (comparison.arm, comparison.baseline)
+def _contrast_cells(comparison: ArmComparison, metrics: Metrics | None, form: Form) -> list[list[str]]:
+    lines = []
     for t in (*comparison.tasks, comparison.overall):
         s, scale = t.summary, comparison.scale
         interval = form.escape(NONE) if math.isnan(s.low) else f"[{amount(s.low, scale)}, {amount(s.high, scale)}]"
@@ -199,6 +201,6 @@ def _contrast_cells(
         texts = [probability(p) for p in (t.p, t.p_holm, t.p_equivalence_holm)]
         texts += [amount(t.minimum_detectable_effect, scale, sign=False), seeds, verdict_cell(t)]
         start = [form.escape(text) for text in (_repeated(s.n, comparison.basis), amount(s.mean, scale))]
-        marked = bool(flags_of(flagged, both, t.name))
+        marked = bool(t.degenerate)
         lines.append([*_task_cells(t.name, metrics, form, marked=marked), *start, interval, *map(form.escape, texts)])
     return lines

@@ -12,7 +12,7 @@ from detour.errors import ConfigError, DataError
 from detour.evaluation.results import arm_tables
 from detour.evaluation.results.levels import ArmComparison, arm_means, compare_arms
 from detour.evaluation.results.score_grid import Score
-from detour.evaluation.results.tables import NO_FLAGS, Flagged, degenerate_cells
+from detour.evaluation.results.tables import degenerate_cells
 from detour.evaluation.results.verdicts import POINTS
 from detour.files import write_text
 from detour.markup import markdown
@@ -97,24 +97,29 @@ def write_arms(
     scores = [score for score in scores_of_records(records) if score.training_seed is not None]
     _check_runs(records)
     metrics = {record["task"]["name"]: record["task"]["metric"] for record in records}
-    flagged = degenerate_cells(records, lambda name: arm_and_seed(name)[0])
+    seeded = [
+        r for r in records if arm_and_seed(r["model"]["name"])[1] is not None and r["task"]["name"] not in drop_tasks
+    ]
+    flagged = degenerate_cells(seeded, lambda name: arm_and_seed(name)[0])
     arms = [baseline, *sorted({score.arm for score in scores} - {baseline})]
     if len(arms) == 1:
         raise ConfigError(f"baseline '{baseline}': there is no other arm; models of an arm are named ARM@SEED")
     basis, means = arm_means(scores, arms=arms, drop_tasks=drop_tasks)
-    comparisons = [compare_arms(scores, arm, baseline, margin=margin, drop_tasks=drop_tasks) for arm in arms[1:]]
+    comparisons = [
+        compare_arms(scores, arm, baseline, margin=margin, drop_tasks=drop_tasks, flagged=flagged) for arm in arms[1:]
+    ]
     write_text(out / "arms.md", arm_tables.means_markdown(basis, means, POINTS, metrics, flagged))
     write_text(out / "arms.tex", arm_tables.means_latex(basis, means, POINTS, metrics, flagged))
     write_text(out / "arms.csv", arm_tables.means_csv(basis, means, POINTS, metrics, flagged))
-    write_text(out / "arms_differences.csv", arm_tables.contrasts_csv(comparisons, metrics, flagged))
+    write_text(out / "arms_differences.csv", arm_tables.contrasts_csv(comparisons, metrics))
     page = ["## Arms\n", f"Mean ± standard deviation over {basis} [95% t interval of the mean], in points.\n"]
     page += [arm_tables.means_markdown(basis, means, POINTS, metrics, flagged)]
     for comparison in comparisons:
         name = f"arms_{comparison.arm}"
-        write_text(out / f"{name}.md", arm_tables.contrasts_markdown(comparison, metrics, flagged))
-        write_text(out / f"{name}.tex", arm_tables.contrasts_latex(comparison, metrics, flagged))
+        write_text(out / f"{name}.md", arm_tables.contrasts_markdown(comparison, metrics))
+        write_text(out / f"{name}.tex", arm_tables.contrasts_latex(comparison, metrics))
         arms_plot(comparison, out, name, metrics)
-        page += [*comparison_section(comparison, metrics, flagged), f"![forest plot]({quote(f'{name}.png')})\n"]
+        page += [*comparison_section(comparison, metrics), f"![forest plot]({quote(f'{name}.png')})\n"]
     unseeded = {arm for arm, seed in (arm_and_seed(r["model"]["name"]) for r in records) if seed is None}
     if unseeded:
         names = ", ".join(map(markdown, sorted(unseeded)))
@@ -134,9 +139,7 @@ def _check_runs(records: Iterable[dict[str, Any]]) -> None:
             )
 
 
-def comparison_section(
-    comparison: ArmComparison, metrics: Mapping[str, str] | None = None, flagged: Flagged = NO_FLAGS
-) -> list[str]:
+def comparison_section(comparison: ArmComparison, metrics: Mapping[str, str] | None = None) -> list[str]:
     """A section of a Markdown page: the verdict, the table of tasks, and what dominates the spread."""
     c = comparison
     lines = [f"### {markdown(c.arm)} minus {markdown(c.baseline)}\n", f"{markdown(c.overall.sentence)}\n"]
@@ -150,7 +153,7 @@ def comparison_section(
         else f"Paired t tests and intervals over {c.basis}; of single tasks, verdicts follow p values with Holm's "
         "correction. No margin was named, so nothing is tested for equivalence. Seeds to decide: to show the difference seen "
         "with a power of 0.8.\n",
-        arm_tables.contrasts_markdown(c, metrics, flagged),
+        arm_tables.contrasts_markdown(c, metrics),
         "Spread of the differences at each level:\n",
         arm_tables.components_markdown(c),
     ]

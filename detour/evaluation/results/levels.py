@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,14 +23,15 @@ import numpy as np
 from detour.errors import ConfigError
 from detour.evaluation.results.components import Components, components
 from detour.evaluation.results.equivalence import equivalence_p, seeds_to_decide
+from detour.evaluation.results.estimates import Estimate, over_seeds, over_tasks
 from detour.evaluation.results.score_grid import Score, ScoreGrid, score_grid
 from detour.evaluation.results.statistics import Summary, holm, summarize
 from detour.evaluation.results.student import minimum_detectable_effect, t_interval, t_test_p
+from detour.evaluation.results.tables import NO_FLAGS, Flagged, flags_of
 from detour.evaluation.results.verdicts import (
     ALPHA,
     FINETUNING,
     POINTS,
-    SAME,
     TRAINING,
     Basis,
     Finding,
@@ -62,6 +63,7 @@ class Contrast:
             difference seen. 1001 for more than 1000; None where the spread is not known, and for random tasks.
         verdict: By the corrected p values; see `Verdict` for the rules.
         sentence: The verdict in words.
+        degenerate: Cells of both arms whose predictions are one class only, or empty; of the mean, those of all its tasks.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Contrast:
     seeds_to_decide: int | None
     verdict: Verdict
     sentence: str
+    degenerate: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,17 +115,6 @@ class ArmComparison:
     dropped: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Estimate:
-    name: str
-    by_seed: dict[int | None, float]
-    mean: float
-    sd: float
-    error: float
-    df: int
-    limited_by_seeds: bool = True  # whether more seeds would make the interval as narrow as wanted
-
-
 def compare_arms(
     scores: Iterable[Score],
     arm: str,
@@ -132,6 +124,7 @@ def compare_arms(
     scale: Scale = POINTS,
     tasks: Literal["fixed", "random"] = "fixed",
     drop_tasks: Sequence[str] = (),
+    flagged: Flagged = NO_FLAGS,
 ) -> ArmComparison:
     """Compares two arms that have the same training seeds, fine-tuning seeds, and tasks.
 
@@ -143,6 +136,8 @@ def compare_arms(
             intervals over training seeds and over tasks is taken, with the smaller number of degrees of freedom. That is
             conservative: it covers 94% to nearly 100% in simulations (docs/decisions/0016).
         drop_tasks: Tasks to leave out of both arms.
+        flagged: Degenerate cells, as `detour.evaluation.results.tables.degenerate_cells` counts them: a verdict of equivalence
+            does not rest on them, and sentences name their number.
 
     Raises:
         ConfigError: The margin is not above 0, or random tasks are asked for with one task or one seed.
@@ -153,10 +148,14 @@ def compare_arms(
     grid = score_grid(scores, [arm, baseline], drop_tasks=drop_tasks)
     d_SKF = grid.scores_ASKF[0] - grid.scores_ASKF[1]
     units, d_UK, basis = replicates(grid, d_SKF)
-    overall = _over_tasks(scale.mean, units, d_UK, tasks)
-    each = [_over_seeds(name, units, d_UK[:, k]) for k, name in enumerate(grid.tasks)]
+    overall = over_tasks(scale.mean, units, d_UK, tasks)
+    each = [over_seeds(name, units, d_UK[:, k]) for k, name in enumerate(grid.tasks)]
     raw = None if margin is None else margin / scale.factor
-    about = _About(arm=arm, baseline=baseline, basis=basis, scale=scale, margin=margin, raw_margin=raw)
+    degenerate = {name: flags_of(flagged, (arm, baseline), name) for name in grid.tasks}
+    about = _About(
+        arm=arm, baseline=baseline, basis=basis, scale=scale, margin=margin, raw_margin=raw,
+        degenerate=degenerate | {scale.mean: sum(degenerate.values())}, cells=2 * d_SKF[:, 0].size,
+    )  # fmt: skip
     p_mean, p_margin = _tests(overall, raw)
     p, p_equivalence = ([tests[i] for tests in (_tests(e, raw) for e in each)] for i in range(2))
     corrected = zip(each, p, holm(p), p_equivalence, holm(p_equivalence), strict=True)
@@ -216,31 +215,6 @@ def replicates(grid: ScoreGrid, x_SKF: np.ndarray) -> tuple[tuple[int | None, ..
     return seeds, x_SKF[0].T, FINETUNING
 
 
-def _over_seeds(name: str, units: tuple[int | None, ...], d_U: np.ndarray) -> _Estimate:
-    n = len(d_U)
-    # equal differences do not show how far another seed would be off: their standard error is not known, and not 0
-    sd = math.nan if n == 1 else 0.0 if np.ptp(d_U) <= SAME else float(d_U.std(ddof=1))
-    by_seed = dict(zip(units, d_U.tolist(), strict=True))
-    return _Estimate(
-        name=name, by_seed=by_seed, mean=float(d_U.mean()), sd=sd, error=sd / math.sqrt(n) if sd else math.nan, df=n - 1
-    )
-
-
-def _over_tasks(
-    name: str, units: tuple[int | None, ...], d_UK: np.ndarray, tasks: Literal["fixed", "random"]
-) -> _Estimate:
-    seeds = _over_seeds(name, units, d_UK.mean(1))
-    if tasks == "fixed":
-        return seeds
-    U, K = d_UK.shape
-    if min(U, K) < 2:
-        raise ConfigError(f"tasks: random, with {K} tasks and {U} seeds; expected at least 2 of each")
-    d_K = d_UK.mean(0)
-    known = [] if math.isnan(seeds.error) else [seeds.error]
-    known += [float(d_K.std(ddof=1)) / math.sqrt(K)] if np.ptp(d_K) > SAME else []
-    return replace(seeds, error=max(known, default=math.nan), df=min(U, K) - 1, limited_by_seeds=False)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _About:
     arm: str
@@ -249,25 +223,30 @@ class _About:
     scale: Scale
     margin: float | None
     raw_margin: float | None
+    degenerate: dict[str, int]
+    cells: int  # of both arms, on one task
 
 
-def _tests(e: _Estimate, margin: float | None) -> tuple[float, float]:
+def _tests(e: Estimate, margin: float | None) -> tuple[float, float]:
     return t_test_p(e.mean, e.error, e.df), math.nan if margin is None else equivalence_p(e.mean, e.error, e.df, margin)
 
 
-def _where(e: _Estimate, scale: Scale) -> str:
+def _where(e: Estimate, scale: Scale) -> str:
     if e.name != scale.mean:
         return f"on {e.name}"
     return f"on the {e.name}" if e.limited_by_seeds else f"on the {e.name} of this kind"
 
 
 def _contrast(
-    e: _Estimate, about: _About, p: float, p_holm: float, p_equivalence: float, p_equivalence_holm: float
+    e: Estimate, about: _About, p: float, p_holm: float, p_equivalence: float, p_equivalence_holm: float
 ) -> Contrast:
     n = len(e.by_seed)
     low, high = t_interval(e.mean, e.error, e.df)
     low_90, high_90 = t_interval(e.mean, e.error, e.df, 0.9)
-    verdict = verdict_of(e.mean, p_holm, p_equivalence_holm, higher_is_better=about.scale.higher_is_better)
+    degenerate = about.degenerate[e.name]
+    verdict = verdict_of(
+        e.mean, p_holm, p_equivalence_holm, higher_is_better=about.scale.higher_is_better, degenerate=degenerate
+    )
     to_decide = seeds_to_decide(e.mean, e.sd, about.raw_margin) if e.limited_by_seeds else None
     finding = Finding(
         arm=about.arm,
@@ -277,11 +256,16 @@ def _contrast(
         mean=e.mean,
         low=low,
         high=high,
-        within_margin=p_equivalence_holm < ALPHA,
+        low_90=low_90,
+        high_90=high_90,
+        p_equivalence=p_equivalence_holm,
+        within_margin=p_equivalence_holm < ALPHA and not degenerate,
         margin=about.margin,
         seeds=n,
         basis=about.basis,
         seeds_to_decide=to_decide,
+        degenerate=degenerate,
+        cells=about.cells * (len(about.degenerate) - 1 if e.name == about.scale.mean else 1),
     )
     return Contrast(
         name=e.name,
@@ -297,4 +281,5 @@ def _contrast(
         seeds_to_decide=to_decide,
         verdict=verdict,
         sentence=sentence(finding, about.scale),
+        degenerate=degenerate,
     )

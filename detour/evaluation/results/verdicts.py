@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from detour.evaluation.results.tables import NONE
+from detour.evaluation.results.tables import NONE, probability
 
 Basis = Literal["training seeds", "fine-tuning seeds only"]
 TRAINING: Basis = "training seeds"
 FINETUNING: Basis = "fine-tuning seeds only"
 ALPHA = 0.05
+LEAST_SEEDS = 3  # for training
 SAME = 1e-12  # differences of scores of order 1 that are closer are equal up to rounding
 
 
@@ -26,7 +27,8 @@ class Verdict(str, Enum):
     2. Only the TOST is significant: EQUIVALENT.
     3. Neither is: UNDECIDED. Without a margin there is no TOST, and nothing is EQUIVALENT.
 
-    Where all seeds have the same difference, their spread is not known: there are no tests, and it is UNDECIDED.
+    Where all seeds have the same difference, their spread is not known: there are no tests, and it is UNDECIDED. So is what
+    would be EQUIVALENT if predictions of a cell are one class only, or empty: such scores are alike whatever the encoder.
     """
 
     BETTER = "better"
@@ -63,11 +65,13 @@ POINTS = Scale(unit="points", factor=100, higher_is_better=True, digits=2, over=
 NATS = Scale(unit="nats", factor=1, higher_is_better=False, digits=4, over="held-out sources")  # losses
 
 
-def verdict_of(mean: float, p: float, p_equivalence: float, *, higher_is_better: bool = True) -> Verdict:
+def verdict_of(
+    mean: float, p: float, p_equivalence: float, *, higher_is_better: bool = True, degenerate: int = 0
+) -> Verdict:
     """Applies the rules of `Verdict`; an unknown p (nan) is not significant."""
     if p < ALPHA and mean:
         return Verdict.BETTER if (mean > 0) == higher_is_better else Verdict.WORSE
-    return Verdict.EQUIVALENT if p_equivalence < ALPHA else Verdict.UNDECIDED
+    return Verdict.EQUIVALENT if p_equivalence < ALPHA and not degenerate else Verdict.UNDECIDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +85,16 @@ class Finding:
     mean: float
     low: float
     high: float
+    low_90: float
+    high_90: float
+    p_equivalence: float
     within_margin: bool
     margin: float | None
     seeds: int
     basis: Basis
     seeds_to_decide: int | None
+    degenerate: int = 0  # cells whose predictions are one class only, or empty
+    cells: int = 0
 
 
 def sentence(finding: Finding, scale: Scale) -> str:
@@ -100,14 +109,20 @@ def sentence(finding: Finding, scale: Scale) -> str:
     elif math.isnan(f.low):
         text = f"Undecided {f.where}: {difference}; with {counted} there is no interval."
     else:
-        evidence = f"{difference}, 95% interval [{amount(f.low, scale)}, {amount(f.high, scale)}], {counted}"
+        interval = f"95% interval [{amount(f.low, scale)}, {amount(f.high, scale)}]"
+        tost = tost_evidence(f.low_90, f.high_90, f.p_equivalence, scale)
         if f.verdict is Verdict.EQUIVALENT:
-            text = f"{f.arm} and {f.baseline} are equivalent within {f.margin:g} {unit} {f.where}: {evidence}."
+            text = f"{f.arm} and {f.baseline} are equivalent within {f.margin:g} {unit} {f.where}: "
+            text += f"{difference}, {tost}, {counted}."
         elif f.verdict is Verdict.UNDECIDED:
-            text = f"Undecided {f.where}: {evidence}. {_takes(f, unit)}"
+            text = f"Undecided {f.where}: {difference}, {interval}, {counted}."
+            text += "" if f.degenerate else f" {_takes(f, unit)}"
         else:
             within = f", but within the margin of {f.margin:g} {unit}" if f.within_margin else ""
-            text = f"{f.arm} is {f.verdict.value} than {f.baseline} {f.where}{within}: {evidence}."
+            evidence = f"{interval}, {tost}" if f.within_margin else interval
+            text = f"{f.arm} is {f.verdict.value} than {f.baseline} {f.where}{within}: {difference}, {evidence}, {counted}."
+    if f.degenerate:
+        text += f" † In {f.degenerate} of {f.cells} cells the predictions are one class only, or empty: the score says nothing."
     if f.basis == FINETUNING:
         text += " This rests on fine-tuning seeds only and says nothing about another training run."
     return text
@@ -119,6 +134,26 @@ def amount(value: float, scale: Scale, *, sign: bool = True) -> str:
         return NONE
     value = round(scale.factor * value, scale.digits) + 0.0  # no -0.00
     return f"{value:{'+' if sign else ''}.{scale.digits}f}"
+
+
+def few_seeds(seeds: int) -> list[str]:
+    """A warning if intervals and tests have too few training seeds to rest on."""
+    if seeds >= LEAST_SEEDS:
+        return []
+    left = "1 degree of freedom" if seeds == 2 else f"{seeds - 1} degrees of freedom"
+    return [
+        f"Fewer than {LEAST_SEEDS} training seeds: intervals and tests rest on {left}, and show hardly any difference or "
+        "equivalence."
+    ]
+
+
+def tost_evidence(low_90: float, high_90: float, p: float, scale: Scale) -> str:
+    """What a claim of equivalence rests on: the TOST at 0.05 compares the 90% interval with the margin."""
+    shown = probability(p)
+    return (
+        f"90% interval [{amount(low_90, scale)}, {amount(high_90, scale)}], "
+        f"TOST p {shown.replace('<', '< ') if shown.startswith('<') else f'= {shown}'}"
+    )
 
 
 def _takes(finding: Finding, unit: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from detour.evaluation.results.verdicts import NATS, POINTS, Finding, Verdict, amount, sentence, verdict_of
+from detour.evaluation.results.verdicts import NATS, POINTS, Finding, Verdict, amount, few_seeds, sentence, verdict_of
 
 FINDING = Finding(
     arm="detour",
@@ -17,6 +17,9 @@ FINDING = Finding(
     mean=0.004,
     low=-0.002,
     high=0.0100001,
+    low_90=-0.0012,
+    high_90=0.0049,
+    p_equivalence=0.047,
     within_margin=False,
     margin=0.5,
     seeds=3,
@@ -55,11 +58,18 @@ EVIDENCE = "detour minus twin is +0.40 points, 95% interval [-0.20, +1.00], 3 tr
         ({"verdict": Verdict.BETTER}, f"detour is better than twin on the mean over tasks: {EVIDENCE}"),
         (
             {"verdict": Verdict.WORSE, "within_margin": True, "where": "on hoc"},
-            f"detour is worse than twin on hoc, but within the margin of 0.5 points: {EVIDENCE}",
+            "detour is worse than twin on hoc, but within the margin of 0.5 points: detour minus twin is +0.40 points, 95% "
+            "interval [-0.20, +1.00], 90% interval [-0.12, +0.49], TOST p = 0.047, 3 training seeds.",
         ),
         (
             {"verdict": Verdict.EQUIVALENT, "within_margin": True},
-            f"detour and twin are equivalent within 0.5 points on the mean over tasks: {EVIDENCE}",
+            "detour and twin are equivalent within 0.5 points on the mean over tasks: detour minus twin is +0.40 points, 90% "
+            "interval [-0.12, +0.49], TOST p = 0.047, 3 training seeds.",
+        ),
+        (
+            {"degenerate": 2, "cells": 18},
+            f"Undecided on the mean over tasks: {EVIDENCE} † In 2 of 18 cells the predictions are one class only, or empty: "
+            "the score says nothing.",
         ),
         (
             {},
@@ -85,6 +95,17 @@ EVIDENCE = "detour minus twin is +0.40 points, 95% interval [-0.20, +1.00], 3 tr
 )
 def test_the_sentences(changes, expected):
     assert sentence(replace(FINDING, **changes), POINTS) == expected
+
+
+def test_equivalence_does_not_rest_on_degenerate_scores():
+    assert verdict_of(0.001, 0.2, 0.01, degenerate=1) is Verdict.UNDECIDED
+    assert verdict_of(0.05, 0.01, 0.9, degenerate=1) is Verdict.BETTER
+
+
+def test_fewer_than_three_training_seeds_are_warned_of():
+    assert few_seeds(3) == []
+    assert "1 degrees of freedom" not in few_seeds(2)[0]
+    assert "1 degree of freedom" in few_seeds(2)[0]
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
