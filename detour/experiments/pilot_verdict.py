@@ -64,8 +64,8 @@ def verdict_of_pilot(measured: Sequence[Measured]) -> PilotVerdict:
     if chosen.key == "finetuning":
         return replace(found, evidence=[*found.evidence, *warnings])
     caution = (
-        "This rests on the held-out MLM loss, which does not decide which encoder is better (docs/results/small.md): name "
-        "labeled tasks with --task in a new pilot."
+        "This rests on the held-out MLM loss, which does not decide which encoder is better (docs/results/small.md in "
+        "the repository of detour): name labeled tasks with --task in a new pilot."
     )
     return replace(found, evidence=[*found.evidence, caution, *warnings])
 
