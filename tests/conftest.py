@@ -86,6 +86,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _compiled_code_stays(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Torch keeps the first folder for compiled code that it sees; that of a single test would be gone in the next one."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tiny tensors gain nothing from more, and lose much where cores are shared. scripts/cpu_settings.py tries two."""
     torch.set_num_threads(int(os.environ.get("DETOUR_TEST_THREADS", "1")))

@@ -529,7 +529,15 @@ def test_read_only_folders_are_one_sentence(tiny_run, write, capsys, caplog, tmp
         assert READ_ONLY in error_of(capsys, "export", str(folder), "--out", str(locked / "out"))
         assert READ_ONLY in error_of(capsys, "export", str(folder), "--out", str(locked))
         line = error_of(
-            capsys, "data", "tokenizer", str(tmp_path / "text.txt"), "--out", str(locked / "t"), "--vocab-size", "300"
+            capsys,
+            "data",
+            "tokenizer",
+            "train",
+            str(tmp_path / "text.txt"),
+            "--out",
+            str(locked / "t"),
+            "--vocab-size",
+            "300",
         )
         assert READ_ONLY in line
 
@@ -548,7 +556,7 @@ def test_full_disks_are_one_sentence(tiny_run, capsys, tmp_path):
         for command in (
             ["report", folder, "--out", str(disk / "r")],
             ["export", folder, "--out", str(disk / "e")],
-            ["data", "tokenizer", text, "--out", str(disk / "t"), "--vocab-size", "300"],
+            ["data", "tokenizer", "train", text, "--out", str(disk / "t"), "--vocab-size", "300"],
         ):
             line = error_of(capsys, *command)
             assert str(disk) in line
