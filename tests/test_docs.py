@@ -378,7 +378,7 @@ def check_recipe(words: list[str]) -> None:
     for position, word in enumerate(words):
         if word.startswith("yamls/experiments/"):
             with pytest.MonkeyPatch.context() as patch:
-                for name in ("DETOUR_SMALL_DATA", "DETOUR_TASKS"):
+                for name in ("DETOUR_SMALL_DATA", "DETOUR_MINILM", "DETOUR_MINILM_DATA", "DETOUR_TASKS"):
                     patch.setenv(name, "data")
                 load_experiment(ROOT / word)
         elif word.startswith("yamls/"):
