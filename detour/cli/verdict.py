@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 app = typer.Typer()
-PEAK_TFLOPS, MFU = 790.0, 0.4  # the defaults of `detour experiment plan`, which plans for other devices
+MFU = 0.4  # the default of `detour experiment plan`
 
 
 @app.command()
@@ -58,6 +58,7 @@ def verdict(
 def _verdict(folder: Path, chosen: dict[str, Any], *, plan_only: bool) -> None:
     """Writes the pilot if there is none, runs what is left of it, and prints its verdict."""
     from detour.console import show
+    from detour.cost.plan_table import GPU_TFLOPS
     from detour.errors import ConfigError
     from detour.experiments.cells import plan_experiment
     from detour.experiments.config import load_experiment
@@ -82,7 +83,7 @@ def _verdict(folder: Path, chosen: dict[str, Any], *, plan_only: bool) -> None:
     cost = f"Training the pilot costs {cost_fraction(pilot, Path()):.0%} of the FLOPs of the detour and its twin."
     if plan_only:
         on_gpu = any(run.system.device == "gpu" for run in pilot.experiment.runs.values())
-        show_plan(pilot, document_tokens=None, flops_per_second=PEAK_TFLOPS * 1e12 * MFU if on_gpu else None)
+        show_plan(pilot, document_tokens=None, flops_per_second=GPU_TFLOPS * 1e12 * MFU if on_gpu else None)
         show(cost)
         return
     page = run_experiment(pilot, lambda measured: verdict_of_pilot(measured).sentence)

@@ -12,7 +12,7 @@ from detour.config.schema import RunConfig
 from detour.cost.plan import PhasePlan, caveats, document_length, gpu_hours, memory, plan, rows_that_fit
 from detour.units import short
 
-GPU_TFLOPS, GPU_GIGABYTES = 790.0, 80.0  # an H100: dense bf16 as measured, memory
+GPU_TFLOPS, GPU_GIGABYTES = 790.0, 80.0  # assumed where nothing is given: an H100, dense bf16
 
 
 def show(
