@@ -29,6 +29,12 @@ class Batch(TypedDict):
     input_ids: Tensor  # int64 [B, T]
     doc_lengths: Tensor  # int64 [B, D]: tokens per document in order, then zeros; a row sums to <= T
     sample_id: Tensor  # int64 [B]: the row's global index in the training stream
+    # of rows with labeled spans only
+    doc_classes: NotRequired[Tensor]  # int64 [B, D]: class of each document; IGNORE where a row has fewer documents
+    doc_spans: NotRequired[
+        Tensor
+    ]  # int64 [B, D, 4]: start and end of a document's two spans, counted from the row's start
+    # of corrupted batches
     labels: NotRequired[Tensor]  # int64 [B, T]: what position t must predict, or IGNORE
     attention: NotRequired[str]  # "bidirectional", "causal", "lookahead:K" or "reach"
     reach: NotRequired[Tensor]  # int64 [B, T]: tokens to its right that a token may attend to, if attention is "reach"
@@ -37,6 +43,7 @@ class Batch(TypedDict):
         Tensor
     ]  # int64 [B]: what a row adds to the mean's denominator; its supervised tokens if left out
     objective: NotRequired[str]  # registered name, for logs and metrics
+    module_objective: NotRequired[Any]  # the `ModuleObjective`, if a module of its own computes the loss
     # set on micro-batches, so that no count has to be read back from the device
     tokens: NotRequired[int]  # excluding padding
     denominator: NotRequired[int]  # sum of loss_tokens
@@ -141,7 +148,7 @@ def check_batch(batch: Batch) -> None:
     import torch
 
     ids_BT, lengths_BD = batch["input_ids"], batch["doc_lengths"]
-    for name in ("input_ids", "doc_lengths", "sample_id", "labels"):
+    for name in ("input_ids", "doc_lengths", "sample_id", "labels", "doc_classes", "doc_spans"):
         tensor = batch.get(name)
         if tensor is not None and tensor.dtype != torch.int64:
             raise DataError(f"batch['{name}'] has dtype {tensor.dtype}, expected int64")

@@ -16,6 +16,7 @@ from composer.core import Algorithm, Callback, Engine
 from composer.loggers import LoggerDestination
 from composer.utils import dist, reproducibility
 from composer.utils.parallelism import FSDP2Config
+from torch.distributed.fsdp import register_fsdp_forward_method
 
 from detour.batch import micro_batches
 from detour.config.schema import RunConfig
@@ -39,6 +40,7 @@ from detour.training.extensions import TrainerExtensions, build_extensions
 from detour.training.gradient_gate import GradientGate, gloo_sums_gradients
 from detour.training.loggers.jsonl import JsonlLogger
 from detour.training.loggers.wandb import wandb_loggers
+from detour.training.objective_modules import add_modules
 from detour.training.optim import build_optimizer
 from detour.training.phase_switch import PhaseSwitch
 from detour.training.run_folder import RunFolder
@@ -86,6 +88,7 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
     sharded = run.system.parallelism != "ddp" and dist.get_world_size() > 1
     reproducibility.seed_all(run.seed)
     encoder = build_encoder(run, start.resumed, device=start.device, start=start.model)
+    add_modules(encoder, run.phases, seed=run.seed, resumed=start.resumed)
     record = {**start.record, **start_weights_record(encoder, start.resumed, device=start.device)}
     held_out = ValidationData(run, start.tokenizer)
     rows = training_rows(run, start.tokenizer, verified=held_out.shared.add_training)
@@ -106,7 +109,7 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         device=start.device,
         precision="amp_bf16" if run.system.precision == "bf16" and start.device == "gpu" else "fp32",
         parallelism_config={"fsdp": _fsdp(run)} if sharded else None,
-        device_train_microbatch_size=parts.switch.micro_batch_rows[0],
+        device_train_microbatch_size=next(iter(parts.switch.micro_batch_rows[0].values())),
         accumulate_train_batch_on_tokens=True,  # micro-batches weighted by rows would bias the masked-LM loss
         spin_dataloaders=False,  # the stream resumes by itself; spinning would read past rows again
         seed=run.seed,
@@ -118,8 +121,10 @@ def assemble(run: RunConfig, start: RunStart, stop: StopRequest, extensions: Tra
         raise ConfigError(
             f"system.parallelism: {run.system.parallelism} was asked for, and Composer did not shard the model"
         )
+    if sharded:
+        register_fsdp_forward_method(encoder, "loss_of")
     if isinstance(rows, PhasedLoader):
-        rows.phase_now = lambda: run.phase_schedule.at(trainer.state.timestamp.token.value).index
+        rows.now = lambda: parts.switch.reads_at(trainer.state.timestamp)
     if trainer.state.dataloader_len == 0:  # Composer would loop over empty epochs forever
         raise DataError(f"data.train: fewer rows than one batch (data.global_batch_size: {run.data.global_batch_size})")
     if start.resumed:
@@ -206,7 +211,7 @@ def _resume(run: RunConfig, trainer: Trainer, start: RunStart, parts: _Parts) ->
         trainer.state,
         start.resumed,
         parts.stateful,
-        touched=lambda: parts.switch.touched([cost.steps for cost in parts.ledger.costs]),
+        touched=parts.switch.parameters_with_moments,
         set_groups=parts.switch.set_groups,
     )
     if start.measurement_changes:

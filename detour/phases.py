@@ -92,6 +92,7 @@ class Phase:
         tokens: Length in tokens, excluding padding.
         options: Options of the objective. A number may be a schedule over the phase (`detour.scheduled`).
         data: Training data, where they differ from the run's.
+        streams: Further training data by name, for objectives that read a stream of their own, such as pair_classification.
         freeze: Parameters frozen during the phase.
         lr_factor: Factor on the scheduled learning rate during the phase: a number, or a schedule over the phase.
         optimizer: Settings of the optimizer, where they differ from the run's.
@@ -105,6 +106,7 @@ class Phase:
     tokens: int
     options: dict[str, Any] = field(default_factory=dict)
     data: PhaseData = field(default_factory=PhaseData)
+    streams: dict[str, PhaseData] = field(default_factory=dict)
     freeze: Freeze = field(default_factory=Freeze)
     lr_factor: float | dict[str, Any] = 1.0
     optimizer: PhaseOptimizer = field(default_factory=PhaseOptimizer)

@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 from data_prep.synthetic.cases import GRAMMARS, Language, case, draw, note, questions, words
 from data_prep.synthetic.grammar import pick
-from data_prep.synthetic.knowledge import diseases
+from data_prep.synthetic.knowledge import Disease, diseases
 
-__all__ = ["Fact", "document", "facts", "generate"]
+__all__ = ["RELATIONS", "Fact", "Pair", "document", "facts", "generate", "pairs"]
 
 SOURCE = "detour-synthetic"
 LICENSE = "CC0-1.0"
@@ -28,6 +28,17 @@ class Fact(NamedTuple):
     disease: str
     drug: str
     symptom: str
+
+
+RELATIONS = ("symptom", "sign", "drug", "risk", "complication", "none")
+
+
+class Pair(NamedTuple):
+    """Two terms of the table and their relation: ``second`` is a symptom, ... of the disease ``first``."""
+
+    first: str
+    second: str
+    label: str
 
 
 def document(*, index: int, seed: int, language: Literal["en", "fr", "both"] = "both") -> dict[str, Any]:
@@ -71,3 +82,29 @@ def facts(language: Language) -> list[Fact]:
         for drug in disease.drugs
         for symptom in disease.symptoms
     ]
+
+
+def pairs(*, count: int, seed: int, language: Literal["en", "fr", "both"] = "both") -> Iterator[Pair]:
+    """Pairs of a disease and a term, the six RELATIONS in turn: a toy of the pairs of an ontology.
+
+    For "none" the term has no relation of the table to the disease.
+
+    Args:
+        count: Number of pairs.
+        seed: Seed of all random choices.
+        language: Language of the terms; with `both`, every second round of relations is French.
+    """
+    rand = random.Random(f"pairs:{seed}:{language}").random
+    fields = {"symptom": "symptoms", "sign": "signs", "drug": "drugs", "risk": "risks", "complication": "complications"}
+
+    def related(disease: Disease) -> set[str]:
+        return {term for field in fields.values() for term in getattr(disease, field)}
+
+    every = set().union(*map(related, diseases()))
+    for index in range(count):
+        relation, disease = RELATIONS[index % len(RELATIONS)], pick(diseases(), rand)
+        known = sorted(every - related(disease)) if relation == "none" else getattr(disease, fields[relation])
+        term = pick(known, rand)
+        chosen: Language = ("fr" if index // len(RELATIONS) % 2 else "en") if language == "both" else language
+        word = words(chosen)[0]
+        yield Pair(first=word[disease.name]["bare"], second=word[term]["bare"], label=relation)

@@ -18,6 +18,7 @@ import zstandard
 from rich.progress import track
 
 from data_prep.synthetic import generate
+from data_prep.synthetic import pairs as pairs_of
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -67,6 +68,9 @@ def main(
     ] = 0.02,
     name: Annotated[str, typer.Option(help="Prefix of the file names.")] = "synthetic",
     suffix: Annotated[Suffix, typer.Option(help="Format of the files.")] = Suffix.zst,
+    pairs: Annotated[
+        int, typer.Option(min=0, help="Also write NAME.pairs.SUFFIX: so many pairs of terms and their relations.")
+    ] = 0,
 ) -> None:
     """Write NAME.train.SUFFIX and NAME.val.SUFFIX: synthetic clinical texts, one JSON record per line."""
     out.mkdir(parents=True, exist_ok=True)
@@ -79,8 +83,16 @@ def main(
             line = json.dumps(record, ensure_ascii=False)
             (val_file if held_out else train_file).write(line + "\n")
             counts[val if held_out else train] += 1
+    related = out / f"{name}.pairs.{suffix.value}"
+    if pairs:
+        counts[related] = pairs
+        with _writer(related) as file:
+            for pair in pairs_of(count=pairs, seed=seed, language=language.value):
+                file.write(json.dumps(pair._asdict(), ensure_ascii=False) + "\n")
     for path, count in counts.items():
-        typer.echo(f"{path}: {count} documents, {path.stat().st_size / 1e6:.1f} MB")
+        typer.echo(
+            f"{path}: {count} {'pairs' if path == related else 'documents'}, {path.stat().st_size / 1e6:.1f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -76,6 +76,40 @@ def pack(
     print_report(manifest, report, out, special_tokens_in_text)
 
 
+@app.command(name="pack-pairs")
+def pack_pairs_of_text(
+    inputs: Texts,
+    tokenizer: Annotated[str, typer.Option(help="Hugging Face folder or hub name; the model's.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    seq_len: Annotated[int, typer.Option(help="Tokens per row.")] = 128,
+    first: Annotated[str, typer.Option(help="Key of the first text in JSON objects.")] = "first",
+    second: Annotated[str, typer.Option(help="Key of the second text.")] = "second",
+    label: Annotated[str, typer.Option(help="Key of the class.")] = "label",
+    seed: Annotated[int, typer.Option(help="Seed of the row order.")] = 0,
+    strict: Annotated[bool, typer.Option(help="Stop at the first pair that cannot be used.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the rows in --out.")] = False,
+) -> None:
+    """Tokenize and pack pairs of texts with their classes, for the objective pair_classification."""
+    from rich.console import Console
+
+    from detour.corpus.pack import print_report
+    from detour.corpus.pack_pairs import PairColumns, pack_pairs
+
+    with _errors_printed(Console(stderr=True)):
+        manifest, report = pack_pairs(
+            inputs,
+            tokenizer=tokenizer,
+            out=out,
+            seq_len=seq_len,
+            columns=PairColumns(first=first, second=second, label=label),
+            seed=seed,
+            strict=strict,
+            overwrite=overwrite,
+        )
+    print_report(manifest, report, out, "text")
+    print(f"classes: [{', '.join(manifest.classes)}]")
+
+
 @app.command()
 def prepare(
     config: Annotated[Path, typer.Argument(help="The preparation's YAML.", metavar="CONFIG")],

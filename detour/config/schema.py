@@ -260,9 +260,9 @@ class RunConfig:
         """The phases on the token clock."""
         return PhaseSchedule(self.phases)
 
-    def data_of(self, phase: Phase) -> DataConfig:
-        """The data section with what a phase changes."""
-        own = phase.data
+    def data_of(self, phase: Phase, stream: str = "") -> DataConfig:
+        """The data section with what a phase changes, or one of its streams."""
+        own = phase.streams[stream] if stream else phase.data
         changes: dict[str, Any] = {"train": own.train} if own.train else {}
         for key in ("seq_len", "global_batch_size", "micro_batch_size"):
             if getattr(own, key) is not None:
@@ -272,7 +272,8 @@ class RunConfig:
     @cached_property
     def train_streams(self) -> dict[str, StreamSpec]:
         """Every folder of training rows, of the run and of its phases, by path."""
-        return {stream.path: stream for phase in reversed(self.phases) for stream in phase.data.train} | {
+        further = [data for phase in reversed(self.phases) for data in (*phase.streams.values(), phase.data)]
+        return {stream.path: stream for data in further for stream in data.train} | {
             stream.path: stream for stream in self.data.train
         }
 

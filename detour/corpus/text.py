@@ -88,6 +88,7 @@ def read_documents(
     encoding: str = "utf-8",
     strict: bool = False,
     report: ReadReport | None = None,
+    metadata: tuple[str, ...] = (),
 ) -> Iterator[Document]:
     """Yields the documents of the files, in order. Memory: one line or one ``.txt`` file.
 
@@ -97,13 +98,14 @@ def read_documents(
         encoding: Encoding of the files.
         strict: Raise at the first unusable record; an empty text is only counted.
         report: Updated while reading.
+        metadata: Further keys of a JSON object to read, for `Document.metadata`.
 
     Raises:
         DataError: A file cannot be opened, is truncated or damaged, or (strict) holds an unusable record.
     """
     report = ReadReport() if report is None else report
     report.strict = report.strict or strict
-    columns = Columns(text=text_column)
+    columns = Columns(text=text_column, metadata=metadata)
     for path in map(Path, paths):
         for where, document in _documents_of(path, columns, report, encoding):
             if not document.text.strip():

@@ -12,6 +12,7 @@ from detour.config.schema import RunConfig
 from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
 from detour.models.architecture import Architecture
+from detour.objectives import ModuleObjective, Objective
 from detour.phases import Phase
 
 FEW_STEPS = 50  # in a shorter phase one step is more than 2% of its tokens
@@ -57,15 +58,14 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
         document_tokens: Mean document length, on which the cost of attention depends; None takes that of full rows, or the
             longest that the model allows.
     """
-    schedule, lr, model = run.phase_schedule, run.schedule, run.architecture
+    schedule, lr = run.phase_schedule, run.schedule
     lines, first = [], 0  # first token of the next step
     for index, phase in enumerate(schedule.phases):
-        data, length = run.data_of(phase), document_length(run, phase, document_tokens)
         start, end = schedule.boundaries[index], schedule.boundaries[index + 1]
-        step_tokens = data.global_batch_size * data.seq_len
+        step_tokens = _step_tokens(run, phase)
         steps = max(0, -(-(end - first) // step_tokens))  # a step belongs to the phase in which it begins
         after = first + steps * step_tokens
-        fraction, flops_per_document = _document(model, phase, length)
+        fraction, flops = _per_token(run, phase, document_tokens)
         options = ", ".join(f"{key} {scheduled.spelled(value)}" for key, value in phase.options.items())
         frozen = [f"layers {phase.freeze.layers}"] if phase.freeze.layers else []
         frozen += ["embeddings"] if phase.freeze.embeddings else []
@@ -80,7 +80,7 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
                 lr_last=lr.lr_at(end - 1, schedule),
                 lr_last_step=lr.lr_at(after - step_tokens, schedule),
                 supervised=fraction * phase.tokens,
-                flops=flops_per_document / round(length) * phase.tokens,
+                flops=flops * phase.tokens,
                 frozen=", ".join(frozen) or "-",
             )
         )
@@ -88,38 +88,50 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
     return lines
 
 
-def document_length(run: RunConfig, phase: Phase, document_tokens: float | None) -> float:
-    """Mean document length that a plan assumes in a phase, in tokens."""
-    seq_len = run.data_of(phase).seq_len
+def document_length(run: RunConfig, phase: Phase, document_tokens: float | None, stream: str = "") -> float:
+    """Mean document length that a plan assumes in a phase or one of its streams, in tokens."""
+    seq_len = run.data_of(phase, stream).seq_len
     return min(document_tokens or seq_len, seq_len, run.architecture.longest_document)
 
 
+def _parts(run: RunConfig, phase: Phase, *, fraction: float = 0.0) -> list[tuple[Objective, float, int]]:
+    """The objectives of a phase, the fraction of the steps under each, and the tokens of such a step."""
+    found = []
+    for part, share in objectives.build(phase.objective, phase.options, fraction=fraction).parts:
+        data = run.data_of(phase, part.stream_at(0))
+        found.append((part, share, data.global_batch_size * data.seq_len))
+    return found
+
+
 def _step_tokens(run: RunConfig, phase: Phase) -> int:
-    data = run.data_of(phase)
-    return data.global_batch_size * data.seq_len
+    """Tokens of a step; their mean where the streams of a phase have batches of different sizes."""
+    return round(sum(share * tokens for _, share, tokens in _parts(run, phase)))
 
 
-def _document(arch: Architecture, phase: Phase, length: float) -> tuple[float, float]:
-    """Supervised fraction and FLOPs of a document in a phase; the mean over the phase where options change."""
+def _per_token(run: RunConfig, phase: Phase, document_tokens: float | None) -> tuple[float, float]:
+    """Supervised fraction and FLOPs per token of a phase; the mean over the phase where options change."""
     points = [i / 16 for i in range(17)] if any(scheduled.scheduled(phase.options)) else [0.0]
     fractions, flops = [], []
     for point in points:
-        objective = objectives.build(phase.objective, phase.options, fraction=point)
-        fraction = objective.target_fraction(length)
-        fractions.append(fraction)
-        flops.append(
-            sum(
-                share
-                * training_flops(
-                    arch,
-                    [round(length)],
-                    attention=part.attention,
-                    supervised=part.target_fraction(length) * round(length),
-                )
-                for part, share in objective.parts
-            )
-        )
+        parts = _parts(run, phase, fraction=point)
+        total = sum(share * tokens for _, share, tokens in parts)
+        fractions.append(0.0)
+        flops.append(0.0)
+        for part, share, tokens in parts:
+            length = document_length(run, phase, document_tokens, part.stream_at(0))
+            supervised = part.target_fraction(length)
+            fractions[-1] += share * tokens / total * supervised
+            flops[-1] += share * tokens / total * _document_flops(run.architecture, part, length) / round(length)
     return fmean(fractions), fmean(flops)
+
+
+def _document_flops(arch: Architecture, objective: Objective, length: float) -> float:
+    supervised = objective.target_fraction(length) * round(length)
+    if isinstance(objective, ModuleObjective):
+        own, supervised = objective.module_flops(arch, tokens=length, supervised=supervised), 0.0
+    else:
+        own = 0.0
+    return own + training_flops(arch, [round(length)], attention=objective.attention, supervised=supervised)
 
 
 def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
@@ -166,23 +178,21 @@ def memory(run: RunConfig, *, rows: int | None = None) -> tuple[str, Memory]:
     """
     needs = {}
     for phase in run.phases:
-        data = run.data_of(phase)
-        tokens = (rows or data.micro_batch_size) * data.seq_len
-        parts = [
-            part
-            for fraction in (0.0, 1.0)
-            for part, _ in objectives.build(phase.objective, phase.options, fraction=fraction).parts
-        ]
-        needs[phase.name] = step_memory(
-            run.architecture,
-            tokens=tokens,
-            supervised=max(part.target_fraction(data.seq_len) for part in parts) * tokens,
-            attention=next((part.attention for part in parts if part.attention != "causal"), "causal"),
-            precision=run.system.precision,
-            device="cpu" if run.system.device == "cpu" else "gpu",
-            checkpointing=run.model.gradient_checkpointing,
-        )
-    return max(needs.items(), key=lambda item: item[1].total)
+        parts = [part for fraction in (0.0, 1.0) for part, _, _ in _parts(run, phase, fraction=fraction)]
+        for stream in dict.fromkeys(part.stream_at(0) for part in parts):
+            data, read = run.data_of(phase, stream), [part for part in parts if part.stream_at(0) == stream]
+            tokens = (rows or data.micro_batch_size) * data.seq_len
+            needs[phase.name, stream] = step_memory(
+                run.architecture,
+                tokens=tokens,
+                supervised=max(part.target_fraction(data.seq_len) for part in read) * tokens,
+                attention=next((part.attention for part in read if part.attention != "causal"), "causal"),
+                precision=run.system.precision,
+                device="cpu" if run.system.device == "cpu" else "gpu",
+                checkpointing=run.model.gradient_checkpointing,
+            )
+    (name, _), most = max(needs.items(), key=lambda item: item[1].total)
+    return name, most
 
 
 def rows_that_fit(run: RunConfig, *, gigabytes: float) -> int:

@@ -95,8 +95,9 @@ def _phase_notes(run: RunConfig) -> list[str]:
     """The size of a step, once for each size; and what phases change of the optimizer and the rotary positions."""
     shapes: dict[tuple[int, int], list[str]] = {}
     for phase in run.phases:
-        data = run.data_of(phase)
-        shapes.setdefault((data.global_batch_size, data.seq_len), []).append(phase.name)
+        for stream in ("", *phase.streams):
+            data, name = run.data_of(phase, stream), f"{phase.name} ({stream})" if stream else phase.name
+            shapes.setdefault((data.global_batch_size, data.seq_len), []).append(name)
     return [
         f"A step is {rows:,} rows x {seq_len:,} tokens = {rows * seq_len:,} tokens"
         + ("." if len(shapes) == 1 else f" in {', '.join(names)}.")

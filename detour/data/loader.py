@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from streaming import Stream, StreamingDataLoader
 
-from detour.batch import Batch
+from detour.batch import IGNORE, Batch
 from detour.data.manifest import ShardManifest
 from detour.data.memory_claim import claim_memory
 from detour.data.remote import RemoteStream, fetch_metadata
@@ -34,11 +34,20 @@ def collate(rows: Sequence[dict[str, Any]]) -> Batch:
     lengths_BD = np.zeros((len(rows), D), np.int64)
     for lengths_D, row in zip(lengths_BD, rows, strict=True):
         lengths_D[: len(row["doc_lengths"])] = row["doc_lengths"]
-    return {
+    batch: Batch = {
         "input_ids": torch.from_numpy(np.stack([row["input_ids"] for row in rows]).astype(np.int64)),
         "doc_lengths": torch.from_numpy(lengths_BD),
         "sample_id": torch.from_numpy(np.array([row["sample_id"] for row in rows], np.int64)),
     }
+    if "doc_spans" in rows[0]:
+        classes_BD, spans_BD4 = np.full((len(rows), D), IGNORE), np.zeros((len(rows), D, 4), np.int64)
+        for classes_D, spans_D4, row in zip(classes_BD, spans_BD4, rows, strict=True):
+            classes_D[: len(row["doc_classes"])], spans_D4[: len(row["doc_spans"])] = (
+                row["doc_classes"],
+                row["doc_spans"],
+            )
+        batch["doc_classes"], batch["doc_spans"] = torch.from_numpy(classes_BD), torch.from_numpy(spans_BD4)
+    return batch
 
 
 def build_loader(
@@ -143,6 +152,7 @@ def open_rows(
             shuffle_seed=shuffle_seed,
             canonical_nodes=canonical_nodes,
             cache_bytes=cache_bytes,
+            num_classes=len(manifests[0].classes),
         ),
         [spec.path for spec in streams],
         [os.path.abspath(spec.path) for spec in streams if spec.remote],
@@ -218,6 +228,11 @@ def _verified(
             verified=verified,
         )
         manifests.append(manifest)
+        if manifest.classes != manifests[0].classes:
+            raise DataError(
+                f"{spec.path}: rows with the classes {list(manifest.classes)}, expected {list(manifests[0].classes)} as in "
+                f"{streams[0].path}"
+            )
         seq_len, tokenizer_sha256 = manifest.seq_len, manifest.tokenizer.sha256  # the others must match the first
     return manifests
 

@@ -102,6 +102,7 @@ class ShardManifest:
         counts: Totals.
         sources: The input files.
         shards: The shards, in order.
+        classes: Names of the classes of the documents' spans; empty for rows of plain text.
     """
 
     format: int
@@ -113,6 +114,7 @@ class ShardManifest:
     counts: Counts
     sources: tuple[SourceFile, ...]
     shards: tuple[ShardFile, ...]
+    classes: tuple[str, ...] = ()
 
     @property
     def packing_efficiency(self) -> float:
@@ -127,7 +129,13 @@ class ShardManifest:
     @property
     def rows_sha256(self) -> str:
         """SHA-256 that identifies the rows, independent of paths and sources; recorded in checkpoints."""
-        rows = [self.seq_len, self.dtype, self.tokenizer.sha256, *(shard.sha256 for shard in self.shards)]
+        rows = [
+            self.seq_len,
+            self.dtype,
+            self.tokenizer.sha256,
+            *(shard.sha256 for shard in self.shards),
+            *self.classes,
+        ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def save(self, folder: Path) -> None:

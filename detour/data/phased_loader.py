@@ -1,8 +1,8 @@
-"""The training data of a run whose phases differ in folders, row length or batch size."""
+"""The training data of a run whose phases differ in folders, row length or batch size, or read several streams in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from detour.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseRows:
-    """What a phase reads.
+    """What a phase reads from one of its streams.
 
     Attributes:
         dataset: Index of its dataset; phases with the same folders and row length share one.
@@ -29,16 +29,16 @@ class PhaseRows:
 
 
 class PhasedLoader:
-    """Clean batches without end: before each, the phase decides on dataset and batch size.
+    """Clean batches without end: before each, the clock decides on dataset and batch size.
 
     A dataset continues where an earlier phase left it. Its position is a number of rows, so it does not depend on the batch
-    size, and rows that workers had read ahead when a phase ended are read again. Resumes exactly by `state_dict` /
-    `load_state_dict`.
+    size, and rows that workers had read ahead when a phase ended are read again. Streams that a phase reads in turn stay
+    open, each with its own worker processes. Resumes exactly by `state_dict` / `load_state_dict`.
 
     Args:
         datasets: The datasets.
-        phases: What each phase reads.
-        phase_now: Returns the index of the phase of the next batch.
+        phases: What each phase reads, by the name of the stream; "" is the phase's own data.
+        now: Returns the index of the phase and the name of the stream of the next batch.
         processes: Number of ranks.
         make_loader: Makes the loader of a dataset for a batch size, see `detour.data.loader.loader_of`.
     """
@@ -46,15 +46,15 @@ class PhasedLoader:
     def __init__(
         self,
         datasets: Sequence[RowDataset],
-        phases: Sequence[PhaseRows],
+        phases: Sequence[Mapping[str, PhaseRows]],
         *,
-        phase_now: Callable[[], int],
+        now: Callable[[], tuple[int, str]],
         processes: int,
         make_loader: Callable[[RowDataset, int], StreamingDataLoader],
     ) -> None:
-        self.datasets, self.phases, self.phase_now = list(datasets), list(phases), phase_now
+        self.datasets, self.phases, self.now = list(datasets), list(phases), now
         self.processes, self.make_loader = processes, make_loader
-        self.batch_size = phases[0].device_rows
+        self.batch_size = next(iter(phases[0].values())).device_rows
         self._positions: list[dict[str, Any] | None] = [None] * len(self.datasets)  # None at the beginning
         self._phase: int | None = None  # of the last batch
 
@@ -72,52 +72,48 @@ class PhasedLoader:
         self._phase = phase
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:
-            index = self._enter(self.phase_now())
-            yield from self._stretch(self.phases[index])
-
-    def _enter(self, index: int) -> int:
-        """Applies the restarts of the phases that begin, also of those shorter than a batch."""
-        if self._phase != index:
-            for phase in self.phases[0 if self._phase is None else self._phase + 1 : index + 1]:
-                if phase.restart:
-                    self._positions[phase.dataset] = None
-            self._phase = index
-        return index
-
-    def _stretch(self, rows: PhaseRows) -> Iterator[Batch]:
-        """Batches until the epoch ends, or a phase begins that reads something else."""
-        dataset = self.datasets[rows.dataset]
-        position = self._positions[rows.dataset] or self._beginning(dataset)
-        # an epoch below the dataset's own counter would count as stale
-        dataset.next_epoch = position["epoch"]
-        dataset.load_state_dict(position)
-        batches = iter(self.make_loader(dataset, rows.device_rows))
-        taken = 0
+        opened: dict[int, _Reading] = {}
         try:
             while True:
-                index = self.phase_now()
-                if index != self._phase and (self.phases[index].restart or not _alike(self.phases[index], rows)):
-                    return
-                batch = next(batches, None)
-                if batch is None:
-                    if not taken and position["sample_in_epoch"] == 0:
-                        raise DataError(
-                            f"{dataset.streams[0].local}: fewer rows than one batch of {rows.device_rows * self.processes}"
-                        )
-                    self._positions[rows.dataset] = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
-                    return
-                self._phase = index
-                taken += rows.device_rows * self.processes
-                self._positions[rows.dataset] = {
-                    **position,
-                    "sample_in_epoch": position["sample_in_epoch"] + taken,
-                }
-                yield batch  # type: ignore[misc]
+                phase, stream = self.now()
+                self._enter(phase, opened)
+                yield self._next(self.phases[phase][stream], opened)
         finally:
-            batches.close()  # type: ignore[attr-defined]
-            if hasattr(dataset, "_iterator"):
-                dataset._iterator.exit()  # the background threads of reading in this process
+            for reading in opened.values():
+                reading.close()
+
+    def _enter(self, index: int, opened: dict[int, _Reading]) -> None:
+        """Closes what a phase that begins does not read, and applies its restarts, also of phases shorter than a batch."""
+        if self._phase == index:
+            return
+        entered = self.phases[0 if self._phase is None else self._phase + 1 : index + 1]
+        restarted = {rows.dataset for phase in entered for rows in phase.values() if rows.restart}
+        for dataset in restarted:
+            self._positions[dataset] = None
+        for dataset in opened.keys() - ({rows.dataset for rows in self.phases[index].values()} - restarted):
+            opened.pop(dataset).close()
+        self._phase = index
+
+    def _next(self, rows: PhaseRows, opened: dict[int, _Reading]) -> Batch:
+        """The next batch of a dataset, of its next epoch if this one has ended."""
+        key, dataset = rows.dataset, self.datasets[rows.dataset]
+        if key in opened and opened[key].device_rows != rows.device_rows:
+            opened.pop(key).close()
+        while True:
+            position = self._positions[key] or self._beginning(dataset)
+            if key not in opened:
+                opened[key] = _Reading(dataset, position, rows.device_rows, self.make_loader)
+            batch = next(opened[key].batches, None)
+            if batch is not None:
+                taken = rows.device_rows * self.processes
+                self._positions[key] = {**position, "sample_in_epoch": position["sample_in_epoch"] + taken}
+                return batch
+            opened.pop(key).close()
+            if position["sample_in_epoch"] == 0:
+                raise DataError(
+                    f"{dataset.streams[0].local}: fewer rows than one batch of {rows.device_rows * self.processes}"
+                )
+            self._positions[key] = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
 
     @staticmethod
     def _beginning(dataset: RowDataset) -> dict[str, Any]:
@@ -131,5 +127,23 @@ class PhasedLoader:
         }
 
 
-def _alike(a: PhaseRows, b: PhaseRows) -> bool:
-    return (a.dataset, a.device_rows) == (b.dataset, b.device_rows)
+class _Reading:
+    """An open dataset: its batches from a position to the end of the epoch."""
+
+    def __init__(
+        self,
+        dataset: RowDataset,
+        position: dict[str, Any],
+        device_rows: int,
+        make_loader: Callable[[RowDataset, int], StreamingDataLoader],
+    ) -> None:
+        self.dataset, self.device_rows = dataset, device_rows
+        # an epoch below the dataset's own counter would count as stale
+        dataset.next_epoch = position["epoch"]
+        dataset.load_state_dict(position)
+        self.batches: Iterator[Any] = iter(make_loader(dataset, device_rows))
+
+    def close(self) -> None:
+        self.batches.close()  # type: ignore[attr-defined]
+        if hasattr(self.dataset, "_iterator"):
+            self.dataset._iterator.exit()  # the background threads of reading in this process

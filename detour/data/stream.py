@@ -35,6 +35,7 @@ class RowDataset(StreamingDataset):
         canonical_nodes: Number of independent sequences that the order is made of. Constant during a run; a multiple or
             divisor of the number of machines.
         cache_bytes: Maximum total size of cached shards; the least recently used are evicted.
+        num_classes: Number of classes, checked in rows with labeled spans.
 
     Raises:
         DataError: A shard is missing, a row cannot be read or violates the column contract, or a folder's proportion
@@ -52,8 +53,9 @@ class RowDataset(StreamingDataset):
         shuffle_seed: int,
         canonical_nodes: int,
         cache_bytes: int | None = None,
+        num_classes: int = 0,
     ) -> None:
-        self.seq_len, self.vocab_size = seq_len, vocab_size
+        self.seq_len, self.vocab_size, self.num_classes = seq_len, vocab_size, num_classes
         self._failure: DataError | None = None
         proportions = [getattr(stream, "proportion", None) for stream in streams]  # StreamingDataset overwrites them
         super().__init__(
@@ -142,7 +144,31 @@ class RowDataset(StreamingDataset):
                 f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: id {largest}, expected less than "
                 f"{self.vocab_size}, the vocabulary size"
             )
+        if "doc_spans" in row:
+            self._check_spans(sample_id, row)
         return {**row, "sample_id": np.int64(sample_id)}
+
+    def _check_spans(self, sample_id: int, row: dict[str, Any]) -> None:
+        """Raises DataError unless each document has a class and two spans of its own tokens."""
+        ends_D = np.cumsum(row["doc_lengths"], dtype=np.int64)
+        starts_D, D = ends_D - row["doc_lengths"], len(ends_D)
+        spans_D4 = row["doc_spans"].astype(np.int64)
+        if row["doc_classes"].shape != (D,) or spans_D4.shape != (D, 4):
+            raise DataError(
+                f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: {D} documents with classes of shape "
+                f"{row['doc_classes'].shape} and spans of shape {spans_D4.shape}, expected ({D},) and ({D}, 4)"
+            )
+        inside_D4 = (spans_D4 >= starts_D[:, None]) & (spans_D4 <= ends_D[:, None])
+        if not inside_D4.all() or (spans_D4[:, 0] >= spans_D4[:, 1]).any() or (spans_D4[:, 2] >= spans_D4[:, 3]).any():
+            raise DataError(
+                f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: spans {spans_D4.tolist()[:4]}, expected two "
+                "that are not empty, inside each document"
+            )
+        if row["doc_classes"].min() < 0 or row["doc_classes"].max() >= self.num_classes:
+            raise DataError(
+                f"row {sample_id} in {self._path_of(self.spanner[sample_id][0])}: classes {row['doc_classes'].tolist()[:8]}, "
+                f"expected 0 to {self.num_classes - 1}"
+            )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """This worker's rows of the epoch. Raises DataError where `StreamingDataset` would end the epoch early."""

@@ -110,7 +110,7 @@ def _check_shard_entry(path: Path, shard: dict[str, Any], known: ShardFile, mani
     """Checks every field of a shard's index entry: streaming trusts them, and some determine what it reads and how."""
     if manifest.dtype not in ("uint16", "uint32"):
         raise DataError(f"{path.parent / MANIFEST}: dtype: {manifest.dtype!r}, expected uint16 or uint32")
-    columns = columns_of(seq_len=manifest.seq_len, dtype=manifest.dtype)
+    columns = columns_of(seq_len=manifest.seq_len, dtype=manifest.dtype, spans=bool(manifest.classes))
     expected = {
         "version": 2,
         "format": "mds",
@@ -119,7 +119,7 @@ def _check_shard_entry(path: Path, shard: dict[str, Any], known: ShardFile, mani
         "hashes": HASHES,
         "column_names": list(columns),
         "column_encodings": list(columns.values()),
-        "column_sizes": [None, manifest.seq_len * np.dtype(manifest.dtype).itemsize],
+        "column_sizes": [*[None] * (len(columns) - 1), manifest.seq_len * np.dtype(manifest.dtype).itemsize],
     }
     raw = shard["raw_data"]
     if raw.get("bytes") != known.bytes or not isinstance(raw.get("hashes"), dict) or len(raw) != 3:

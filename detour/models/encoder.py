@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from detour.batch import target_positions
+from detour.batch import Batch, target_positions
+from detour.errors import ConfigError
 from detour.models.architecture import Architecture, LayerRule
 from detour.models.attention import BACKENDS
 from detour.models.families import family_of
@@ -24,6 +25,7 @@ from detour.models.packed import Packing
 from detour.models.rope import rotary_table
 
 PROJECTION = "decoder.weight"  # the vocabulary projection; if it is tied, only the embedding is stored
+OBJECTIVES = "objectives."  # prefix of the modules of objectives
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
 
 
@@ -42,6 +44,9 @@ class Encoder(nn.Module):
         backend: An attention backend, a name in `detour.models.attention.BACKENDS`; resolve "auto" with `select`.
         gradient_checkpointing: Recompute each layer in the backward pass. Cost: about a third more compute, for one
             stored [N, C] activation per layer instead of about fifteen.
+
+    Attributes:
+        objectives: Modules of the objectives that have one, by the objective's name; no part of the weights.
     """
 
     def __init__(self, arch: Architecture, *, backend: str = "sdpa", gradient_checkpointing: bool = False) -> None:
@@ -55,6 +60,7 @@ class Encoder(nn.Module):
         self.decoder = nn.Linear(arch.hidden_size, arch.vocab_size, bias=arch.has_decoder_bias)
         if arch.tied:
             self.decoder.weight = self.model.get_parameter("embeddings.tok_embeddings.weight")
+        self.objectives = nn.ModuleDict()
         modules.reset_parameters(self, arch)
 
     def compile_regions(self) -> None:
@@ -103,6 +109,27 @@ class Encoder(nn.Module):
                 x_NC = layer(x_NC, plans[rule])
         return self.model.final_norm(x_NC)
 
+    def hidden_of(self, batch: Batch) -> Tensor:
+        """Final hidden states [N, C] of a batch that an objective has corrupted, including padding."""
+        return self.hidden(
+            batch["input_ids"],
+            batch["doc_lengths"],
+            batch["attention"],  # type: ignore[typeddict-item]
+            Packing.of_micro_batch(batch),
+            batch.get("reach"),
+        )
+
+    def loss_of(self, batch: Batch) -> LossSum:
+        """Summed loss of a batch that a `ModuleObjective` has corrupted, by its module in `objectives`.
+
+        Raises:
+            ConfigError: There is no module for the objective.
+        """
+        objective = batch["module_objective"]  # type: ignore[typeddict-item]
+        if objective.name not in self.objectives:
+            raise ConfigError(f"objective '{objective.name}': the encoder has no module for it in `objectives`")
+        return objective.loss_sum(self, self.objectives[objective.name], batch)
+
     def forward(
         self,
         input_ids_BT: Tensor,
@@ -142,13 +169,14 @@ class Encoder(nn.Module):
         return self.decoder(self.head(x_NC)).unflatten(0, input_ids_BT.shape)
 
     def weights(self) -> dict[str, Tensor]:
-        """Every weight by name; a tied projection is left out."""
+        """Every weight by name; a tied projection and modules of objectives are left out."""
         return stored_weights(self.state_dict(), self.arch)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Loads what `weights` gives. Raises RuntimeError if a name is missing or unknown, or a shape differs."""
         tied = {PROJECTION: weights[EMBEDDING]} if self.arch.tied else {}
-        self.load_state_dict({**weights, **tied})
+        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(OBJECTIVES)}
+        self.load_state_dict({**weights, **tied, **own})
 
     def _plan(self, packing: Packing, rule: LayerRule) -> LayerPlan:
         weight = self.decoder.weight
@@ -159,5 +187,9 @@ class Encoder(nn.Module):
 
 
 def stored_weights(state: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
-    """An encoder's state by name, without the projection if it is tied to the embedding."""
-    return {name: tensor for name, tensor in state.items() if not (arch.tied and name == PROJECTION)}
+    """An encoder's state by name, without modules of objectives, and without the projection if it is tied to the embedding."""
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if not (name.startswith(OBJECTIVES) or (arch.tied and name == PROJECTION))
+    }

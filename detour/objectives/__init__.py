@@ -7,6 +7,8 @@ from detour.objectives.masked_diffusion import MaskedDiffusion
 from detour.objectives.mixed import Mixed
 from detour.objectives.mlm import MLM
 from detour.objectives.mntp import MNTP
+from detour.objectives.module_objective import ModuleObjective
+from detour.objectives.pair_classification import PairClassification
 from detour.objectives.prefix_lm import PrefixLM
 from detour.objectives.random import RowRandom
 
@@ -17,7 +19,9 @@ __all__ = [
     "Alternate",
     "MaskedDiffusion",
     "Mixed",
+    "ModuleObjective",
     "Objective",
+    "PairClassification",
     "PrefixLM",
     "RowRandom",
     "all_options",

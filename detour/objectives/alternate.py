@@ -68,11 +68,18 @@ class Alternate(Objective):
             for inner, fraction in objective.parts
         ]
 
+    def stream_at(self, step: int) -> str:
+        return self._at(step).stream_at(step)
+
     def corrupt(self, batch: Batch, vocab: Vocab, rng: RowRandom) -> Batch:
-        at = rng.step % sum(turn.steps for turn in self.turns)
+        return self._at(rng.step)(batch, vocab, rng)
+
+    def _at(self, step: int) -> Objective:
+        """The objective whose turn a step is."""
+        at = step % sum(turn.steps for turn in self.turns)
         for turn, objective in zip(self.turns, self._built, strict=True):
             if at < turn.steps:
-                return objective(batch, vocab, rng)
+                return objective
             at -= turn.steps
         raise AssertionError("unreachable: a round has as many steps as its turns together")
 

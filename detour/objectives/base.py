@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeVar
 
 from detour import scheduled
 from detour.batch import Batch
+from detour.data.manifest import ShardManifest
 from detour.errors import ConfigError
 from detour.objectives.random import RowRandom
 from detour.options import parse
@@ -53,6 +54,14 @@ class Objective(ABC):
         """Calls `corrupt`, and adds the attention rule and the name of the objective where the batch has none."""
         corrupted = self.corrupt(batch, vocab, rng)
         return {"attention": self.attention, "objective": self.name, **corrupted}  # type: ignore[return-value]
+
+    def stream_at(self, step: int) -> str:
+        """Name of the phase's stream that the batch of a step is read from; empty for the phase's `data`."""
+        return ""
+
+    def row_problem(self, manifests: Sequence[ShardManifest]) -> str | None:
+        """Why the objective cannot be trained on the rows of these folders; None if it can."""
+        return None
 
     @property
     def parts(self) -> list[tuple[Objective, float]]:

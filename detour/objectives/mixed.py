@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from detour.attention_rule import Rule
 from detour.batch import IGNORE, Batch
 from detour.objectives.base import Objective, all_options, build, register
+from detour.objectives.module_objective import ModuleObjective
 from detour.objectives.random import RowRandom
 from detour.vocab import Vocab
 
@@ -54,7 +55,12 @@ class Mixed(Objective):
     def __post_init__(self) -> None:
         if not sum(part.proportion for part in self.objectives) > 0:
             raise ValueError("objectives: no proportion above 0, expected at least one")
-        _ = self._built
+        for part, objective in zip(self.objectives, self._built, strict=True):
+            if any(isinstance(inner, ModuleObjective) or inner.stream_at(0) for inner, _ in objective.parts):
+                raise ValueError(
+                    f"objectives: {part.objective} computes its loss by a module or reads a stream of its own, so it needs whole "
+                    "batches; train it in turn with the others (objective: alternate)"
+                )
 
     @cached_property
     def _built(self) -> list[Objective]:

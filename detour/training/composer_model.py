@@ -87,6 +87,8 @@ class DetourModel(ComposerModel):
         """Summed loss of a corrupted batch, and the number by which its mean divides."""
         ids_BT = batch["input_ids"]
         with torch.autocast(ids_BT.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            if "module_objective" in batch:
+                return self.encoder.loss_of(batch)
             out: LossSum = self.encoder(
                 ids_BT,
                 batch["doc_lengths"],

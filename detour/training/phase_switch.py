@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from composer.core import Algorithm, Event, State
+from composer.core import Algorithm, Event, State, Timestamp
 from composer.loggers import Logger
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class PhaseSwitch(Algorithm):
-    """Applies the phases of a run to Composer's training loop. Its only state is the phase index of the last batch.
+    """Applies the phases of a run to Composer's training loop.
+
+    Its state is the phase index of the last batch, and the names of the parameters that have optimizer moments.
 
     - `AFTER_DATALOADER`: corrupts the clean batch with the objective of the phase. Prefetched batches are clean, so the
       objective changes exactly at the first batch that begins at or past the boundary.
@@ -34,40 +36,35 @@ class PhaseSwitch(Algorithm):
         clock: Settings of each batch.
         gate: Processes gradients before the optimizer step.
         guard: Checks each step before it changes weights.
-        micro_batch_rows: Rows per micro-batch of a device in each phase.
+        micro_batch_rows: Rows per micro-batch of a device in each phase, by stream.
     """
 
     def __init__(
-        self, *, clock: PhaseClock, gate: GradientGate, guard: StepGuard, micro_batch_rows: Sequence[int]
+        self, *, clock: PhaseClock, gate: GradientGate, guard: StepGuard, micro_batch_rows: Sequence[Mapping[str, int]]
     ) -> None:
         self.clock, self.gate, self.guard, self.micro_batch_rows = clock, gate, guard, micro_batch_rows
         self._phase_of_last_batch: int | None = None
+        self._with_moments: set[str] = set()
+        self._recorded: set[tuple[int, str]] = set()  # phase and objective of the steps that are in it
         self._set_rope()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"phase_of_last_batch": self._phase_of_last_batch}
+        return {"phase_of_last_batch": self._phase_of_last_batch, "with_moments": sorted(self._with_moments)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         last, count = state["phase_of_last_batch"], len(self.clock.phases.phases)
         if last is not None and not (type(last) is int and 0 <= last < count):
             raise ValueError(f"phase_of_last_batch is {last!r}, expected an index into {count} phases")
         self._phase_of_last_batch = last
+        known = {name for name, _ in self.gate.encoder.named_parameters()}
+        if unknown := {*state["with_moments"]} - known:
+            raise ValueError(f"with_moments: the model has no parameter {min(unknown)!r}")
+        self._with_moments = {*state["with_moments"]}
         self._set_rope()
 
-    def touched(self, steps: Sequence[int]) -> set[nn.Parameter]:
-        """Parameters with optimizer moments: those that a step has changed since the optimizer state was last reset.
-
-        Args:
-            steps: Number of optimizer steps of each phase so far.
-        """
-        last = -1 if self._phase_of_last_batch is None else self._phase_of_last_batch
-        begun = self.clock.phases.phases[: last + 1]
-        reset = max((i for i, phase in enumerate(begun) if i and phase.optimizer_state == "reset"), default=0)
-        found: set[nn.Parameter] = set()
-        for phase, count in list(zip(begun, steps, strict=False))[reset:]:
-            if count:
-                found |= set(self.gate.encoder.parameters()) - set(self.gate.frozen_parameters(phase.freeze))
-        return found
+    def parameters_with_moments(self) -> set[nn.Parameter]:
+        """Those that a step has changed since the optimizer state was last reset."""
+        return {parameter for name, parameter in self.gate.encoder.named_parameters() if name in self._with_moments}
 
     def set_groups(self, optimizer: Optimizer) -> None:
         """Sets betas and weight decay of the parameter groups as the last batch before a checkpoint did."""
@@ -78,6 +75,16 @@ class PhaseSwitch(Algorithm):
         """The rotary bases of the last batch, or of the first phase: an evaluation may come before the next batch."""
         start = self.clock.phases.boundaries[self._phase_of_last_batch or 0]
         self.clock.at(start).set_rope(self.gate.encoder)
+
+    @property
+    def find_unused_parameters(self) -> bool:
+        """Tells Composer that DDP must expect parameters without a gradient: those of an objective whose turn it is not."""
+        return len(self.gate.encoder.objectives) > 0
+
+    def reads_at(self, time: Timestamp) -> tuple[int, str]:
+        """The phase of the next batch, and the stream that it is read from."""
+        settings = self.clock.at(time.token.value)
+        return settings.span.index, settings.objective.stream_at(time.batch.value)
 
     def match(self, event: Event, state: State) -> bool:
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)
@@ -98,7 +105,11 @@ class PhaseSwitch(Algorithm):
             log.info("phase %d '%s': %s from token %s", span.index, span.phase.name, span.phase.objective, tokens)
         for optimizer in state.optimizers:
             settings.apply(optimizer, self.gate.encoder)
-        state.device_train_microbatch_size = self.micro_batch_rows[span.index]
+        if settings.reset_optimizer:
+            self._with_moments.clear()
+            self._recorded.clear()
+        stream = settings.objective.stream_at(state.timestamp.batch.value)
+        state.device_train_microbatch_size = self.micro_batch_rows[span.index][stream]
         self._phase_of_last_batch = span.index
         changing = {f"phase/{key}": value for key, value in settings.scheduled_options.items()}
         logger.log_metrics({"phase/index": span.index, "lr": settings.lr, **changing})
@@ -110,3 +121,12 @@ class PhaseSwitch(Algorithm):
             return check.problem is None
 
         self.gate(settings.freeze, clip_norm=settings.clip_norm, accept=accept)
+        self._record(settings.span.index, state.batch["objective"])
+
+    def _record(self, phase: int, objective: str) -> None:
+        """Adds the parameters that this step changes. Steps of one phase and objective change the same ones."""
+        if (phase, objective) not in self._recorded:
+            changed = {name for name, parameter in self.gate.encoder.named_parameters() if parameter.grad is not None}
+            self._with_moments |= changed
+            if changed:  # the step was not rejected
+                self._recorded.add((phase, objective))

@@ -137,6 +137,7 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
         "tokenizer": tokenizer,
         "data": rows(run.data.train),
         "phase_data": [rows(phase.data.train) for phase in run.phases],
+        "phase_streams": [{name: rows(data.train) for name, data in phase.streams.items()} for phase in run.phases],
         "evaluation": measurement(run, manifests),
         "validation": [manifests[s.path].rows_sha256 for s in run.data.validation],
         "sources": [

@@ -11,11 +11,14 @@ from streaming import StreamingDataLoader
 from detour import objectives
 from detour.config.schema import DataConfig, RunConfig
 from detour.data.loader import PREFETCH_BATCHES, loader_of, open_rows
+from detour.data.manifest import ShardManifest
 from detour.data.phased_loader import PhasedLoader, PhaseRows
 from detour.data.stream import RowDataset
 from detour.data.stream_spec import StreamSpec
+from detour.errors import ConfigError
 from detour.models.attention import check_attention
 from detour.objectives import Objective
+from detour.phases import Phase
 from detour.training.launch import device_rows_of
 
 
@@ -34,12 +37,22 @@ def _objectives(run: RunConfig) -> Iterable[tuple[str, Objective]]:
         yield f"evaluation.objectives.{name}", objectives.build(name, options)
 
 
-def micro_batch_rows(run: RunConfig) -> list[int]:
-    """Rows per micro-batch of a device in each phase."""
-    found = []
+def streams_of(phase: Phase) -> list[str]:
+    """Names of the streams that a phase reads, in the order of its objectives; "" is its own data."""
+    parts = objectives.build(phase.objective, phase.options).parts
+    return list(dict.fromkeys(part.stream_at(0) for part, _ in parts))
+
+
+def micro_batch_rows(run: RunConfig) -> list[dict[str, int]]:
+    """Rows per micro-batch of a device in each phase, by stream."""
+    found: list[dict[str, int]] = []
     for index, phase in enumerate(run.phases):
-        data, where = run.data_of(phase), "data" if phase.data.global_batch_size is None else f"phases[{index}].data"
-        found.append(min(data.micro_batch_size, device_rows_of(data, where=where)))
+        found.append({})
+        for name in streams_of(phase):
+            own, key = (phase.streams[name], f"streams.{name}") if name else (phase.data, "data")
+            where = "data" if own.global_batch_size is None else f"phases[{index}].{key}"
+            data = run.data_of(phase, name)
+            found[-1][name] = min(data.micro_batch_size, device_rows_of(data, where=where))
     return found
 
 
@@ -54,42 +67,52 @@ def training_rows(
         verified: Called with the path of each shard whose hash was compared.
 
     Raises:
-        ConfigError: A batch cannot be divided among the processes.
+        ConfigError: A batch cannot be divided among the processes, or an objective cannot be trained on its rows.
         DataError: A folder is missing, damaged or does not fit the run.
     """
-    sections = [run.data_of(phase) for phase in run.phases]
-    if not any(
-        phase.data.restart or _rows_of(data) != _rows_of(sections[0])
-        for phase, data in zip(run.phases, sections, strict=True)
-    ):
+    sections = [{name: run.data_of(phase, name) for name in streams_of(phase)} for phase in run.phases]
+    _check_rows(run)
+    first = next(iter(sections[0].values()))
+    every = [data for reads in sections for data in reads.values()]
+    restarts = any(data.restart for phase in run.phases for data in (phase.data, *phase.streams.values()))
+    if not restarts and all(_rows_of(data) == _rows_of(first) for data in every):
         return loader_of(
-            _open_rows(run, sections[0], tokenizer, verified),
-            device_rows_of(sections[0]),
+            _open_rows(run, first, tokenizer, verified),
+            device_rows_of(first),
             workers=run.data.workers,
             timeout_s=run.data.timeout_seconds,
         )
     read: list[DataConfig] = []  # one for each dataset
-    phases = []
-    for phase, data in zip(run.phases, sections, strict=True):
-        known = [i for i, other in enumerate(read) if (other.train, other.seq_len) == (data.train, data.seq_len)]
-        if not known:
-            read.append(data)
-        phases.append(
-            PhaseRows(
+    phases: list[dict[str, PhaseRows]] = []
+    for phase, reads in zip(run.phases, sections, strict=True):
+        phases.append({})
+        for name, data in reads.items():
+            known = [i for i, other in enumerate(read) if (other.train, other.seq_len) == (data.train, data.seq_len)]
+            if not known:
+                read.append(data)
+            phases[-1][name] = PhaseRows(
                 dataset=known[0] if known else len(read) - 1,
                 device_rows=device_rows_of(data),
-                restart=phase.data.restart,
+                restart=(phase.streams[name] if name else phase.data).restart,
             )
-        )
     return PhasedLoader(
         [_open_rows(run, data, tokenizer, verified) for data in read],
         phases,
-        phase_now=lambda: 0,  # until there is a trainer to ask
+        now=lambda: (0, next(iter(phases[0]))),  # until there is a trainer to ask
         processes=dist.get_world_size(),
         make_loader=lambda dataset, rows: loader_of(
             dataset, rows, workers=run.data.workers, timeout_s=run.data.timeout_seconds, keep_workers=False
         ),
     )
+
+
+def _check_rows(run: RunConfig) -> None:
+    """Raises ConfigError if an objective cannot be trained on its rows."""
+    for index, phase in enumerate(run.phases):
+        for objective, _ in objectives.build(phase.objective, phase.options).parts:
+            folders = run.data_of(phase, objective.stream_at(0)).train
+            if problem := objective.row_problem([ShardManifest.load(Path(folder.path)) for folder in folders]):
+                raise ConfigError(f"phases[{index}]: {objective.name}: {problem}")
 
 
 def _rows_of(data: DataConfig) -> tuple[list[StreamSpec], int, int]:

@@ -18,6 +18,7 @@ from detour.cost.matmul import matmul_throughput
 from detour.cost.memory import peak_memory_bytes
 from detour.data.fingerprint import Fingerprint, hash_rows
 from detour.models.architecture import Architecture
+from detour.objectives import ModuleObjective
 from detour.phases import PhaseSchedule
 from detour.training.callbacks.step_guard import StepGuard
 
@@ -67,9 +68,12 @@ class Ledger(Callback):
         supervised = count_tokens(batch)["loss_generating"]
         lengths = batch["doc_lengths"].cpu().numpy()
         reach_BT = batch["reach"].cpu().numpy() if batch["attention"] == "reach" else None
+        own: ModuleObjective | None = batch.get("module_objective")
         flops = training_flops(
-            self.arch, lengths, attention=batch["attention"], supervised=supervised, reach_BT=reach_BT
+            self.arch, lengths, attention=batch["attention"], supervised=0 if own else supervised, reach_BT=reach_BT
         )
+        if own:
+            flops += own.module_flops(self.arch, tokens=float(lengths.sum()), supervised=supervised)
         local = torch.tensor([supervised, flops, self._matmul_throughput], dtype=torch.float64)
         sums = state.device.tensor_to_device(local)
         dist.all_reduce(sums)

@@ -79,6 +79,12 @@ def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any]
         for i, (old, new) in enumerate(zip(before, after, strict=False))
         if old != new
     ]
+    before, after = ((record.get("phase_streams") or [{}] * begun)[:begun] for record in (saved, now))
+    lines += [
+        f"phases[{i}].streams: their rows were {old!r}, now {new!r}"
+        for i, (old, new) in enumerate(zip(before, after, strict=False))
+        if old != new
+    ]
     tokens = min(tokens, old_phases.total_tokens)  # the last batch may reach past the end of the run
     lines += new_phases.diff_past(saved["config"]["phases"], tokens)
     for at in _grid(tokens, {*_knots(old_lr, old_phases), *_knots(new_lr, new_phases)}):

@@ -25,6 +25,8 @@ from detour.models.encoder import Encoder, stored_weights
 from detour.training.checkpoints import contents
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.rng import rng_state
+from detour.training.objective_modules import FILE as OBJECTIVES
+from detour.training.objective_modules import own_state
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -44,18 +46,21 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
         stateful: Callbacks and algorithms whose state is stored.
 
     Returns:
-        On process 0, named tensors by file (``model``, ``optimizer``, ``rng``) and the plain values; None on the others.
+        On process 0, named tensors by file (``model``, ``optimizer``, ``rng``, and ``objectives`` if any has a module) and the
+        plain values; None on the others.
     """
     model = get_model_state_dict(state.model, options=_FULL)
     optimizer = get_optimizer_state_dict(state.model, state.optimizers[0], options=_FULL)
     rng_states = dist.all_gather_object(rng_state())
     if dist.get_global_rank() != 0:
         return None
-    weights: dict[str, Any] = {
+    named: dict[str, Any] = {
         name.split("encoder.", 1)[1]: tensor for name, tensor in model.items() if "encoder." in name
     }
     encoder = next(module for module in state.model.modules() if isinstance(module, Encoder))
-    weights = stored_weights(weights, encoder.arch)
+    weights: dict[str, dict[str, Any]] = {"model": stored_weights(named, encoder.arch)}
+    if len(encoder.objectives):
+        weights[OBJECTIVES] = {name: named[f"objectives.{name}"] for name in own_state(encoder)}
     moments, groups = _split_optimizer(optimizer)
     rng_tensors = {f"{rank}/{name}": t for rank, r in enumerate(rng_states) for name, t in r["tensors"].items()}
     assert state.previous_timestamp is not None
@@ -67,7 +72,7 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
         "dataset": _position(state),
         "callbacks": {type(item).__name__: item.state_dict() for item in stateful},
     }
-    return {"model": weights, "optimizer": moments, "rng": rng_tensors}, plain
+    return {**weights, "optimizer": moments, "rng": rng_tensors}, plain
 
 
 def restore(
@@ -78,7 +83,7 @@ def restore(
     touched: Callable[[], set[torch.nn.Parameter]],
     set_groups: Callable[[Optimizer], None],
 ) -> None:
-    """Restores all but the weights, with which the encoder was built, and the random states (`RestoreRng`). Collective.
+    """Restores all but the weights, with which the model was built, and the random states (`RestoreRng`). Collective.
 
     Args:
         state: Composer's state, with a model and an optimizer that have not been trained yet.

@@ -1,0 +1,177 @@
+"""Packs pairs of texts and the class of each pair into one folder of rows, for the objective `pair_classification`.
+
+``detour data pack-pairs pairs.jsonl --tokenizer DIR --out DIR --seq-len 128``
+
+A pair is one document, with the tokenizer's own template for pairs ([CLS] first [SEP] second [SEP]). Its two spans are the
+tokens of the two texts.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from detour.corpus.text import Document, ReadReport, find_files, read_documents
+from detour.data.literal_specials import encode_specials_as_text
+from detour.data.manifest import ShardManifest, SourceFile
+from detour.data.packing import pack_rows
+from detour.data.shards import LabeledSpans, RowWriter, ids_dtype
+from detour.data.tokenizer import load_tokenizer, tokenizer_info
+from detour.errors import DataError
+from detour.files import sha256_of
+
+MOST_CLASSES = 1000  # more are free text in the wrong column
+PAIRS_AT_ONCE = 4096  # per call of the tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairColumns:
+    """Keys of a pair's JSON object: the two texts and the class."""
+
+    first: str = "first"
+    second: str = "second"
+    label: str = "label"
+
+
+@dataclass(frozen=True)
+class _Pair:
+    ids: np.ndarray
+    labeled: LabeledSpans
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def pack_pairs(
+    inputs: Sequence[Path],
+    *,
+    tokenizer: str | Path,
+    out: Path,
+    seq_len: int,
+    columns: PairColumns | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    overwrite: bool = False,
+) -> tuple[ShardManifest, ReadReport]:
+    """Reads, tokenizes, packs and writes pairs. The classes are the labels found, in alphabetical order.
+
+    A pair that is longer than a row is left out and counted.
+
+    Args:
+        inputs: Files of JSON objects, or folders of them.
+        tokenizer: Name on the hub, or a folder.
+        out: Folder to write.
+        seq_len: Tokens per row, T.
+        columns: Keys of the texts and of the class.
+        seed: Seeds the order of the rows.
+        strict: Raise at the first unusable record.
+        overwrite: Replace a dataset in ``out``.
+
+    Returns:
+        The manifest, and the counts of the read.
+
+    Raises:
+        DataError: Inputs, options or ``out`` are unusable, there are no pairs, or fewer than two classes.
+
+    Cost: the files are read twice.
+    """
+    if seq_len < 8:
+        raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
+    columns, report = columns or PairColumns(), ReadReport(strict=strict)
+    files, loaded = find_files(inputs, report), load_tokenizer(tokenizer)
+    info, dtype = tokenizer_info(loaded), ids_dtype(tokenizer_info(loaded).vocab_size)
+    backend = copy.deepcopy(loaded.backend_tokenizer)
+    backend.no_truncation()
+    backend.no_padding()
+    encode_specials_as_text(backend, loaded)
+    classes = _classes(files, columns)
+    lengths: Counter[int] = Counter()
+    per_file: Counter[Path] = Counter()
+
+    def pairs() -> Iterator[_Pair]:
+        read = _records(files, columns, report)
+        while some := list(islice(read, PAIRS_AT_ONCE)):
+            encodings = backend.encode_batch([(pair.text, str(_of(pair)[columns.second])) for pair in some])
+            for pair, encoding in zip(some, encodings, strict=True):
+                spans = _spans(encoding.sequence_ids)
+                if spans is None or len(encoding.ids) > seq_len:
+                    why = "a text without tokens" if spans is None else f"longer than a row of {seq_len} tokens"
+                    report.skip(why, pair.id)
+                    continue
+                lengths[len(encoding.ids)] += 1
+                per_file[pair.path] += 1
+                label = classes.index(str(_of(pair)[columns.label]))
+                yield _Pair(np.array(encoding.ids, dtype), LabeledSpans(label=label, spans=spans))
+
+    with RowWriter(out, seq_len=seq_len, tokenizer=info, seed=seed, overwrite=overwrite, classes=classes) as writer:
+        for row in pack_rows(pairs(), seq_len=seq_len, seed=seed):
+            writer.write([pair.ids for pair in row], [pair.labeled for pair in row])
+        sources = [
+            SourceFile(
+                path=path.as_posix(),
+                sha256=sha256_of(path),
+                bytes=path.stat().st_size,
+                documents=per_file[path],
+                license=None,
+            )
+            for path in files
+        ]
+        manifest = writer.finish(
+            sources=sources,
+            documents=lengths.total(),
+            empty_skipped=report.skipped["empty text"],
+            documents_split=0,
+            document_lengths=lengths,
+        )
+    return manifest, report
+
+
+def _of(pair: Document) -> Mapping[str, object]:
+    return pair.metadata or {}
+
+
+def _records(files: Iterable[Path], columns: PairColumns, report: ReadReport) -> Iterator[Document]:
+    """The pairs that have both texts and a label; others are counted in the report."""
+    keys = (columns.second, columns.label)
+    for document in read_documents(files, text_column=columns.first, report=report, metadata=keys):
+        second, label = (_of(document).get(key) for key in keys)
+        if not isinstance(second, str):
+            report.skip(f"no text in '{columns.second}'", document.id)
+        elif not isinstance(label, str | int) or isinstance(label, bool) or not str(label).strip():
+            report.skip(f"no class in '{columns.label}'", document.id)
+        elif not second.strip():
+            report.skip("empty text", document.id)
+        else:
+            yield document
+
+
+def _classes(files: Sequence[Path], columns: PairColumns) -> list[str]:
+    """The labels found, in alphabetical order. Raises DataError if there are too few or too many."""
+    found: set[str] = set()
+    for pair in _records(files, columns, ReadReport()):
+        found.add(str(_of(pair)[columns.label]))
+        if len(found) > MOST_CLASSES:
+            raise DataError(f"{pair.path}: more than {MOST_CLASSES} classes in '{columns.label}', expected a label")
+    if len(found) < 2:
+        raise DataError(
+            f"{files[0]}: classes {sorted(found)} in '{columns.label}' of the objects with texts in '{columns.first}' and "
+            f"'{columns.second}', expected at least two"
+        )
+    return sorted(found)
+
+
+def _spans(sequence_N: Sequence[int | None]) -> tuple[int, int, int, int] | None:
+    """Start and end of the tokens of each text; None if one has none."""
+    edges = []
+    for text in (0, 1):
+        at = [i for i, sequence in enumerate(sequence_N) if sequence == text]
+        if not at:
+            return None
+        edges += [at[0], at[-1] + 1]
+    return edges[0], edges[1], edges[2], edges[3]
