@@ -6,7 +6,7 @@ def test_my_objective_keeps_the_contract():
     check_objective(MyObjective(rate=0.2))
 """
 
-from detour.testing.batches import ROWS, make_batch, make_vocab
+from detour.testing.batches import ROWS, make_batch, make_vocab, tiny_encoder
 from detour.testing.contract import check_objective
 
-__all__ = ["ROWS", "check_objective", "make_batch", "make_vocab"]
+__all__ = ["ROWS", "check_objective", "make_batch", "make_vocab", "tiny_encoder"]

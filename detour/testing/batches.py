@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from detour.batch import Batch, doc_ids_of
+from detour.batch import IGNORE, Batch, doc_ids_of
 from detour.vocab import Vocab
+
+if TYPE_CHECKING:
+    from detour.models.encoder import Encoder
 
 ROW_TOKENS = 48
 # A full row of one document, one-token documents only, cuts of every kind, padding long and short.
@@ -51,6 +55,7 @@ def make_batch(
     seed: int = 0,
     first_sample: int = 0,
     specials: bool = True,
+    classes: int = 0,
 ) -> Batch:
     """A clean batch of random tokens with documents of the given lengths.
 
@@ -61,6 +66,7 @@ def make_batch(
         seed: Of the tokens.
         first_sample: `sample_id` of the first row; the others count up from there.
         specials: Begin and end each document of at least three tokens with a special token.
+        classes: Number of classes of which each document has one, with its two halves as spans; 0 for rows of plain text.
     """
     vocab = vocab or make_vocab()
     T = T or max(sum(row) for row in rows)
@@ -73,6 +79,12 @@ def make_batch(
     batch["input_ids"][doc_ids_of(batch) < 0] = vocab.pad_id
     if specials:
         _frame_documents(batch, vocab)
+    if classes:
+        start_BD, drawn_BD = lengths_BD.cumsum(1) - lengths_BD, torch.randint(classes, lengths_BD.shape, generator=generator)
+        end_BD, middle_BD = start_BD + lengths_BD, start_BD + (lengths_BD + 1) // 2
+        second_BD = middle_BD - (lengths_BD == 1).long()  # of a single token, both spans are that one
+        batch["doc_classes"] = drawn_BD.where(lengths_BD > 0, IGNORE)
+        batch["doc_spans"] = torch.stack([start_BD, middle_BD, second_BD, end_BD], 2)
     return batch
 
 
@@ -85,3 +97,12 @@ def _frame_documents(batch: Batch, vocab: Vocab) -> None:
         start = end - int(batch["doc_lengths"][row, document])
         batch["input_ids"][row, start] = framing[0]
         batch["input_ids"][row, end - 1] = framing[min(1, len(framing) - 1)]
+
+
+def tiny_encoder(vocab: Vocab) -> Encoder:
+    """A ModernBERT of two layers with random weights."""
+    from detour.models.encoder import Encoder
+    from detour.models.families import architecture
+
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return Encoder(architecture("tiny", {"vocab_size": vocab.size, **sizes}))

@@ -10,37 +10,44 @@ import torch
 from torch import Tensor
 
 from detour.attention_rule import Rule
-from detour.batch import IGNORE, Batch, check_batch, doc_ids_of
+from detour.batch import IGNORE, Batch, check_batch, doc_ids_of, loss_denominator, micro_batches
 from detour.errors import ConfigError, DataError
 from detour.objectives.base import Objective
+from detour.objectives.module_objective import ModuleObjective
 from detour.objectives.random import RowRandom
-from detour.testing.batches import ROW_TOKENS, ROWS, make_batch, make_vocab
+from detour.testing.batches import ROW_TOKENS, ROWS, make_batch, make_vocab, tiny_encoder
 from detour.vocab import Vocab
 
 ENOUGH_TOKENS = 4  # a document with this many ordinary tokens allows a supervised position under every objective
 
 
 def check_objective(
-    objective: Objective, *, vocab: Vocab | None = None, seeds: Sequence[int] = (0, 1, 2), tolerance: float = 0.03
+    objective: Objective,
+    *,
+    vocab: Vocab | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    tolerance: float = 0.03,
+    classes: int = 0,
 ) -> None:
-    """Asserts the contract of `detour.objectives.Objective`; takes less than a second per seed.
+    """Asserts the contract of `detour.objectives.Objective`, and of a `ModuleObjective`; takes less than a second per seed.
 
     Args:
         objective: The objective, with the options to be tested.
         vocab: What it is tested on; by default `make_vocab()`, 64 ids that mark where words begin.
         seeds: Seeds to test with.
         tolerance: Relative error allowed in `target_fraction` (plus three standard errors, at least 0.002, for chance).
+        classes: Number of classes in the rows, for an objective that reads rows with labeled spans.
 
     Raises:
         AssertionError: The contract is broken; the message says where, by row and position.
     """
     vocab = vocab or make_vocab()
     for seed in seeds:
-        batch = make_batch(ROWS, T=ROW_TOKENS, vocab=vocab, seed=seed, first_sample=7 + 10**9 * seed)
+        batch = make_batch(ROWS, T=ROW_TOKENS, vocab=vocab, seed=seed, first_sample=7 + 10**9 * seed, classes=classes)
         trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=seed)
         for check in _CHECKS:
             check(trial)
-    _check_target_fraction(objective, vocab, tolerance)
+    _check_target_fraction(objective, vocab, tolerance, classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +184,8 @@ def _check_labels_at_real_tokens(trial: _Trial) -> None:
 
 
 def _check_labels_from_own_document(trial: _Trial) -> None:
+    if isinstance(trial.objective, ModuleObjective):
+        return  # its labels need not be tokens
     labels_BT, doc_BT, ids_BT = trial.run()["labels"], doc_ids_of(trial.batch), trial.batch["input_ids"]
     own_BTT = (doc_BT[:, :, None] == doc_BT[:, None, :]) & (labels_BT[:, :, None] == ids_BT[:, None, :])
     trial.require_none(
@@ -228,6 +237,33 @@ def _check_replacements(trial: _Trial) -> None:
     )
 
 
+def _check_module(trial: _Trial) -> None:
+    """The loss is a sum over rows, and its gradient reaches the module and the encoder."""
+    if not isinstance(trial.objective, ModuleObjective):
+        return
+    torch.manual_seed(trial.seed)
+    encoder = tiny_encoder(trial.vocab)
+    encoder.objectives[trial.objective.name] = trial.objective.build_module(encoder)
+    batch = cast(Batch, trial.run())
+    total, supervised = encoder.loss_of(batch)
+    expected = loss_denominator(batch)
+    trial.require(supervised.item() == expected, f"loss_sum counts {supervised.item()} positions, expected {expected}")
+    trial.require(bool(torch.isfinite(total)) and total.requires_grad, f"loss_sum is {total}, expected a number with a gradient")
+    for size in (1, 3):
+        parts = [encoder.loss_of(part) for part in micro_batches(batch, size) if len(part["supervised_at"])]  # type: ignore[typeddict-item]
+        split = sum(part.total.item() for part in parts)
+        trial.require(
+            abs(split - total.item()) <= 1e-4 * abs(total.item()),
+            f"loss_sum is {total.item():.6g} for the batch and {split:.6g} for its micro-batches of {size} rows",
+        )
+    total.backward()
+    for name, parameter in encoder.objectives.named_parameters():
+        trial.require(parameter.grad is not None, f"the loss has no gradient for the module's parameter {name}")
+    trial.require(
+        any(parameter.grad is not None for parameter in encoder.model.parameters()), "the loss has no gradient for the encoder"
+    )
+
+
 _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_form,
     _check_input_untouched,
@@ -239,13 +275,14 @@ _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_documents_independent,
     _check_each_row_supervised,
     _check_replacements,
+    _check_module,
 )
 
 
-def _check_target_fraction(objective: Objective, vocab: Vocab, tolerance: float) -> None:
+def _check_target_fraction(objective: Objective, vocab: Vocab, tolerance: float, classes: int) -> None:
     """Measures the fraction on 2^17 tokens without special ones, in documents long and short, over twelve steps."""
     lengths = (64, 200, 8, 100, 140)
-    batch = make_batch([lengths * 2] * 11, vocab=vocab, specials=False)
+    batch = make_batch([lengths * 2] * 11, vocab=vocab, specials=False, classes=classes)
     trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=0)
     fractions_SB = torch.stack([
         (trial.run(step=step)["labels"] != IGNORE).double().mean(1) for step in range(12)

@@ -34,6 +34,7 @@ OPTIONS = {
             ]
         },
     ],
+    "pair_classification": [{"classes": ["a", "b", "c"]}],
     "alternate": [{"turns": [{"objective": "clm", "steps": 2}, {"objective": "mlm"}]}],
 }
 
@@ -72,13 +73,14 @@ def registered() -> list:
 
 @pytest.mark.parametrize(("name", "options"), registered())
 def test_a_registered_objective_keeps_the_contract(name, options):
-    check_objective(build(name, options))
+    check_objective(build(name, options), classes=len(options.get("classes", [])))
 
 
 @pytest.mark.parametrize("name", registry.names())
 def test_a_registered_objective_keeps_the_contract_on_a_tokenizer_without_words(name):
     options = OPTIONS.get(name, [{}])[0]
-    check_objective(build(name, options), vocab=make_vocab(200, words=False), seeds=(5,))
+    vocab, classes = make_vocab(200, words=False), len(options.get("classes", []))
+    check_objective(build(name, options), vocab=vocab, seeds=(5,), classes=classes)
 
 
 @pytest.mark.parametrize("span", [1, 3])
