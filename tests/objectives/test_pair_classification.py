@@ -50,7 +50,11 @@ def test_the_loss_is_that_of_transformers_for_each_pair_alone(objective):
     batch = corrupted(objective, make_batch([(9, 14, 1), (20, 4), (2,)], T=24, vocab=VOCAB, seed=4, classes=3))
     expected, pairs = 0.0, 0
     for ids_T, lengths_D, classes_D, spans_D4 in zip(
-        batch["input_ids"], batch["doc_lengths"].tolist(), batch["doc_classes"], batch["doc_spans"].tolist(), strict=True
+        batch["input_ids"],
+        batch["doc_lengths"].tolist(),
+        batch["doc_classes"],
+        batch["doc_spans"].tolist(),
+        strict=True,
     ):
         at = 0
         for length, label, span in zip(lengths_D, classes_D, spans_D4, strict=True):
@@ -67,7 +71,9 @@ def test_the_loss_is_that_of_transformers_for_each_pair_alone(objective):
 
 def test_an_objective_with_a_module_is_not_mixed_into_a_batch():
     part = {"objective": "pair_classification", "proportion": 1, "options": {"classes": CLASSES}}
-    with pytest.raises(ConfigError, match="pair_classification computes its loss by a module or reads a stream of its own"):
+    with pytest.raises(
+        ConfigError, match="pair_classification computes its loss by a module or reads a stream of its own"
+    ):
         build("mixed", {"objectives": [part]})
 
 

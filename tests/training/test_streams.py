@@ -1,0 +1,239 @@
+"""An objective with a module and a stream of its own, in turn with MLM: rows, exact resume, checkpoints, exports, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from composer.core import Callback
+from safetensors.torch import load_file
+
+from data_prep.synthetic import RELATIONS, pairs
+from detour.build import build_trainer
+from detour.config.check import check
+from detour.corpus.pack_pairs import pack_pairs
+from detour.cost.flops import training_flops
+from detour.cost.plan import plan
+from detour.errors import CheckpointError, ConfigError
+from detour.export.run import export_run
+from detour.train import train
+from detour.training.checkpoints import files
+from detour.training.checkpoints.files import listing, newest_valid
+from detour.training.run_folder import RunFolder
+from tests.training.test_phase_data import order_of, watch
+
+CLASSES = sorted(RELATIONS)
+PAIRS = {"objective": "pair_classification", "options": {"classes": CLASSES}}
+
+
+@pytest.fixture(scope="session")
+def pair_rows(corpus, tmp_path_factory):
+    root = tmp_path_factory.mktemp("pairs")
+    (root / "pairs.jsonl").write_text("".join(json.dumps(p._asdict()) + "\n" for p in pairs(count=150, seed=5)))
+    pack_pairs([root / "pairs.jsonl"], tokenizer=corpus.tokenizer, out=root / "rows", seq_len=48)
+    return str(root / "rows")
+
+
+@pytest.fixture
+def run_of(tiny_run, pair_rows):
+    """MLM; then two MLM steps and one of pairs in turn, of other rows in other batches; then MLM."""
+
+    def make(name, *, workers=0, phases=None, **sections):
+        stream = {"train": [{"path": pair_rows}], "seq_len": 48, "global_batch_size": 6, "micro_batch_size": 3}
+        turns = {"turns": [{"objective": "mlm", "steps": 2}, PAIRS]}
+        middle = {
+            "name": "ontology",
+            "objective": "alternate",
+            "tokens": 2000,
+            "options": turns,
+            "streams": {"pairs": stream},
+        }
+        phases = phases or [
+            {"name": "before", "objective": "mlm", "tokens": 900},
+            middle,
+            {"name": "decay", "objective": "mlm", "tokens": 900},
+        ]
+        return tiny_run(
+            name, phases=phases, data={"workers": workers}, checkpoint={"interval_tokens": 600, "keep": 100}, **sections
+        )
+
+    return make
+
+
+def saved(run):
+    found, _ = newest_valid(RunFolder.of(run).checkpoints)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_each_turn_reads_the_next_rows_of_its_own_stream(run_of, pair_rows, workers):
+    run = run_of("rows", workers=workers)
+    orders = {64: order_of(run, run.data.train), 48: order_of(run, [{"path": pair_rows}])}
+    sizes, at = {64: (4, 2), 48: (6, 3)}, {64: (0, 0), 48: (0, 0)}
+    found = watch(run)
+    for step, (before, rows, (B, T), micro) in enumerate(found):
+        in_middle = run.phase_schedule.at(before).index == 1
+        assert T == (48 if in_middle and step % 3 == 2 else 64)
+        assert (B, micro) == sizes[T]
+        epoch, row = at[T]
+        if row + B > len(orders[T][epoch]):
+            epoch, row = epoch + 1, 0
+        assert list(rows) == orders[T][epoch][row : row + B]
+        at[T] = (epoch, row + B)
+    assert sum(shape == (6, 48) for _, _, shape, _ in found) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(run_of, workers):
+    whole = run_of("whole", workers=workers)
+    train(whole)
+    expected, every = saved(whole), sorted(RunFolder.of(whole).checkpoints.iterdir())
+    for cut in range(1, len(every), 1 if workers == 0 else 3):
+        again = replace(whole, name=f"cut{cut}")
+        shutil.copytree(RunFolder.of(whole).path, RunFolder.of(again).path)
+        for path in every[cut:]:
+            shutil.rmtree(RunFolder.of(again).checkpoints / path.name)
+        train(again)
+        for part in ("model", "objectives", "optimizer"):
+            ours, theirs = saved(again).tensors(part), expected.tensors(part)
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items()), (cut, part)
+
+
+def test_the_head_is_trained_and_saved_and_in_no_export(run_of, tmp_path):
+    run = run_of("saved")
+    train(run)
+    found = saved(run)
+    assert set(found.tensors("objectives")) == {"pair_classification.weight", "pair_classification.bias"}
+    assert not any("objectives" in name for name in found.tensors("model"))
+    moments = {
+        name.split("encoder.")[1].rsplit("/", 1)[0] for name in found.tensors("optimizer") if "objectives" in name
+    }
+    assert moments == {"objectives.pair_classification.weight", "objectives.pair_classification.bias"}
+    metrics = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    losses = [line["loss/train/pair_classification"] for line in metrics if "loss/train/pair_classification" in line]
+    assert len(losses) >= 2
+    assert losses[0] == pytest.approx(torch.log(torch.tensor(6.0)).item(), rel=0.15)  # nothing is learned yet
+    before = next(c for c in listing(RunFolder.of(run).checkpoints) if 0 < c.tokens < 900)
+    assert not any("objectives" in name for name in before.tensors("optimizer"))
+    export_run(RunFolder.of(run).path, tmp_path / "export")
+    exported = load_file(tmp_path / "export" / "model.safetensors")
+    assert exported
+    assert not any("objectives" in name or "pair" in name for name in exported)
+
+
+def test_the_head_starts_the_same_whatever_else_a_run_trains(run_of):
+    one, other = run_of("one"), run_of("other")
+    heads = []
+    for run in (one, replace(other, phases=other.phases[1:])):
+        trainer = build_trainer(run)
+        heads.append(trainer.state.model.encoder.objectives["pair_classification"].weight.detach().clone())
+        trainer.close()
+    assert torch.equal(*heads)
+
+
+def test_moments_that_a_checkpoint_lacks_are_noticed(run_of):
+    run = run_of("lacks")
+    train(run)
+    folder = RunFolder.of(run).checkpoints
+    state = json.loads((saved(run).path / "state.json").read_text())
+    names = state["callbacks"]["PhaseSwitch"]["with_moments"]
+    assert {"objectives.pair_classification.weight", "decoder.bias"} <= {*names}
+    last = listing(folder)[-2]
+    optimizer = {k: v for k, v in last.tensors("optimizer").items() if "pair_classification.bias" not in k}
+    tensors = {name: last.tensors(name) for name in ("model", "objectives", "rng")} | {"optimizer": optimizer}
+    plain = last.state()
+    for path in listing(folder)[-2:]:
+        shutil.rmtree(path.path)
+    files.write(folder, tokens=last.tokens, tensors=tensors, state=plain)
+    with pytest.raises(CheckpointError, match="pair_classification.bias/exp_avg is missing"):
+        train(run)
+
+
+def test_the_cost_of_a_pair_is_counted_with_the_head_and_without_the_vocabulary(run_of, pair_rows):
+    phase = {
+        "name": "pairs",
+        **PAIRS,
+        "tokens": 600,
+        "streams": {"pairs": {"train": [{"path": pair_rows}], "seq_len": 48}},
+    }
+    run = run_of("cost", phases=[phase], schedule={"decay_phase": None})
+    batches = []
+
+    class Keep(Callback):
+        def batch_end(self, state, logger):
+            batches.append({key: state.batch[key].clone() for key in ("doc_lengths", "labels")})
+
+    trainer = build_trainer(run)
+    trainer.state.callbacks.append(Keep())
+    trainer.fit()
+    trainer.close()
+    arch, expected = run.architecture, 0.0
+    for batch in batches:
+        lengths = batch["doc_lengths"].numpy()
+        count = int((batch["labels"] >= 0).sum())
+        assert count == (lengths > 0).sum()
+        head = 6 * 3 * arch.hidden_size * len(CLASSES) * count
+        expected += training_flops(arch, lengths, attention="bidirectional", supervised=0) + head
+    costs = saved(run).state()["callbacks"]["Ledger"]["entries"]
+    assert costs[0]["flops"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_plan_weighs_turns_by_the_tokens_of_their_batches(run_of):
+    run = run_of("planned")
+    mlm, head = 4 * 64, 6 * 48
+    line = plan(run, document_tokens=16)[1]
+    supervised = (2 * mlm * 0.3 + head / 16) / (2 * mlm + head)
+    assert line.supervised == pytest.approx(2000 * supervised)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"streams": {}}, r"phases\[0\].streams: pair_classification reads the stream 'pairs', and it is missing"),
+        ({"streams": {"pair": {"train": [{"path": "a"}]}}}, "reads the stream 'pairs'; did you mean 'pair'"),
+        ({"streams": {"pairs": {"train": []}}}, r"phases\[0\].streams.pairs.train: empty"),
+        (
+            {"streams": {"pairs": {"train": [{"path": "a"}], "seq_len": 4}}},
+            r"streams.pairs.seq_len: 4, expected at least 8",
+        ),
+        (
+            {"objective": "mlm", "options": {}, "streams": {"pairs": {"train": [{"path": "a"}]}}},
+            r"phases\[0\].streams.pairs: no objective of the phase reads it",
+        ),
+    ],
+)
+def test_streams_that_are_missing_or_unread_are_refused(tiny_run, changes, message):
+    phase = {"name": "a", "tokens": 1000, **PAIRS, **changes}
+    with pytest.raises(ConfigError, match=message):
+        tiny_run(phases=[phase], schedule={"decay_phase": None})
+
+
+def test_an_objective_with_a_module_is_no_held_out_loss(run_of):
+    with pytest.raises(
+        ConfigError, match="evaluation.objectives.pair_classification: it needs modules or rows of its own"
+    ):
+        run_of("held_out", evaluation={"objectives": {"pair_classification": {"classes": CLASSES}}})
+
+
+def test_classes_that_are_not_those_of_the_rows_are_refused_before_training(run_of):
+    run = run_of("classes")
+    assert not check(run)
+    wrong = {"turns": [{"objective": "pair_classification", "options": {"classes": CLASSES[::-1]}}]}
+    run = replace(run, phases=[replace(run.phases[1], options=wrong)], schedule=replace(run.schedule, decay_phase=None))
+    with pytest.raises(
+        ConfigError, match=r"phases\[0\]: pair_classification: classes: .*, but those of the rows are comp"
+    ):
+        build_trainer(run)
+
+
+def test_rows_of_plain_text_are_refused_as_pairs(run_of, corpus):
+    phase = {"name": "a", "tokens": 600, **PAIRS, "streams": {"pairs": {"train": [{"path": str(corpus.train)}]}}}
+    run = run_of("plain", phases=[phase], schedule={"decay_phase": None})
+    with pytest.raises(ConfigError, match="those of the rows are none; make them with detour data pack-pairs"):
+        build_trainer(run)
