@@ -23,10 +23,11 @@ import torch
 import zstandard
 from hypothesis import HealthCheck, settings
 
-from data_prep.synthetic import generate
+from data_prep.synthetic import RELATIONS, generate, pairs
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
 from detour.corpus.pack import pack_corpus
+from detour.corpus.pack_pairs import pack_pairs
 from detour.data.tokenizer import train_bpe
 
 # importing ModernBERT's classes otherwise starts a pool of compile workers, in this process and in each that tests start
@@ -218,5 +219,41 @@ def phased_run(tiny_run: Callable[..., RunConfig], phase_folders: dict[str, str]
             "data": {"workers": workers},
         }
         return tiny_run(name, **(values | sections))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pair_rows(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """150 pairs of terms of the synthetic table, as rows of 48 tokens."""
+    root = tmp_path_factory.mktemp("pairs")
+    (root / "pairs.jsonl").write_text("".join(json.dumps(p._asdict()) + "\n" for p in pairs(count=150, seed=5)))
+    pack_pairs([root / "pairs.jsonl"], tokenizer=corpus.tokenizer, out=root / "rows", seq_len=48)
+    return str(root / "rows")
+
+
+@pytest.fixture
+def streamed_run(tiny_run: Callable[..., RunConfig], pair_rows: str) -> Callable[..., RunConfig]:
+    """A function that gives a run: MLM; then two MLM steps and one of pairs in turn, of other rows in other batches; then MLM."""
+
+    def make(name: str, *, workers: int = 0, phases: list | None = None, **sections) -> RunConfig:
+        stream = {"train": [{"path": pair_rows}], "seq_len": 48, "global_batch_size": 6, "micro_batch_size": 3}
+        classes = {"objective": "pair_classification", "options": {"classes": sorted(RELATIONS)}}
+        turns = {"turns": [{"objective": "mlm", "steps": 2}, classes]}
+        middle = {
+            "name": "ontology",
+            "objective": "alternate",
+            "tokens": 2000,
+            "options": turns,
+            "streams": {"pairs": stream},
+        }
+        phases = phases or [
+            {"name": "before", "objective": "mlm", "tokens": 900},
+            middle,
+            {"name": "decay", "objective": "mlm", "tokens": 900},
+        ]
+        return tiny_run(
+            name, phases=phases, data={"workers": workers}, checkpoint={"interval_tokens": 600, "keep": 100}, **sections
+        )
 
     return make

@@ -97,6 +97,22 @@ def test_what_phases_change_and_a_resume_are_the_same_on_two_processes(tiny_run,
     assert largest_difference(one[-1], two, "model") < 1e-5
 
 
+@pytest.mark.parametrize("parallelism", ["ddp", "fsdp", "fsdp_full_shard"])
+def test_a_module_and_a_stream_of_an_objective_are_the_same_on_two_processes(streamed_run, launch, parallelism):
+    # in each step, some parameters have no gradient: the head of the pairs, or the head of the language model
+    alone = streamed_run("alone")
+    train(alone)
+    one = checkpoints.listing(RunFolder.of(alone).checkpoints)
+    run = streamed_run(parallelism, system={"parallelism": parallelism})
+    folder = RunFolder.of(run).checkpoints
+    folder.mkdir(parents=True)
+    os.symlink(one[2].path, folder / one[2].path.name)  # from the middle of the turns
+    two = launch(run)
+    assert two.tokens == one[-1].tokens
+    for file in ("model", "objectives"):
+        assert largest_difference(one[-1], two, file) < 1e-5
+
+
 def test_the_number_of_processes_may_change_at_a_resume(tiny_run, launch, tmp_path):
     alone = tiny_run("alone", checkpoint={"interval_tokens": 1})
     train(alone)

@@ -11,10 +11,9 @@ import torch
 from composer.core import Callback
 from safetensors.torch import load_file
 
-from data_prep.synthetic import RELATIONS, pairs
+from data_prep.synthetic import RELATIONS
 from detour.build import build_trainer
 from detour.config.check import check
-from detour.corpus.pack_pairs import pack_pairs
 from detour.cost.flops import training_flops
 from detour.cost.plan import plan
 from detour.errors import CheckpointError, ConfigError
@@ -29,40 +28,6 @@ CLASSES = sorted(RELATIONS)
 PAIRS = {"objective": "pair_classification", "options": {"classes": CLASSES}}
 
 
-@pytest.fixture(scope="session")
-def pair_rows(corpus, tmp_path_factory):
-    root = tmp_path_factory.mktemp("pairs")
-    (root / "pairs.jsonl").write_text("".join(json.dumps(p._asdict()) + "\n" for p in pairs(count=150, seed=5)))
-    pack_pairs([root / "pairs.jsonl"], tokenizer=corpus.tokenizer, out=root / "rows", seq_len=48)
-    return str(root / "rows")
-
-
-@pytest.fixture
-def run_of(tiny_run, pair_rows):
-    """MLM; then two MLM steps and one of pairs in turn, of other rows in other batches; then MLM."""
-
-    def make(name, *, workers=0, phases=None, **sections):
-        stream = {"train": [{"path": pair_rows}], "seq_len": 48, "global_batch_size": 6, "micro_batch_size": 3}
-        turns = {"turns": [{"objective": "mlm", "steps": 2}, PAIRS]}
-        middle = {
-            "name": "ontology",
-            "objective": "alternate",
-            "tokens": 2000,
-            "options": turns,
-            "streams": {"pairs": stream},
-        }
-        phases = phases or [
-            {"name": "before", "objective": "mlm", "tokens": 900},
-            middle,
-            {"name": "decay", "objective": "mlm", "tokens": 900},
-        ]
-        return tiny_run(
-            name, phases=phases, data={"workers": workers}, checkpoint={"interval_tokens": 600, "keep": 100}, **sections
-        )
-
-    return make
-
-
 def saved(run):
     found, _ = newest_valid(RunFolder.of(run).checkpoints)
     assert found is not None
@@ -70,14 +35,14 @@ def saved(run):
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_each_turn_reads_the_next_rows_of_its_own_stream(run_of, pair_rows, workers):
-    run = run_of("rows", workers=workers)
+def test_each_turn_reads_the_next_rows_of_its_own_stream(streamed_run, pair_rows, workers):
+    run = streamed_run("rows", workers=workers)
     orders = {64: order_of(run, run.data.train), 48: order_of(run, [{"path": pair_rows}])}
     sizes, at = {64: (4, 2), 48: (6, 3)}, {64: (0, 0), 48: (0, 0)}
     found = watch(run)
     for step, (before, rows, (B, T), micro) in enumerate(found):
         in_middle = run.phase_schedule.at(before).index == 1
-        assert T == (48 if in_middle and step % 3 == 2 else 64)
+        assert (48 if in_middle and step % 3 == 2 else 64) == T
         assert (B, micro) == sizes[T]
         epoch, row = at[T]
         if row + B > len(orders[T][epoch]):
@@ -89,8 +54,8 @@ def test_each_turn_reads_the_next_rows_of_its_own_stream(run_of, pair_rows, work
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(run_of, workers):
-    whole = run_of("whole", workers=workers)
+def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(streamed_run, workers):
+    whole = streamed_run("whole", workers=workers)
     train(whole)
     expected, every = saved(whole), sorted(RunFolder.of(whole).checkpoints.iterdir())
     for cut in range(1, len(every), 1 if workers == 0 else 3):
@@ -105,8 +70,8 @@ def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(run
             assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items()), (cut, part)
 
 
-def test_the_head_is_trained_and_saved_and_in_no_export(run_of, tmp_path):
-    run = run_of("saved")
+def test_the_head_is_trained_and_saved_and_in_no_export(streamed_run, tmp_path):
+    run = streamed_run("saved")
     train(run)
     found = saved(run)
     assert set(found.tensors("objectives")) == {"pair_classification.weight", "pair_classification.bias"}
@@ -127,8 +92,8 @@ def test_the_head_is_trained_and_saved_and_in_no_export(run_of, tmp_path):
     assert not any("objectives" in name or "pair" in name for name in exported)
 
 
-def test_the_head_starts_the_same_whatever_else_a_run_trains(run_of):
-    one, other = run_of("one"), run_of("other")
+def test_the_head_starts_the_same_whatever_else_a_run_trains(streamed_run):
+    one, other = streamed_run("one"), streamed_run("other")
     heads = []
     for run in (one, replace(other, phases=other.phases[1:])):
         trainer = build_trainer(run)
@@ -137,8 +102,8 @@ def test_the_head_starts_the_same_whatever_else_a_run_trains(run_of):
     assert torch.equal(*heads)
 
 
-def test_moments_that_a_checkpoint_lacks_are_noticed(run_of):
-    run = run_of("lacks")
+def test_moments_that_a_checkpoint_lacks_are_noticed(streamed_run):
+    run = streamed_run("lacks")
     train(run)
     folder = RunFolder.of(run).checkpoints
     state = json.loads((saved(run).path / "state.json").read_text())
@@ -151,18 +116,18 @@ def test_moments_that_a_checkpoint_lacks_are_noticed(run_of):
     for path in listing(folder)[-2:]:
         shutil.rmtree(path.path)
     files.write(folder, tokens=last.tokens, tensors=tensors, state=plain)
-    with pytest.raises(CheckpointError, match="pair_classification.bias/exp_avg is missing"):
+    with pytest.raises(CheckpointError, match=r"pair_classification\.bias/exp_avg is missing"):
         train(run)
 
 
-def test_the_cost_of_a_pair_is_counted_with_the_head_and_without_the_vocabulary(run_of, pair_rows):
+def test_the_cost_of_a_pair_is_counted_with_the_head_and_without_the_vocabulary(streamed_run, pair_rows):
     phase = {
         "name": "pairs",
         **PAIRS,
         "tokens": 600,
         "streams": {"pairs": {"train": [{"path": pair_rows}], "seq_len": 48}},
     }
-    run = run_of("cost", phases=[phase], schedule={"decay_phase": None})
+    run = streamed_run("cost", phases=[phase], schedule={"decay_phase": None})
     batches = []
 
     class Keep(Callback):
@@ -184,8 +149,8 @@ def test_the_cost_of_a_pair_is_counted_with_the_head_and_without_the_vocabulary(
     assert costs[0]["flops"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_plan_weighs_turns_by_the_tokens_of_their_batches(run_of):
-    run = run_of("planned")
+def test_the_plan_weighs_turns_by_the_tokens_of_their_batches(streamed_run):
+    run = streamed_run("planned")
     mlm, head = 4 * 64, 6 * 48
     line = plan(run, document_tokens=16)[1]
     supervised = (2 * mlm * 0.3 + head / 16) / (2 * mlm + head)
@@ -214,15 +179,15 @@ def test_streams_that_are_missing_or_unread_are_refused(tiny_run, changes, messa
         tiny_run(phases=[phase], schedule={"decay_phase": None})
 
 
-def test_an_objective_with_a_module_is_no_held_out_loss(run_of):
+def test_an_objective_with_a_module_is_no_held_out_loss(streamed_run):
     with pytest.raises(
-        ConfigError, match="evaluation.objectives.pair_classification: it needs modules or rows of its own"
+        ConfigError, match=r"evaluation\.objectives\.pair_classification: it needs modules or rows of its own"
     ):
-        run_of("held_out", evaluation={"objectives": {"pair_classification": {"classes": CLASSES}}})
+        streamed_run("held_out", evaluation={"objectives": {"pair_classification": {"classes": CLASSES}}})
 
 
-def test_classes_that_are_not_those_of_the_rows_are_refused_before_training(run_of):
-    run = run_of("classes")
+def test_classes_that_are_not_those_of_the_rows_are_refused_before_training(streamed_run):
+    run = streamed_run("classes")
     assert not check(run)
     wrong = {"turns": [{"objective": "pair_classification", "options": {"classes": CLASSES[::-1]}}]}
     run = replace(run, phases=[replace(run.phases[1], options=wrong)], schedule=replace(run.schedule, decay_phase=None))
@@ -232,8 +197,8 @@ def test_classes_that_are_not_those_of_the_rows_are_refused_before_training(run_
         build_trainer(run)
 
 
-def test_rows_of_plain_text_are_refused_as_pairs(run_of, corpus):
+def test_rows_of_plain_text_are_refused_as_pairs(streamed_run, corpus):
     phase = {"name": "a", "tokens": 600, **PAIRS, "streams": {"pairs": {"train": [{"path": str(corpus.train)}]}}}
-    run = run_of("plain", phases=[phase], schedule={"decay_phase": None})
+    run = streamed_run("plain", phases=[phase], schedule={"decay_phase": None})
     with pytest.raises(ConfigError, match="those of the rows are none; make them with detour data pack-pairs"):
         build_trainer(run)
