@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from detour.objectives.base import Objective
     from detour.objectives.base import build as build_objective
     from detour.objectives.base import register as register_objective
+    from detour.objectives.module_objective import ModuleObjective
     from detour.objectives.random import RowRandom
     from detour.phase_clock import PhaseClock
     from detour.phases import Phase, PhaseSchedule
@@ -36,6 +37,7 @@ __all__ = [
     "Batch",
     "ConfigError",
     "DetourError",
+    "ModuleObjective",
     "Objective",
     "Phase",
     "PhaseClock",
@@ -64,6 +66,7 @@ _HOMES = {  # public name -> its module, and its name there if that is another
     "Batch": "detour.batch",
     "ConfigError": "detour.errors",
     "DetourError": "detour.errors",
+    "ModuleObjective": "detour.objectives.module_objective",
     "Objective": "detour.objectives.base",
     "Phase": "detour.phases",
     "PhaseClock": "detour.phase_clock",

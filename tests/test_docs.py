@@ -191,7 +191,7 @@ def test_every_page_is_in_the_index():
 
 
 def test_the_objective_of_the_page_is_short_and_keeps_the_contract(span_mlm):
-    code, check, _ = blocks(DOCS / "extend.md", "python")
+    code, check, *_ = blocks(DOCS / "extend.md", "python")
     assert len(code.splitlines()) < 30
     exec(check, {"SpanMLM": span_mlm.SpanMLM})
     for options in ({}, {"span": 1}, {"rate": 0.4, "span": 5}):
@@ -220,7 +220,7 @@ def test_the_objective_of_the_page_is_found_by_its_entry_point(tmp_path):
 
 def test_the_callback_of_the_page_is_built_from_the_yaml_of_the_page(tmp_path, tiny_run):
     """In a process of its own, since a registered name stays."""
-    (tmp_path / "counting.py").write_text(blocks(DOCS / "extend.md", "python")[2])
+    (tmp_path / "counting.py").write_text(blocks(DOCS / "extend.md", "python")[3])
     run = yaml.safe_load(to_yaml(tiny_run())) | yaml.safe_load(blocks(DOCS / "extend.md", "yml")[1])
     del run["loggers"]  # needs the package tensorboard
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))

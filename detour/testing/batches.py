@@ -80,7 +80,10 @@ def make_batch(
     if specials:
         _frame_documents(batch, vocab)
     if classes:
-        start_BD, drawn_BD = lengths_BD.cumsum(1) - lengths_BD, torch.randint(classes, lengths_BD.shape, generator=generator)
+        start_BD, drawn_BD = (
+            lengths_BD.cumsum(1) - lengths_BD,
+            torch.randint(classes, lengths_BD.shape, generator=generator),
+        )
         end_BD, middle_BD = start_BD + lengths_BD, start_BD + (lengths_BD + 1) // 2
         second_BD = middle_BD - (lengths_BD == 1).long()  # of a single token, both spans are that one
         batch["doc_classes"] = drawn_BD.where(lengths_BD > 0, IGNORE)

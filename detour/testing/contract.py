@@ -248,7 +248,9 @@ def _check_module(trial: _Trial) -> None:
     total, supervised = encoder.loss_of(batch)
     expected = loss_denominator(batch)
     trial.require(supervised.item() == expected, f"loss_sum counts {supervised.item()} positions, expected {expected}")
-    trial.require(bool(torch.isfinite(total)) and total.requires_grad, f"loss_sum is {total}, expected a number with a gradient")
+    trial.require(
+        bool(torch.isfinite(total)) and total.requires_grad, f"loss_sum is {total}, expected a number with a gradient"
+    )
     for size in (1, 3):
         parts = [encoder.loss_of(part) for part in micro_batches(batch, size) if len(part["supervised_at"])]  # type: ignore[typeddict-item]
         split = sum(part.total.item() for part in parts)
@@ -260,7 +262,8 @@ def _check_module(trial: _Trial) -> None:
     for name, parameter in encoder.objectives.named_parameters():
         trial.require(parameter.grad is not None, f"the loss has no gradient for the module's parameter {name}")
     trial.require(
-        any(parameter.grad is not None for parameter in encoder.model.parameters()), "the loss has no gradient for the encoder"
+        any(parameter.grad is not None for parameter in encoder.model.parameters()),
+        "the loss has no gradient for the encoder",
     )
 
 
