@@ -74,7 +74,7 @@ class Fingerprint:
     def add(self, sums: Tensor) -> None:
         """Adds a global batch, given the sum of `hash_rows` over its micro-batches and ranks, int64 [3]."""
         low, high, rows = sums.tolist()
-        self.digest = hashlib.sha256(f"{self.digest} {low} {high} {rows}".encode()).hexdigest()
+        self.digest = _chained(self.digest, low, high, rows)
         self.batches, self.rows = self.batches + 1, self.rows + rows
         if self.batches % self.stride == 0:
             self.marks.append(self.digest)
@@ -97,6 +97,33 @@ class Fingerprint:
         if found.batches // found.stride != len(found.marks):
             raise DataError(f"fingerprint: {len(found.marks)} marks, expected {found.batches // found.stride}")
         return found
+
+
+@dataclass
+class PhaseRowsHash:
+    """Hash of the sequence of global batches of one phase, as in `Fingerprint` but without marks."""
+
+    digest: str = ""
+    batches: int = 0
+    rows: int = 0
+
+    def add(self, sums: Tensor) -> None:
+        """Adds a global batch, given the sum of `hash_rows` over its micro-batches and ranks, int64 [3]."""
+        low, high, rows = sums.tolist()
+        self.digest = _chained(self.digest, low, high, rows)
+        self.batches, self.rows = self.batches + 1, self.rows + rows
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> PhaseRowsHash:
+        """Restores `dataclasses.asdict`. Raises DataError if it is invalid."""
+        kinds = {"digest": str, "batches": int, "rows": int}
+        if not isinstance(state, Mapping) or {key: type(value) for key, value in state.items()} != kinds:
+            raise DataError(f"phase_rows: not a record of rows: {str(state)[:200]}")
+        return cls(**state)
+
+
+def _chained(digest: str, low: int, high: int, rows: int) -> str:
+    return hashlib.sha256(f"{digest} {low} {high} {rows}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

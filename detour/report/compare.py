@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -95,14 +95,17 @@ def _with_unique_names(runs: list[ComparedRun], folders: Sequence[Path]) -> list
     """Replaces names by folders if two runs share a name."""
     if len({run.name for run in runs}) == len(runs):
         return runs
-    return [
-        ComparedRun(name=str(folder), history=run.history, values=run.values, fingerprint=run.fingerprint)
-        for run, folder in zip(runs, folders, strict=True)
-    ]
+    return [replace(run, name=str(folder)) for run, folder in zip(runs, folders, strict=True)]
 
 
 def _rows(a: ComparedRun, b: ComparedRun) -> RowComparison | None:
-    return compare_fingerprints(a.fingerprint, b.fingerprint) if a.fingerprint and b.fingerprint else None
+    if not (a.fingerprint and b.fingerprint):
+        return None
+    found = compare_fingerprints(a.fingerprint, b.fingerprint)
+    if found.same or len(a.phase_rows) < 2 or [name for name, _ in a.phase_rows] != [name for name, _ in b.phase_rows]:
+        return found
+    equal = [name for (name, ours), (_, theirs) in zip(a.phase_rows, b.phase_rows, strict=True) if ours == theirs]
+    return replace(found, text=f"{found.text}; phases with equal rows: {', '.join(equal) or 'none'}")
 
 
 def _value(run: ComparedRun, key: str) -> Any:

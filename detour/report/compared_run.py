@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from detour import objectives
-from detour.data.fingerprint import Fingerprint
+from detour.data.fingerprint import Fingerprint, PhaseRowsHash
 from detour.errors import ConfigError, DataError, DetourError
 from detour.models.families import architecture
 from detour.optimizer import PhaseOptimizer
@@ -39,12 +39,14 @@ class ComparedRun:
         history: Content of its folder.
         values: Key -> value, everything that is compared.
         fingerprint: Fingerprint of the rows consumed up to its newest checkpoint; None if unknown.
+        phase_rows: The name of each phase and the hash of its rows; empty if unknown.
     """
 
     name: str
     history: RunHistory
     values: dict[str, Any]
     fingerprint: Mapping[str, Any] | None
+    phase_rows: tuple[tuple[str, PhaseRowsHash], ...]
 
 
 def read_compared(folder: Path) -> ComparedRun:
@@ -62,7 +64,9 @@ def read_compared(folder: Path) -> ComparedRun:
         values = _values(run, record, fingerprint)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}: the record of the run is damaged ({type(error).__name__}: {error})") from error
-    return ComparedRun(name=run.name, history=run, values=values, fingerprint=fingerprint)
+    return ComparedRun(
+        name=run.name, history=run, values=values, fingerprint=fingerprint, phase_rows=_phase_rows(state, record)
+    )
 
 
 def _values(run: RunHistory, record: Mapping[str, Any], fingerprint: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -127,6 +131,15 @@ def _fingerprint(state: Mapping[str, Any]) -> dict[str, Any] | None:
         return Fingerprint.from_state(state["callbacks"]["Ledger"]["fingerprint"]).state_dict()
     except (KeyError, TypeError, DataError, AttributeError, ZeroDivisionError):
         return None
+
+
+def _phase_rows(state: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[tuple[str, PhaseRowsHash], ...]:
+    try:
+        names = [phase["name"] for phase in record["config"]["phases"]]
+        found = [PhaseRowsHash.from_state(each) for each in state["callbacks"]["Ledger"]["phase_rows"]]
+    except (LookupError, TypeError, DataError):
+        return ()
+    return tuple(zip(names, found, strict=False))
 
 
 def _data(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from detour.cost.flops import training_flops
 from detour.cost.ledger import PhaseCost, parse_costs
 from detour.cost.matmul import matmul_throughput
 from detour.cost.memory import peak_memory_bytes
-from detour.data.fingerprint import Fingerprint, hash_rows
+from detour.data.fingerprint import Fingerprint, PhaseRowsHash, hash_rows
 from detour.models.architecture import Architecture
 from detour.objectives import ModuleObjective
 from detour.phases import PhaseSchedule
@@ -24,7 +24,7 @@ from detour.training.callbacks.step_guard import StepGuard
 
 
 class Ledger(Callback):
-    """Counts the `PhaseCost` of each phase and the `Fingerprint` of the rows seen; both are stored in checkpoints.
+    """Counts the `PhaseCost` of each phase and hashes the rows seen, in all and by phase; stored in checkpoints.
 
     Logs running totals, throughput and MFU after each step. The matmul throughput behind MFU is measured at each start of
     the process, in the precision of the run.
@@ -40,6 +40,7 @@ class Ledger(Callback):
         self.arch, self.schedule, self.guard, self.dtype = arch, schedule, guard, dtype
         self.costs = [PhaseCost.zero(phase.name, phase.objective) for phase in schedule.phases]
         self.fingerprint = Fingerprint()
+        self.phase_rows = [PhaseRowsHash() for _ in schedule.phases]
         self._rows: torch.Tensor | None = None
         self._checkpoint_started: float | None = None
         self._checkpoint_seconds = 0.0
@@ -89,6 +90,7 @@ class Ledger(Callback):
         self._checkpoint_seconds = 0.0
         devices, rejected = dist.get_world_size(), self.guard.rejected_last
         index = self.schedule.at(before).index
+        self.phase_rows[index].add(rows)
         self.costs[index] = self.costs[index].plus(
             tokens=now - before,
             supervised=round(sums[0].item()),
@@ -109,10 +111,16 @@ class Ledger(Callback):
         })  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        return {"entries": [asdict(cost) for cost in self.costs], "fingerprint": self.fingerprint.state_dict()}
+        return {
+            "entries": [asdict(cost) for cost in self.costs],
+            "fingerprint": self.fingerprint.state_dict(),
+            "phase_rows": [asdict(rows) for rows in self.phase_rows],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.fingerprint = Fingerprint.from_state(state["fingerprint"])
         # phases that were added after the checkpoint keep a cost of zero
         saved = parse_costs(state["entries"])[: len(self.costs)]
         self.costs[: len(saved)] = saved
+        rows = [PhaseRowsHash.from_state(each) for each in state["phase_rows"]][: len(self.costs)]
+        self.phase_rows[: len(rows)] = rows
