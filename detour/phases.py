@@ -97,6 +97,7 @@ class Phase:
         lr_factor: Factor on the scheduled learning rate during the phase: a number, or a schedule over the phase.
         optimizer: Settings of the optimizer, where they differ from the run's.
         rope: Bases of the rotary positions, where they differ from the model's.
+        evaluate: Held-out losses measured during the phase and at its end, names among `evaluation.objectives`; null for all.
         rewarm_tokens: Length of a linear warmup from 0 at the start of the phase; 0 for none.
         optimizer_state: "keep" the optimizer state, as the paper does, or "reset" it when the phase begins.
     """
@@ -111,6 +112,7 @@ class Phase:
     lr_factor: float | dict[str, Any] = 1.0
     optimizer: PhaseOptimizer = field(default_factory=PhaseOptimizer)
     rope: PhaseRope = field(default_factory=PhaseRope)
+    evaluate: list[str] | None = None
     rewarm_tokens: int = 0
     optimizer_state: Literal["keep", "reset"] = "keep"
 
@@ -186,9 +188,9 @@ class PhaseSchedule:
                 continue
             finished = sum(phase["tokens"] for phase in other[: index + 1]) < tokens
             for key, value in {**theirs, **_UNSET, **theirs}.items():
-                if mine[index][key] == value or (
-                    key == "tokens" and not finished and start + mine[index][key] >= tokens
-                ):
+                if mine[index][key] == value or key == "evaluate":  # measures, and changes nothing
+                    continue
+                if key == "tokens" and not finished and start + mine[index][key] >= tokens:
                     continue
                 lines.append(f"phases[{index}].{key}: was {value!r}, now {mine[index][key]!r}")
         return lines

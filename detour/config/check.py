@@ -77,6 +77,8 @@ def _phases(run: RunConfig) -> Iterator[str]:
                 yield f"{where}.rope: {error}"
         yield from phase_data(run, phase.data, f"{where}.data")
         yield from streams(run, phase, where)
+        for name in phase.evaluate or []:
+            yield from one_of(f"{where}.evaluate", name, run.evaluation.objectives)
         yield from optimizer.problems(f"{where}.optimizer", phase.optimizer)
         data = run.data_of(phase)
         step = data.global_batch_size * data.seq_len

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from composer.core import Event, State
 
@@ -18,12 +18,16 @@ class EveryTokens:
     Args:
         interval: Tokens between two due points.
         boundaries: Further due points.
+        active: Whether it can be due at the end of a batch that began after so many tokens.
     """
 
-    def __init__(self, interval: int, boundaries: Sequence[int]) -> None:
-        self.interval, self.boundaries = interval, boundaries
+    def __init__(
+        self, interval: int, boundaries: Sequence[int], *, active: Callable[[int], bool] = lambda tokens: True
+    ) -> None:
+        self.interval, self.boundaries, self.active = interval, boundaries, active
 
     def __call__(self, state: State, event: Event) -> bool:
         if event not in (Event.BATCH_END, Event.BATCH_CHECKPOINT) or state.previous_timestamp is None:
             return False
-        return due(self.interval, self.boundaries, state.previous_timestamp.token.value, state.timestamp.token.value)
+        before = state.previous_timestamp.token.value
+        return self.active(before) and due(self.interval, self.boundaries, before, state.timestamp.token.value)

@@ -115,10 +115,17 @@ class ValidationData:
                     metric_names=["loss"],
                     device_eval_microbatch_size=self.run.data.micro_batch_size,
                     subset_num_batches=len(loader),
-                    eval_interval=EveryTokens(evaluation.interval_tokens, boundaries),
+                    eval_interval=EveryTokens(
+                        evaluation.interval_tokens, boundaries, active=partial(self._measured, name)
+                    ),
                 )
             )
         return out
+
+    def _measured(self, name: str, tokens: int) -> bool:
+        """Whether the phase of the batch that begins after ``tokens`` tokens measures the held-out loss under an objective."""
+        chosen = self.run.phase_schedule.at(tokens).phase.evaluate
+        return chosen is None or name in chosen
 
     def _loader(self, *, draws: int) -> ValidationLoader:
         assert self.dataset is not None

@@ -18,6 +18,7 @@ from detour.cost.flops import training_flops
 from detour.cost.plan import plan
 from detour.errors import CheckpointError, ConfigError
 from detour.export.run import export_run
+from detour.report.compare import compare_runs
 from detour.train import train
 from detour.training.checkpoints import files
 from detour.training.checkpoints.files import listing, newest_valid
@@ -202,3 +203,47 @@ def test_rows_of_plain_text_are_refused_as_pairs(streamed_run, corpus):
     run = streamed_run("plain", phases=[phase], schedule={"decay_phase": None})
     with pytest.raises(ConfigError, match="those of the rows are none; make them with detour data pack-pairs"):
         build_trainer(run)
+
+
+def test_the_phases_whose_rows_are_equal_are_named(streamed_run):
+    """Another second phase: the first has equal rows, and the last as the watched batches say."""
+    run = streamed_run("one")
+    other = replace(run, name="other", phases=[run.phases[0], replace(run.phases[1], objective="mlm", options={}, streams={}),
+                                               run.phases[2]])  # fmt: skip
+    rows = []
+    for each in (run, other):
+        rows.append({phase.name: [] for phase in each.phases})
+        for before, ids, shape, _ in watch(replace(each, name=f"watched_{each.name}")):
+            rows[-1][each.phase_schedule.at(before).phase.name].append((shape, ids))
+        train(each)
+    equal = [name for name in rows[0] if rows[0][name] == rows[1][name]]
+    assert "before" in equal
+    assert "ontology" not in equal
+    ((_, _, found),) = compare_runs([RunFolder.of(each).path for each in (run, other)]).rows
+    assert found.text.endswith(f"phases with equal rows: {', '.join(equal)}")
+
+
+def test_a_phase_measures_only_the_held_out_losses_that_it_names(tiny_run):
+    phases = [
+        {"name": "before", "objective": "mlm", "tokens": 1000, "evaluate": ["mlm"]},
+        {"name": "detour", "objective": "clm", "tokens": 1000, "evaluate": []},
+        {"name": "decay", "objective": "mlm", "tokens": 1000},
+    ]
+    run = tiny_run(phases=phases, evaluation={"interval_tokens": 1, "rows": 4})
+    train(run)
+    lines = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    measured: dict[str, set[str]] = {phase["name"]: set() for phase in phases}
+    trained = 0  # phase of the batch before the evaluation
+    for line in lines:
+        names = {key.removeprefix("loss/eval/") for key in line if key.startswith("loss/eval/")}
+        if "lr" in line:
+            trained = line["phase/index"]
+        elif names and line["batch"]:  # at the start, all are measured
+            measured[phases[trained]["name"]] |= names
+    assert measured == {"before": {"mlm"}, "detour": set(), "decay": {"mlm", "clm"}}
+
+
+def test_a_held_out_loss_that_is_not_measured_is_refused(tiny_run):
+    phases = [{"name": "a", "objective": "mlm", "tokens": 1000, "evaluate": ["mml"]}]
+    with pytest.raises(ConfigError, match=r"phases\[0\].evaluate: 'mml'; did you mean 'mlm'"):
+        tiny_run(phases=phases, schedule={"decay_phase": None})
