@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from detour import objectives
 from detour.config.schema import RunConfig
-from detour.data.stream_spec import StreamSpec
+from detour.data.stream_spec import StreamSpec, is_scheduled_mixture, proportions_at
 from detour.errors import ConfigError
 from detour.names import fault_of_name
 from detour.phases import Phase, PhaseData
@@ -67,19 +67,30 @@ def run_data(run: RunConfig) -> Iterator[str]:
 
 
 def _training_streams(key: str, streams: Sequence[StreamSpec], *, limited: bool) -> Iterator[str]:
-    given = [stream.proportion for stream in streams]
-    shares = [p for p in given if p is not None]
-    if shares and len(shares) < len(given):
+    given = [stream.proportion for stream in streams if stream.proportion is not None]
+    if given and len(given) < len(streams):
         yield f"{key}: proportion is given for some streams and not for others"
-    elif not all(p > 0 for p in shares):
-        yield f"{key}: every proportion must be above 0"
-    elif shares and abs(sum(shares) - 1) > 1e-6:
-        yield f"{key}: proportions sum to {sum(shares):g}, expected 1"
+    elif given:
+        yield from _proportions(key, streams)
     if any(stream.name is not None for stream in streams):
         yield f"{key}: name is for folders of data.validation"
     yield from _each_once(key, streams)
     if limited and any(stream.remote is None for stream in streams):
         yield f"data.cache_gigabytes: given, and not every folder of {key} has a remote to fetch its shards from again"
+
+
+def _proportions(key: str, streams: Sequence[StreamSpec]) -> Iterator[str]:
+    try:
+        for fraction, when in {0.0: " at the start of the phase", 0.5: " in its middle", 1.0: " at its end"}.items():
+            shares, when = proportions_at(streams, fraction), when if is_scheduled_mixture(streams) else ""
+            if not all(0 <= p < math.inf if when else 0 < p < math.inf for p in shares):
+                yield f"{key}: every proportion must be above 0" + (", or 0 where it is scheduled" if when else "")
+                return
+            if abs(sum(shares) - 1) > 1e-6:
+                yield f"{key}: proportions sum to {sum(shares):g}{when}, expected 1"
+                return
+    except (ConfigError, TypeError, ValueError) as error:
+        yield f"{key}: proportion: {error}"
 
 
 def _each_once(key: str, streams: Sequence[StreamSpec]) -> Iterator[str]:

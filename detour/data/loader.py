@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from detour.data.memory_claim import claim_memory
 from detour.data.remote import RemoteStream, fetch_metadata
 from detour.data.shared_memory import check_free
 from detour.data.stream import RowDataset
-from detour.data.stream_spec import StreamSpec
+from detour.data.stream_spec import StreamSpec, is_scheduled_mixture
 from detour.data.verify import verify_rows
 from detour.errors import DataError
 
@@ -48,6 +48,28 @@ def collate(rows: Sequence[dict[str, Any]]) -> Batch:
             )
         batch["doc_classes"], batch["doc_spans"] = torch.from_numpy(classes_BD), torch.from_numpy(spans_BD4)
     return batch
+
+
+def join(batches: Sequence[Batch], offsets: Sequence[int]) -> Batch:
+    """One batch with the rows of several, in order.
+
+    Args:
+        batches: The batches.
+        offsets: What to add to the `sample_id` of each, so that rows of different datasets have different ones.
+    """
+    D, out = max(batch["doc_lengths"].shape[1] for batch in batches), {}
+    for key, value in {"input_ids": 0, "sample_id": 0, "doc_lengths": 0, "doc_classes": IGNORE, "doc_spans": 0}.items():
+        if key in batches[0]:
+            parts: list[Any] = [batch[key] for batch in batches]  # type: ignore[literal-required]
+            if key.startswith("doc_"):
+                padding = [(0, 0) * (part.ndim - 2) + (0, D - part.shape[1]) for part in parts]
+                parts = [
+                    torch.nn.functional.pad(part, pad, value=value) for part, pad in zip(parts, padding, strict=True)
+                ]
+            elif key == "sample_id":
+                parts = [part + offset for part, offset in zip(parts, offsets, strict=True)]
+            out[key] = torch.cat(parts)
+    return cast(Batch, out)
 
 
 def build_loader(
@@ -258,18 +280,19 @@ def _end_workers_at_exit() -> None:
 
 
 def _stream_of(spec: StreamSpec, manifest: ShardManifest, timeout_s: float) -> Stream:
-    local = os.path.abspath(spec.path)
+    local, proportion = os.path.abspath(spec.path), spec.proportion
+    assert not isinstance(proportion, dict)  # see `_check_proportions`
     if spec.remote is None:
-        return Stream(local=local, proportion=spec.proportion)
-    return RemoteStream(
-        remote=spec.remote, local=local, proportion=spec.proportion, manifest=manifest, timeout_s=timeout_s
-    )
+        return Stream(local=local, proportion=proportion)
+    return RemoteStream(remote=spec.remote, local=local, proportion=proportion, manifest=manifest, timeout_s=timeout_s)
 
 
 def _check_proportions(streams: Sequence[StreamSpec]) -> None:
     if not streams:
         raise DataError("streams: none given, expected at least one folder")
-    given = [spec.proportion for spec in streams if spec.proportion is not None]
+    if is_scheduled_mixture(streams):
+        raise DataError("streams: a proportion is a schedule, which only the phases of a run can follow")
+    given = [float(spec.proportion) for spec in streams if spec.proportion is not None]  # type: ignore[arg-type]
     if len(given) not in (0, len(streams)):
         raise DataError(f"streams: {len(given)} of {len(streams)} have a proportion, expected all or none")
     if any(not 0 < proportion < float("inf") for proportion in given):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from streaming import StreamingDataLoader
 
 from detour.batch import Batch
+from detour.data.loader import join
 from detour.data.stream import RowDataset
 from detour.errors import DataError
 
@@ -18,14 +20,17 @@ class PhaseRows:
     """What a phase reads from one of its streams.
 
     Attributes:
-        dataset: Index of its dataset; phases with the same folders and row length share one.
+        datasets: Index of its dataset, or of one for each folder of a mixture whose proportions change; phases with the same
+            folders and row length share them.
         device_rows: Rows per batch on each rank.
-        restart: Whether to read the dataset from the beginning of its first epoch when the phase begins.
+        restart: Whether to read them from the beginning of their first epoch when the phase begins.
+        proportions: Fraction of the rows from each dataset after a fraction of the phase; None if there is one.
     """
 
-    dataset: int
+    datasets: tuple[int, ...]
     device_rows: int
     restart: bool = False
+    proportions: Callable[[float], Sequence[float]] | None = None
 
 
 class PhasedLoader:
@@ -35,10 +40,13 @@ class PhasedLoader:
     size, and rows that workers had read ahead when a phase ended are read again. Streams that a phase reads in turn stay
     open, each with its own worker processes. Resumes exactly by `state_dict` / `load_state_dict`.
 
+    In a mixture whose proportions change, each rank takes whole rows of each dataset; the remainders are carried to the next
+    batch, so the counts follow the proportions to within one row per rank at any time.
+
     Args:
         datasets: The datasets.
         phases: What each phase reads, by the name of the stream; "" is the phase's own data.
-        now: Returns the index of the phase and the name of the stream of the next batch.
+        now: Returns the index of the phase of the next batch, the name of its stream, and the fraction of the phase before it.
         processes: Number of ranks.
         make_loader: Makes the loader of a dataset for a batch size, see `detour.data.loader.loader_of`.
     """
@@ -48,7 +56,7 @@ class PhasedLoader:
         datasets: Sequence[RowDataset],
         phases: Sequence[Mapping[str, PhaseRows]],
         *,
-        now: Callable[[], tuple[int, str]],
+        now: Callable[[], tuple[int, str, float]],
         processes: int,
         make_loader: Callable[[RowDataset, int], StreamingDataLoader],
     ) -> None:
@@ -57,27 +65,42 @@ class PhasedLoader:
         self.batch_size = next(iter(phases[0].values())).device_rows
         self._positions: list[dict[str, Any] | None] = [None] * len(self.datasets)  # None at the beginning
         self._phase: int | None = None  # of the last batch
+        self._owed: dict[str, list[float]] = {}  # of each mixture of the phase: rows that each dataset is behind
 
     def state_dict(self) -> dict[str, Any]:
-        """The phase of the last batch, and the position in each dataset after it."""
-        return {"phase": self._phase, "positions": self._positions}
+        """The phase of the last batch, the position in each dataset after it, and what a mixture owes each dataset."""
+        return {
+            "phase": self._phase,
+            "positions": self._positions,
+            "owed": self._owed,
+            "processes": self.processes if self._owed else None,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from a `state_dict`. Raises ValueError if it is of a run with other datasets."""
-        positions, phase = state["positions"], state["phase"]
+        positions, phase, processes = state["positions"], state["phase"], state["processes"]
+        if processes not in (None, self.processes):
+            raise ValueError(
+                f"was written by {processes} processes within a phase whose proportions change, and there are {self.processes}; "
+                "such a phase goes on with the same number"
+            )
         if len(positions) > len(self.datasets):
             raise ValueError(f"positions in {len(positions)} datasets, and the phases read {len(self.datasets)}")
         # phases that were added after the checkpoint may read further datasets
         self._positions[: len(positions)] = positions
-        self._phase = phase
+        self._phase, self._owed = phase, {name: [*owed] for name, owed in state["owed"].items()}
 
     def __iter__(self) -> Iterator[Batch]:
         opened: dict[int, _Reading] = {}
         try:
             while True:
-                phase, stream = self.now()
+                phase, stream, fraction = self.now()
                 self._enter(phase, opened)
-                yield self._next(self.phases[phase][stream], opened)
+                rows = self.phases[phase][stream]
+                if rows.proportions is None:
+                    yield self._next(rows.datasets[0], rows.device_rows, opened)
+                else:
+                    yield self._mixed(stream, rows, rows.proportions(fraction), opened)
         finally:
             for reading in opened.values():
                 reading.close()
@@ -87,31 +110,52 @@ class PhasedLoader:
         if self._phase == index:
             return
         entered = self.phases[0 if self._phase is None else self._phase + 1 : index + 1]
-        restarted = {rows.dataset for phase in entered for rows in phase.values() if rows.restart}
+        restarted = {
+            dataset for phase in entered for rows in phase.values() if rows.restart for dataset in rows.datasets
+        }
         for dataset in restarted:
             self._positions[dataset] = None
-        for dataset in opened.keys() - ({rows.dataset for rows in self.phases[index].values()} - restarted):
+        read = {dataset for rows in self.phases[index].values() for dataset in rows.datasets}
+        for dataset in opened.keys() - (read - restarted):
             opened.pop(dataset).close()
-        self._phase = index
+        self._phase, self._owed = index, {}
 
-    def _next(self, rows: PhaseRows, opened: dict[int, _Reading]) -> Batch:
+    def _mixed(self, stream: str, rows: PhaseRows, proportions: Sequence[float], opened: dict[int, _Reading]) -> Batch:
+        """A batch with rows of each dataset: what its proportion owes it, rounded by largest remainders."""
+        owed = self._owed.setdefault(stream, [0.0] * len(rows.datasets))
+        due = [
+            left + share / sum(proportions) * rows.device_rows for left, share in zip(owed, proportions, strict=True)
+        ]
+        counts = [max(0, math.floor(rows_due)) for rows_due in due]
+        by_remainder = sorted(range(len(due)), key=lambda i: counts[i] - due[i])
+        for i in by_remainder[: rows.device_rows - sum(counts)]:
+            counts[i] += 1
+        self._owed[stream] = [rows_due - count for rows_due, count in zip(due, counts, strict=True)]
+        pieces, offsets, first = [], [], 0
+        for dataset, count in zip(rows.datasets, counts, strict=True):
+            pieces += [self._next(dataset, 1, opened) for _ in range(count)]
+            offsets += [first] * count
+            first += self.datasets[dataset].num_samples
+        return join(pieces, offsets)
+
+    def _next(self, key: int, device_rows: int, opened: dict[int, _Reading]) -> Batch:
         """The next batch of a dataset, of its next epoch if this one has ended."""
-        key, dataset = rows.dataset, self.datasets[rows.dataset]
-        if key in opened and opened[key].device_rows != rows.device_rows:
+        dataset = self.datasets[key]
+        if key in opened and opened[key].device_rows != device_rows:
             opened.pop(key).close()
         while True:
             position = self._positions[key] or self._beginning(dataset)
             if key not in opened:
-                opened[key] = _Reading(dataset, position, rows.device_rows, self.make_loader)
+                opened[key] = _Reading(dataset, position, device_rows, self.make_loader)
             batch = next(opened[key].batches, None)
             if batch is not None:
-                taken = rows.device_rows * self.processes
+                taken = device_rows * self.processes
                 self._positions[key] = {**position, "sample_in_epoch": position["sample_in_epoch"] + taken}
                 return batch
             opened.pop(key).close()
             if position["sample_in_epoch"] == 0:
                 raise DataError(
-                    f"{dataset.streams[0].local}: fewer rows than one batch of {rows.device_rows * self.processes}"
+                    f"{dataset.streams[0].local}: fewer rows than one batch of {device_rows * self.processes}"
                 )
             self._positions[key] = {**position, "epoch": position["epoch"] + 1, "sample_in_epoch": 0}
 

@@ -81,10 +81,10 @@ class PhaseSwitch(Algorithm):
         """Tells Composer that DDP must expect parameters without a gradient: those of an objective whose turn it is not."""
         return len(self.gate.encoder.objectives) > 0
 
-    def reads_at(self, time: Timestamp) -> tuple[int, str]:
-        """The phase of the next batch, and the stream that it is read from."""
+    def reads_at(self, time: Timestamp) -> tuple[int, str, float]:
+        """The phase of the next batch, the stream that it is read from, and the fraction of the phase before it."""
         settings = self.clock.at(time.token.value)
-        return settings.span.index, settings.objective.stream_at(time.batch.value)
+        return settings.span.index, settings.objective.stream_at(time.batch.value), settings.fraction
 
     def match(self, event: Event, state: State) -> bool:
         return event in (Event.AFTER_DATALOADER, Event.BATCH_START, Event.AFTER_TRAIN_BATCH)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from composer.utils import dist
@@ -14,7 +16,7 @@ from detour.data.loader import PREFETCH_BATCHES, loader_of, open_rows
 from detour.data.manifest import ShardManifest
 from detour.data.phased_loader import PhasedLoader, PhaseRows
 from detour.data.stream import RowDataset
-from detour.data.stream_spec import StreamSpec
+from detour.data.stream_spec import StreamSpec, is_scheduled_mixture, proportions_at
 from detour.errors import ConfigError
 from detour.models.attention import check_attention
 from detour.objectives import Objective
@@ -75,7 +77,8 @@ def training_rows(
     first = next(iter(sections[0].values()))
     every = [data for reads in sections for data in reads.values()]
     restarts = any(data.restart for phase in run.phases for data in (phase.data, *phase.streams.values()))
-    if not restarts and all(_rows_of(data) == _rows_of(first) for data in every):
+    constant = not restarts and not any(is_scheduled_mixture(data.train) for data in every)
+    if constant and all(_rows_of(data) == _rows_of(first) for data in every):
         return loader_of(
             _open_rows(run, first, tokenizer, verified),
             device_rows_of(first),
@@ -87,23 +90,42 @@ def training_rows(
     for phase, reads in zip(run.phases, sections, strict=True):
         phases.append({})
         for name, data in reads.items():
-            known = [i for i, other in enumerate(read) if (other.train, other.seq_len) == (data.train, data.seq_len)]
-            if not known:
-                read.append(data)
+            changes = is_scheduled_mixture(data.train)
             phases[-1][name] = PhaseRows(
-                dataset=known[0] if known else len(read) - 1,
+                datasets=tuple(_index_of(read, part) for part in (_folders_of(data) if changes else [data])),
                 device_rows=device_rows_of(data),
                 restart=(phase.streams[name] if name else phase.data).restart,
+                proportions=partial(proportions_at, data.train) if changes else None,
             )
     return PhasedLoader(
         [_open_rows(run, data, tokenizer, verified) for data in read],
         phases,
-        now=lambda: (0, next(iter(phases[0]))),  # until there is a trainer to ask
+        now=lambda: (0, next(iter(phases[0])), 0.0),  # until there is a trainer to ask
         processes=dist.get_world_size(),
         make_loader=lambda dataset, rows: loader_of(
-            dataset, rows, workers=run.data.workers, timeout_s=run.data.timeout_seconds, keep_workers=False
+            dataset,
+            rows,
+            workers=run.data.workers,
+            # single rows of a mixture are read ahead as far as whole batches
+            prefetch_batches=PREFETCH_BATCHES * max(1, device_rows_of(first) // rows),
+            timeout_s=run.data.timeout_seconds,
+            keep_workers=False,
         ),
     )
+
+
+def _index_of(read: list[DataConfig], data: DataConfig) -> int:
+    """Index of the dataset with the rows of a section; adds it if it is new."""
+    for index, other in enumerate(read):
+        if (other.train, other.seq_len) == (data.train, data.seq_len):
+            return index
+    read.append(data)
+    return len(read) - 1
+
+
+def _folders_of(data: DataConfig) -> list[DataConfig]:
+    """The section once for each of its folders, which are read by themselves where their proportions change."""
+    return [replace(data, train=[replace(stream, proportion=None)]) for stream in data.train]
 
 
 def _check_rows(run: RunConfig) -> None:

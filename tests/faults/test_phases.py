@@ -33,7 +33,7 @@ def test_killed_around_its_boundaries_it_ends_with_the_bits_of_the_unbroken_run(
     around = sorted(rng.choice(firsts) + rng.choice((-1, 0, 1)) for _ in range(kills))
     for batch in around:
         children = start(part, fault=("signal_at", batch, int(signal.SIGKILL), 0), processes=processes)
-        assert children[0].code(200) == -signal.SIGKILL
+        assert children[0].code(200) == -signal.SIGKILL, children[0].text()[-4000:]
         for other in children[1:]:
             assert other.code(200) != 0
     assert {child.code(200) for child in start(part, processes=processes)} == {0}

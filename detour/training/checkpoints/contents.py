@@ -18,7 +18,7 @@ from torch import Tensor
 from detour.cost.ledger import read_costs
 
 POSITION = ("epoch", "sample_in_epoch", "num_canonical_nodes", "shuffle_seed", "initial_physical_nodes")
-PHASED_POSITION = ("phase", "positions")
+PHASED_POSITION = ("phase", "positions", "owed", "processes")
 Optimizer = tuple[Mapping[str, Tensor], list[dict[str, Any]]]
 
 
@@ -41,6 +41,15 @@ def check_plain_values(plain: Mapping[str, Any], callbacks: Mapping[str, Mapping
         check_count("dataset: phase", position["phase"])
         if not isinstance(position["positions"], list) or not position["positions"]:
             raise ValueError(f"dataset: positions is {position['positions']!r}, expected a list of positions")
+        if position["processes"] is not None:
+            check_count("dataset: processes", position["processes"])
+        if not isinstance(position["owed"], Mapping):
+            raise ValueError(f"dataset: owed is {position['owed']!r}, expected a mapping")
+        for name, owed in position["owed"].items():
+            if not isinstance(owed, list):
+                raise ValueError(f"dataset: owed: {name} is {owed!r}, expected a list of numbers")
+            for number in owed:
+                check_number(f"dataset: owed: {name}", abs(number))  # TypeError of what is no number is translated, too
         for index, each in enumerate(position["positions"]):
             if each is not None:  # not read yet
                 _check_position(f"dataset: positions[{index}]", each)

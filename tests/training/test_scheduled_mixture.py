@@ -1,0 +1,98 @@
+"""A mixture whose proportions change over a phase: rows against an independent simulation, exact resume, refusals."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+
+from detour.errors import ConfigError
+from detour.train import train
+from detour.training.checkpoints.files import newest_valid
+from detour.training.run_folder import RunFolder
+from tests.training.test_phase_data import order_of, watch
+
+
+def mixture_phase(folders) -> dict:
+    general, domain = ({"from": first, "to": 1.0 - first} for first in (1.0, 0.0))
+    train = [{"path": folders["general"], "proportion": general}, {"path": folders["domain"], "proportion": domain}]
+    return {"name": "mixture", "objective": "mlm", "tokens": 4000, "data": {"train": train}}
+
+
+def saved(run):
+    found, _ = newest_valid(RunFolder.of(run).checkpoints)
+    assert found is not None
+    return found
+
+
+def test_a_mixture_follows_its_schedule_by_rows_of_each_folder_in_their_own_order(tiny_run, phase_folders):
+    """Rows of each batch by an independent simulation: what each folder is owed, by exact fractions."""
+    phase = mixture_phase(phase_folders)
+    run = tiny_run("mixture", phases=[phase, {"name": "decay", "objective": "mlm", "tokens": 600}])
+    folders = [phase_folders["general"], phase_folders["domain"]]
+    orders, at = [order_of(run, [{"path": folder}]) for folder in folders], [0, 0]
+    first_rows = len(orders[0][0])
+    owed = [Fraction(0), Fraction(0)]
+    found = [each for each in watch(run) if each[0] < phase["tokens"]]
+    assert len(found) > 8
+    for before, rows, shape, _ in found:
+        assert shape == (4, 64)
+        share = Fraction(before, phase["tokens"])
+        owed = [owed[0] + 4 * (1 - share), owed[1] + 4 * share]
+        counts = [math.floor(each) for each in owed]
+        for index in sorted(range(2), key=lambda i: counts[i] - owed[i])[: 4 - sum(counts)]:
+            counts[index] += 1
+        owed = [each - count for each, count in zip(owed, counts, strict=True)]
+        expected = []
+        for index, count in enumerate(counts):
+            epoch = [row for epoch in orders[index] for row in epoch]
+            expected += [row + first_rows * index for row in epoch[at[index] : at[index] + count]]
+            at[index] += count
+        assert list(rows) == expected
+    assert abs(at[0] - at[1]) <= 4  # from all of one to all of the other: half of the rows each
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_with_a_scheduled_mixture_resumes_bitwise(tiny_run, phase_folders, workers):
+    phases = [mixture_phase(phase_folders), {"name": "decay", "objective": "mlm", "tokens": 600}]
+    whole = tiny_run(
+        "whole", phases=phases, data={"workers": workers}, checkpoint={"interval_tokens": 500, "keep": 100}
+    )
+    train(whole)
+    expected, every = saved(whole), sorted(RunFolder.of(whole).checkpoints.iterdir())
+    for cut in range(1, len(every), 1 if workers == 0 else 3):
+        again = replace(whole, name=f"cut{cut}")
+        shutil.copytree(RunFolder.of(whole).path, RunFolder.of(again).path)
+        for path in every[cut:]:
+            shutil.rmtree(RunFolder.of(again).checkpoints / path.name)
+        train(again)
+        for part in ("model", "optimizer"):
+            ours, theirs = saved(again).tensors(part), expected.tensors(part)
+            assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items()), (cut, part)
+
+
+@pytest.mark.parametrize(
+    ("general", "domain", "message"),
+    [
+        ({"from": 1.0, "to": 0.0}, {"from": 0.0, "to": 0.9}, "proportions sum to 0.95 in its middle, expected 1"),
+        ({"from": 1.0, "to": 0.0}, 0.5, "proportions sum to 1.5 at the start of the phase, expected 1"),
+        (
+            {"from": 1.2, "to": 0.0},
+            {"from": -0.2, "to": 1.0},
+            "every proportion must be above 0, or 0 where it is scheduled",
+        ),
+        ({"from": 1.0, "too": 0.0}, {"from": 0.0, "to": 1.0}, "proportion: "),
+        ({"from": 1.0, "to": 0.0, "shape": "round"}, {"from": 0.0, "to": 1.0}, "a schedule's shape is 'round'"),
+    ],
+)
+def test_proportions_that_are_no_mixture_are_refused(tiny_run, phase_folders, general, domain, message):
+    phase = mixture_phase(phase_folders)
+    for stream, proportion in zip(phase["data"]["train"], (general, domain), strict=True):
+        stream["proportion"] = proportion
+    with pytest.raises(ConfigError, match=message):
+        tiny_run(phases=[phase], schedule={"decay_phase": None})
