@@ -10,6 +10,8 @@ from fractions import Fraction
 import pytest
 import torch
 
+from detour.data.loader import loader_of
+from detour.data.phased_loader import PhasedLoader, PhaseRows
 from detour.errors import ConfigError
 from detour.train import train
 from detour.training.checkpoints.files import newest_valid
@@ -96,3 +98,16 @@ def test_proportions_that_are_no_mixture_are_refused(tiny_run, phase_folders, ge
         stream["proportion"] = proportion
     with pytest.raises(ConfigError, match=message):
         tiny_run(phases=[phase], schedule={"decay_phase": None})
+
+
+def test_another_number_of_processes_is_refused_within_such_a_phase_and_at_its_end_is_not():
+    loader = PhasedLoader(
+        [], [{"": PhaseRows(datasets=(), device_rows=4)}], now=lambda: (0, "", 0.0), processes=2, make_loader=loader_of
+    )
+    state = {"phase": 0, "positions": [], "owed": {"": [0.5, -0.5]}, "processes": 1}
+    with pytest.raises(
+        ValueError, match="was written by 1 processes within a phase whose proportions change, and there are 2"
+    ):
+        loader.load_state_dict(state)
+    loader.load_state_dict({**state, "owed": {}, "processes": None})
+    assert loader.state_dict() == {**state, "owed": {}, "processes": None}
