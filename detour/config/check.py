@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import NoneType
 
 from detour import objectives, optimizer, scheduled
-from detour.config.check_data import MOST, at_least, caches, mixtures, one_of, phase_data, run_data, streams
+from detour.config.check_data import MOST, at_least, caches, one_of, phase_data, run_data, streams
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.names import fault_of_label, fault_of_name
@@ -178,7 +178,8 @@ def _paths(run: RunConfig) -> Iterator[str]:
     paths["branch.run"] = run.branch.run
     folders = {"data.train": run.data.train, "data.validation": run.data.validation}
     for index, phase in enumerate(run.phases):
-        folders |= {f"phases[{index}].{key}": train for key, train in mixtures(run, phase)}
+        folders[f"phases[{index}].data.train"] = phase.data.train
+        folders |= {f"phases[{index}].streams.{name}.train": data.train for name, data in phase.streams.items()}
     for key, listed in folders.items():
         for index, stream in enumerate(listed):
             paths |= {f"{key}[{index}].path": stream.path, f"{key}[{index}].remote": stream.remote}

@@ -48,6 +48,49 @@ class _Pair:
         return len(self.ids)
 
 
+class _Pairs:
+    """The tokenized pairs, with counts that are updated while the files are read."""
+
+    def __init__(self, tokenizer: str | Path, columns: PairColumns, classes: Sequence[str], report: ReadReport) -> None:
+        loaded = load_tokenizer(tokenizer)
+        self.info, self.columns, self.classes, self.report = tokenizer_info(loaded), columns, list(classes), report
+        self.lengths: Counter[int] = Counter()
+        self.per_file: Counter[Path] = Counter()
+        self._backend = copy.deepcopy(loaded.backend_tokenizer)
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        encode_specials_as_text(self._backend, loaded)
+
+    def of(self, files: Sequence[Path], seq_len: int) -> Iterator[_Pair]:
+        """The pairs that fit into a row, in order."""
+        dtype, read = ids_dtype(self.info.vocab_size), _records(files, self.columns, self.report)
+        while some := list(islice(read, PAIRS_AT_ONCE)):
+            encodings = self._backend.encode_batch([(pair.text, str(_of(pair)[self.columns.second])) for pair in some])
+            for pair, encoding in zip(some, encodings, strict=True):
+                spans = _spans(encoding.sequence_ids)
+                if spans is None or len(encoding.ids) > seq_len:
+                    why = "a text without tokens" if spans is None else f"longer than a row of {seq_len} tokens"
+                    self.report.skip(why, pair.id)
+                    continue
+                self.lengths[len(encoding.ids)] += 1
+                self.per_file[pair.path] += 1
+                label = self.classes.index(str(_of(pair)[self.columns.label]))
+                yield _Pair(np.array(encoding.ids, dtype), LabeledSpans(label=label, spans=spans))
+
+    def sources(self, files: Sequence[Path]) -> list[SourceFile]:
+        """The input files, with the pairs used of each."""
+        return [
+            SourceFile(
+                path=path.as_posix(),
+                sha256=sha256_of(path),
+                bytes=path.stat().st_size,
+                documents=self.per_file[path],
+                license=None,
+            )
+            for path in files
+        ]
+
+
 def pack_pairs(
     inputs: Sequence[Path],
     *,
@@ -84,50 +127,20 @@ def pack_pairs(
     if seq_len < 8:
         raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
     columns, report = columns or PairColumns(), ReadReport(strict=strict)
-    files, loaded = find_files(inputs, report), load_tokenizer(tokenizer)
-    info, dtype = tokenizer_info(loaded), ids_dtype(tokenizer_info(loaded).vocab_size)
-    backend = copy.deepcopy(loaded.backend_tokenizer)
-    backend.no_truncation()
-    backend.no_padding()
-    encode_specials_as_text(backend, loaded)
+    files = find_files(inputs, report)
     classes = _classes(files, columns)
-    lengths: Counter[int] = Counter()
-    per_file: Counter[Path] = Counter()
-
-    def pairs() -> Iterator[_Pair]:
-        read = _records(files, columns, report)
-        while some := list(islice(read, PAIRS_AT_ONCE)):
-            encodings = backend.encode_batch([(pair.text, str(_of(pair)[columns.second])) for pair in some])
-            for pair, encoding in zip(some, encodings, strict=True):
-                spans = _spans(encoding.sequence_ids)
-                if spans is None or len(encoding.ids) > seq_len:
-                    why = "a text without tokens" if spans is None else f"longer than a row of {seq_len} tokens"
-                    report.skip(why, pair.id)
-                    continue
-                lengths[len(encoding.ids)] += 1
-                per_file[pair.path] += 1
-                label = classes.index(str(_of(pair)[columns.label]))
-                yield _Pair(np.array(encoding.ids, dtype), LabeledSpans(label=label, spans=spans))
-
-    with RowWriter(out, seq_len=seq_len, tokenizer=info, seed=seed, overwrite=overwrite, classes=classes) as writer:
-        for row in pack_rows(pairs(), seq_len=seq_len, seed=seed):
+    pairs = _Pairs(tokenizer, columns, classes, report)
+    with RowWriter(
+        out, seq_len=seq_len, tokenizer=pairs.info, seed=seed, overwrite=overwrite, classes=classes
+    ) as writer:
+        for row in pack_rows(pairs.of(files, seq_len), seq_len=seq_len, seed=seed):
             writer.write([pair.ids for pair in row], [pair.labeled for pair in row])
-        sources = [
-            SourceFile(
-                path=path.as_posix(),
-                sha256=sha256_of(path),
-                bytes=path.stat().st_size,
-                documents=per_file[path],
-                license=None,
-            )
-            for path in files
-        ]
         manifest = writer.finish(
-            sources=sources,
-            documents=lengths.total(),
+            sources=pairs.sources(files),
+            documents=pairs.lengths.total(),
             empty_skipped=report.skipped["empty text"],
             documents_split=0,
-            document_lengths=lengths,
+            document_lengths=pairs.lengths,
         )
     return manifest, report
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from detour.attention_rule import Rule
-from detour.batch import IGNORE, Batch, check_batch, doc_ids_of, loss_denominator, micro_batches
+from detour.batch import IGNORE, Batch, check_batch, doc_ids_of
 from detour.errors import ConfigError, DataError
 from detour.objectives.base import Objective
 from detour.objectives.module_objective import ModuleObjective
 from detour.objectives.random import RowRandom
-from detour.testing.batches import ROW_TOKENS, ROWS, make_batch, make_vocab, tiny_encoder
+from detour.testing.batches import ROW_TOKENS, ROWS, make_batch, make_vocab
+from detour.testing.module_contract import check_module
 from detour.vocab import Vocab
 
 ENOUGH_TOKENS = 4  # a document with this many ordinary tokens allows a supervised position under every objective
@@ -47,6 +48,7 @@ def check_objective(
         trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=seed)
         for check in _CHECKS:
             check(trial)
+        check_module(objective, vocab, cast(Batch, trial.run()), seed)
     _check_target_fraction(objective, vocab, tolerance, classes)
 
 
@@ -237,36 +239,6 @@ def _check_replacements(trial: _Trial) -> None:
     )
 
 
-def _check_module(trial: _Trial) -> None:
-    """The loss is a sum over rows, and its gradient reaches the module and the encoder."""
-    if not isinstance(trial.objective, ModuleObjective):
-        return
-    torch.manual_seed(trial.seed)
-    encoder = tiny_encoder(trial.vocab)
-    encoder.objectives[trial.objective.name] = trial.objective.build_module(encoder)
-    batch = cast(Batch, trial.run())
-    total, supervised = encoder.loss_of(batch)
-    expected = loss_denominator(batch)
-    trial.require(supervised.item() == expected, f"loss_sum counts {supervised.item()} positions, expected {expected}")
-    trial.require(
-        bool(torch.isfinite(total)) and total.requires_grad, f"loss_sum is {total}, expected a number with a gradient"
-    )
-    for size in (1, 3):
-        parts = [encoder.loss_of(part) for part in micro_batches(batch, size) if len(part["supervised_at"])]  # type: ignore[typeddict-item]
-        split = sum(part.total.item() for part in parts)
-        trial.require(
-            abs(split - total.item()) <= 1e-4 * abs(total.item()),
-            f"loss_sum is {total.item():.6g} for the batch and {split:.6g} for its micro-batches of {size} rows",
-        )
-    total.backward()
-    for name, parameter in encoder.objectives.named_parameters():
-        trial.require(parameter.grad is not None, f"the loss has no gradient for the module's parameter {name}")
-    trial.require(
-        any(parameter.grad is not None for parameter in encoder.model.parameters()),
-        "the loss has no gradient for the encoder",
-    )
-
-
 _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_form,
     _check_input_untouched,
@@ -278,7 +250,6 @@ _CHECKS: tuple[Callable[[_Trial], None], ...] = (
     _check_documents_independent,
     _check_each_row_supervised,
     _check_replacements,
-    _check_module,
 )
 
 
