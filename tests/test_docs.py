@@ -319,6 +319,7 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "scripts/torchrun.sh": "as composer",
     "python scripts/mutation.py": "minutes; tests/test_docs.py checks that the script exists",
     "python scripts/cpu_settings.py": "an hour",
+    "python scripts/wandb_workspace.py": "tests/training/loggers/test_wandb_workspace.py runs it",
     "python scripts/smoke_data.py": "tests/experiments/test_smoke.py runs it",
     "python -m benchmarks": "minutes; options are checked",
     "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
