@@ -325,6 +325,8 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
     "detour analyze": "tests/analysis/test_commands.py runs the commands of docs/analyze.md on tiny models",
     "detour merge": "tests/merging runs the commands on tiny models",
+    "python examples/plain_loop.py": "tests/examples/test_loops.py runs it on a tiny run",
+    "python examples/hf_trainer.py": "tests/examples/test_loops.py runs it on a tiny run",
     "python examples/contrastive.py": "tests/export/test_sentence.py runs it on a tiny model",
     "detour retention": "tests/retention runs it on models whose losses are known",
     "detour": "parsed, with overrides and the recipe that is named; tests/test_tutorial.py and tests/test_cli.py run them",
