@@ -10,6 +10,7 @@ How each kind of block is checked:
   and overrides checked. `detour plan` runs here.
 """
 
+import gzip
 import json
 import os
 import re
@@ -364,8 +365,19 @@ def test_the_pictures_of_sick_runs_are_those_that_the_gallery_trains(monkeypatch
     assert drawn == {path.name for path in (DOCS / "images" / "gallery").iterdir()}
     assert drawn == set(re.findall(r"images/gallery/([\w.]+)\)", (DOCS / "reading_reports.md").read_text()))
     assert gallery["runs"]().keys() == gallery["FIGURES"].keys()
+    reports = {path.name for path in (DOCS / "gallery").iterdir()}
+    assert reports == {"smoke.html", *(f"{run}.html" for run in gallery["runs"]())}
+    assert reports == set(re.findall(r"\(gallery/([\w.]+)\)", (DOCS / "reading_reports.md").read_text()))
     for name, changes in gallery["runs"]().items():
         load("yamls/smoke.yaml", [f"name={name}", *(f"{key}={json.dumps(value)}" for key, value in changes.items())])
+
+
+@pytest.mark.parametrize("report", sorted((DOCS / "gallery").glob("*.html")), ids=lambda path: path.stem)
+def test_a_report_of_the_gallery_is_one_small_file_without_paths(report):
+    page = report.read_text()
+    assert len(gzip.compress(page.encode())) < 50_000
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)|url\((?!["']?(?:#|data:))""", page)
+    assert not re.search(r"(?<![\w.<])/(?:work|home|root|tmp)/", page)
 
 
 def test_the_experiment_of_the_page_loads(tmp_path, monkeypatch):
@@ -401,7 +413,7 @@ def test_commands_of_the_pages_are_valid(command, page):
     if words[0] == "detour" and words[1:] != ["--version"]:
         found, rest = command_of(words[1:])
         found.make_context(found.name, rest)  # raises a usage error
-    if words[0] in ("detour", "composer", "sbatch", "scripts/torchrun.sh"):
+    if words[0] in ("detour", "composer", "sbatch", "scripts/torchrun.sh") or command.startswith("python examples/"):
         check_recipe(words)
         assert [word for word in words if word.startswith("scripts/") and not (ROOT / word).exists()] == []
     elif words[0] == "make":
