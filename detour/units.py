@@ -34,6 +34,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def part_of(done: float, total: float) -> str:
+    """What is done of a total: 2000, 5000 -> '2k of 5k (40%)'; at most 100%."""
+    return f"{short(done)} of {short(total)} ({min(done / max(total, 1), 1):.0%})"
+
+
 def duration(seconds: float) -> str:
     """A duration in seconds, minutes or hours: 5400 -> '90.0 min'."""
     if seconds < 120:

@@ -1,6 +1,7 @@
 """Opens every page of the built documentation in Chromium at 390 and 1280 px: ``python scripts/check_site.py build/site``.
 
-Fails on a page that is wider than its window, a script error, or a file that is missing. Without chromium on the PATH it says so.
+Reports of the gallery and pages of experiments are among them. Fails on a page that is wider than its window, a script
+error, or a file that is missing. Without chromium on the PATH it says so.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def main(site: Path) -> None:
     if chromium is None:
         print("pages were not opened in a browser: no chromium on the PATH")
         return
-    pages = sorted(f"{path.parent.relative_to(site).as_posix()}/" for path in site.rglob("index.html"))
+    found = sorted(path.relative_to(site) for path in site.rglob("*.html"))
+    pages = [f"{path.parent.as_posix()}/" if path.name == "index.html" else path.as_posix() for path in found]
     if not pages:
         sys.exit(f"{site}: no pages; run mkdocs build first")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site)))

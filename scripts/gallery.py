@@ -1,6 +1,7 @@
 """Trains the runs whose pictures are in docs/reading_reports.md: ``python scripts/gallery.py``, after ``make demo``; ten minutes.
 
-Each is the demo's model with one thing changed. The pages go to work/gallery/, the figures to docs/images/gallery/.
+Each is the demo's model with one thing changed. Their reports and the demo's go to docs/gallery/, the figures to
+docs/images/gallery/.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from detour.report.write import write_report
 from detour.train import train
 
 DEMO, WORK = Path("work/demo"), Path("work/gallery")
-OUT = Path(__file__).parent.parent / "docs" / "images" / "gallery"
+DOCS = Path(__file__).parent.parent / "docs"
+OUT, PAGES = DOCS / "images" / "gallery", DOCS / "gallery"
 MLM, CLM, DECAY = "mlm", "clm", {"name": "decay", "objective": "mlm", "tokens": 200_000, "options": {"rate": 0.15}}
 FIGURES = {  # run -> figures shown on the page
     "healthy": ("loss", "gradient_norm"),
@@ -78,6 +80,8 @@ def main() -> None:
     pack("few", documents=60, seq_len=256)
     pack("long", documents=8_000, seq_len=512)
     OUT.mkdir(parents=True, exist_ok=True)
+    PAGES.mkdir(exist_ok=True)
+    shutil.copyfile(write_report(DEMO / "runs" / "smoke"), PAGES / "smoke.html")
     common = {"folder": str(WORK / "runs"), "evaluation.interval_tokens": 50_000}
     for name, changes in runs().items():
         values = {"name": name, **common, **changes}
@@ -86,7 +90,7 @@ def main() -> None:
         page = write_report(Path(run.folder) / name)
         for figure in FIGURES[name]:
             shutil.copyfile(page.parent / f"{figure}.svg", OUT / f"{name}_{figure}.svg")
-        print(page)
+        print(shutil.copyfile(page, PAGES / f"{name}.html"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ How each kind of block is checked:
   and overrides checked. `detour plan` runs here.
 """
 
+import gzip
 import json
 import os
 import re
@@ -312,17 +313,21 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "make": "a target of the Makefile, checked by name; .ci/run runs lint, types, test, docs and wheel",
     "pip": "installs; extras and the file of constraints are checked",
     "composer": "minutes to days; configuration and overrides are loaded",
-    "sbatch": "a cluster; as composer",
+    "sbatch": "a cluster; as composer, and those of the tutorial run here with stand-ins",
+    "hf download": "the hub",
     "data_prep/small_experiment.sh": "needs the corpora; five minutes",
     "python scripts/recompute_experiment.py": "tests/experiments/test_smoke.py runs it",
     "scripts/torchrun.sh": "as composer",
     "python scripts/mutation.py": "minutes; tests/test_docs.py checks that the script exists",
     "python scripts/cpu_settings.py": "an hour",
+    "python scripts/wandb_workspace.py": "tests/training/loggers/test_wandb_workspace.py runs it",
     "python scripts/smoke_data.py": "tests/experiments/test_smoke.py runs it",
     "python -m benchmarks": "minutes; options are checked",
     "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
     "detour analyze": "tests/analysis/test_commands.py runs the commands of docs/analyze.md on tiny models",
     "detour merge": "tests/merging runs the commands on tiny models",
+    "python examples/plain_loop.py": "tests/examples/test_loops.py runs it on a tiny run",
+    "python examples/hf_trainer.py": "tests/examples/test_loops.py runs it on a tiny run",
     "python examples/contrastive.py": "tests/export/test_sentence.py runs it on a tiny model",
     "detour retention": "tests/retention runs it on models whose losses are known",
     "detour": "parsed, with overrides and the recipe that is named; tests/test_tutorial.py and tests/test_cli.py run them",
@@ -360,8 +365,19 @@ def test_the_pictures_of_sick_runs_are_those_that_the_gallery_trains(monkeypatch
     assert drawn == {path.name for path in (DOCS / "images" / "gallery").iterdir()}
     assert drawn == set(re.findall(r"images/gallery/([\w.]+)\)", (DOCS / "reading_reports.md").read_text()))
     assert gallery["runs"]().keys() == gallery["FIGURES"].keys()
+    reports = {path.name for path in (DOCS / "gallery").iterdir()}
+    assert reports == {"smoke.html", *(f"{run}.html" for run in gallery["runs"]())}
+    assert reports == set(re.findall(r"\(gallery/([\w.]+)\)", (DOCS / "reading_reports.md").read_text()))
     for name, changes in gallery["runs"]().items():
         load("yamls/smoke.yaml", [f"name={name}", *(f"{key}={json.dumps(value)}" for key, value in changes.items())])
+
+
+@pytest.mark.parametrize("report", sorted((DOCS / "gallery").glob("*.html")), ids=lambda path: path.stem)
+def test_a_report_of_the_gallery_is_one_small_file_without_paths(report):
+    page = report.read_text()
+    assert len(gzip.compress(page.encode())) < 50_000
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)|url\((?!["']?(?:#|data:))""", page)
+    assert not re.search(r"(?<![\w.<])/(?:work|home|root|tmp)/", page)
 
 
 def test_the_experiment_of_the_page_loads(tmp_path, monkeypatch):
@@ -397,7 +413,7 @@ def test_commands_of_the_pages_are_valid(command, page):
     if words[0] == "detour" and words[1:] != ["--version"]:
         found, rest = command_of(words[1:])
         found.make_context(found.name, rest)  # raises a usage error
-    if words[0] in ("detour", "composer", "sbatch", "scripts/torchrun.sh"):
+    if words[0] in ("detour", "composer", "sbatch", "scripts/torchrun.sh") or command.startswith("python examples/"):
         check_recipe(words)
         assert [word for word in words if word.startswith("scripts/") and not (ROOT / word).exists()] == []
     elif words[0] == "make":
@@ -485,6 +501,47 @@ def test_slurm_starts_the_launcher_with_the_place_in_the_cluster(slurm):
     for option, value in {"-n": "4", "--world_size": "8", "--node_rank": "1", "--master_addr": "n1"}.items():
         assert arguments[arguments.index(option) + 1] == value
     assert arguments[-3:] == ["main.py", "a.yaml", "name=x y"]
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in commands_in(DOCS / "tutorials" / "slurm.md") if c.startswith("sbatch ")]
+)
+def test_what_the_tutorial_submits_starts_the_launcher_on_each_node(command, slurm):
+    words = shlex.split(command)
+    script = words.index("scripts/slurm.sh")
+    nodes, gpus = (words[words.index(option) + 1] for option in ("--nodes", "--gpus-per-node"))
+    job = {**slurm, "SLURM_JOB_NUM_NODES": nodes, "SLURM_GPUS_PER_NODE": gpus}
+    done = subprocess.run(
+        ["bash", str(ROOT / words[script]), *words[script + 1 :]], env=job, capture_output=True, text=True, check=True
+    )
+    arguments = re.findall(r"<(.*?)>", done.stdout)
+    assert arguments[arguments.index("--world_size") + 1] == str(int(nodes) * int(gpus))
+    assert arguments[arguments.index("main.py") + 1 :] == words[script + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "requeued"), [("0", 0, False), ("0; exit 75", 75, True), ("0; exit 1", 1, False)]
+)
+def test_the_script_of_the_tutorial_requeues_what_was_saved_and_nothing_else(slurm, tmp_path, last, code, requeued):
+    (script,) = blocks(DOCS / "tutorials" / "slurm.md", "sh")
+    (tmp_path / "own.sh").write_text(script)
+    job = {**slurm, "LAST": last}
+    done = subprocess.run(["bash", tmp_path / "own.sh", "a.yaml", "name=x y"], env=job, capture_output=True, text=True)
+    assert done.stdout.startswith("<main.py><a.yaml><name=x y><system.max_minutes=1190>")
+    assert ("scontrol requeue 41" in done.stdout) is requeued
+    assert done.returncode == code
+
+
+def test_the_script_of_the_tutorial_outlives_the_signal_that_makes_the_run_save(slurm, tmp_path):
+    (script,) = blocks(DOCS / "tutorials" / "slurm.md", "sh")
+    (tmp_path / "own.sh").write_text(script)
+    job = subprocess.Popen(
+        ["bash", tmp_path / "own.sh", "a.yaml"], env={**slurm, "LAST": "1; exit 75"}, stdout=subprocess.PIPE, text=True
+    )
+    assert job.stdout is not None
+    assert "main.py" in job.stdout.readline()
+    job.send_signal(signal.SIGTERM)  # to the shell alone; SLURM signals the launcher as well
+    assert "scontrol requeue 41" in job.communicate(timeout=30)[0]
 
 
 def test_slurm_limits_the_run_to_the_time_that_the_job_has_and_the_command_line_wins(slurm):

@@ -146,6 +146,20 @@ def test_the_time_left_is_that_of_finished_jobs_of_the_kind(fake, tmp_path, monk
 
 
 @pytest.mark.parametrize(
+    ("finished", "start", "rate"),
+    [
+        ([(2.0, 14.0)], 0.0, 7.0),  # of one job nothing is known of its start
+        ([(2.0, 14.0), (2.0, 16.0)], 0.0, 7.5),
+        ([(1.0, 9.0), (10.0, 27.0)], 7.0, 2.0),  # 7 s, and 2 s per unit
+        ([(1.0, 1.0), (3.0, 9.0)], 0.0, 2.5),  # the line meets 0 below the origin
+        ([(1.0, 9.0), (10.0, 7.0)], 8.0, 0.0),  # the longer job was faster
+    ],
+)
+def test_the_start_of_a_job_is_told_from_its_work(finished, start, rate):
+    assert scheduler.start_and_rate(finished) == pytest.approx((start, rate))
+
+
+@pytest.mark.parametrize(
     ("names", "message"),
     [
         ([("a",), ("a",)], "two are called a"),

@@ -20,6 +20,7 @@ ROWS = [  # lowest first; a module imports from lower rows, and from its own pac
         "detour.names",
         "detour.markup",
         "detour.versions",
+        "detour.hub",
     ],
     ["detour.files", "detour.registry", "detour.provenance"],
     [

@@ -82,6 +82,7 @@ COMMANDS = {  # -> what it may load all the same: it draws, or it computes quant
     "compare {run} {other}": set(),
     "compare {run} {nowhere}": set(),
     "status {run}": set(),
+    "status {run}/..": set(),
     "watch {run}": set(),  # it is complete
     "report {run}": {"matplotlib"},
     "report {nowhere}": {"matplotlib"},

@@ -89,12 +89,21 @@ def tune(
 
 
 @app.command()
-def status(run: Run) -> None:
-    """Show where a run stands: phase, tokens, time left, losses, checkpoint, warnings. Reads the folder only."""
+def status(
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run folder, or one with runs below it. Default: the current folder.", metavar="RUN"),
+    ] = Path(),
+) -> None:
+    """Show where a run stands: phase, tokens, time left, losses, checkpoint, warnings. Reads the folder only.
+
+    For a folder with runs up to four folders below it: one line for each, those that wrote last first.
+    """
     from detour.console import show
+    from detour.report.run_list import is_run, list_runs, table_of
     from detour.report.status import read_status, view
 
-    show(view(read_status(run)))
+    show(view(read_status(run)) if is_run(run) else table_of(list_runs(run)))
 
 
 @app.command()

@@ -63,11 +63,12 @@ def _verdict(folder: Path, chosen: dict[str, Any], *, plan_only: bool) -> None:
     from detour.experiments.cells import plan_experiment
     from detour.experiments.config import load_experiment
     from detour.experiments.overview import show_plan
-    from detour.experiments.pilot import FILE, PilotOptions, cost_fraction, write_pilot
+    from detour.experiments.pilot import FILE, PilotOptions, cost_fraction, start_seconds, time_estimate, write_pilot
     from detour.experiments.pilot_verdict import verdict_of_pilot
     from detour.experiments.results import read_results
     from detour.experiments.run import run_experiment
     from detour.files import naming, write_json
+    from detour.init.machine import cpu_speed
 
     with naming(folder, ConfigError):
         os.chdir(folder)  # paths in the folder's files are relative to it, here and in the jobs
@@ -83,10 +84,12 @@ def _verdict(folder: Path, chosen: dict[str, Any], *, plan_only: bool) -> None:
     cost = f"Training the pilot costs {cost_fraction(pilot, Path()):.0%} of the FLOPs of the detour and its twin."
     if plan_only:
         on_gpu = any(run.system.device == "gpu" for run in pilot.experiment.runs.values())
-        show_plan(pilot, document_tokens=None, flops_per_second=GPU_TFLOPS * 1e12 * MFU if on_gpu else None)
-        show(cost)
+        assumed = GPU_TFLOPS * 1e12 * MFU if on_gpu else None
+        speed, basis = (assumed, f"{GPU_TFLOPS:g} TFLOP/s and an MFU of {MFU:.0%}") if assumed else cpu_speed()
+        show_plan(pilot, document_tokens=None, flops_per_second=assumed)
+        show(cost, time_estimate(pilot, flops_per_second=speed, basis=basis, start=start_seconds()))
         return
-    page = run_experiment(pilot, lambda measured: verdict_of_pilot(measured).sentence)
+    page = run_experiment(pilot)
     found = verdict_of_pilot(read_results(pilot))
     write_json(pilot.folder / "verdict.json", asdict(found))
     show(found.sentence, *found.evidence, cost, str(folder / page))

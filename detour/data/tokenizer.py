@@ -20,6 +20,7 @@ from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import TokenizerInfo
 from detour.data.tokenizer_folder import build, needs_build
 from detour.errors import DataError, first_line
+from detour.hub import check_hub
 from detour.vocab import Vocab
 
 ROLES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
@@ -234,6 +235,8 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 2) 
 
 
 def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
+    if not name_or_folder.is_dir():
+        check_hub()
     file, name = name_or_folder / "tokenizer.json", name_or_folder.as_posix()
     if file.is_file() and not (name_or_folder / "tokenizer_config.json").is_file():
         # AutoTokenizer would guess the class from the folder's name; without add_prefix_space the class would reset it

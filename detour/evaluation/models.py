@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ConfigError, ModelError, first_line
 from detour.files import sha256_of
+from detour.hub import check_hub
 from detour.names import fault_of_name
 
 READ = ["*.json", "*.safetensors", "*.txt", "*.model"]  # configuration, weights, tokenizer; nothing that is unpickled
@@ -140,6 +141,7 @@ def _fetch(location: str) -> Path:
     if (folder := Path(location).expanduser()).is_dir():  # shells do not expand the ~ in name=~/folder
         return folder
     try:
+        check_hub()
         return Path(snapshot_download(location, allow_patterns=READ))
     except Exception as error:  # of many types in the hub's client
         raise ModelError(f"model '{location}': no such folder, and the hub gave: {first_line(error)}") from error

@@ -11,7 +11,7 @@ from typing import Any
 from detour.config.load import load, read_into
 from detour.config.schema import MatchConfig, RunConfig
 from detour.errors import ConfigError
-from detour.experiments.schema import ExperimentConfig
+from detour.experiments.schema import DETOUR, NOTHING, TWIN, ExperimentConfig
 from detour.names import fault_of_name
 from detour.registry import suggestion
 from detour.training.match import match_budget
@@ -130,6 +130,8 @@ def _problems(config: ExperimentConfig) -> list[str]:
     ]
     if not 0 < config.margin < 100:
         lines.append(f"margin: {config.margin}, expected points above 0 and below 100")
+    if config.rule == "pilot" and ({*config.arms} != {DETOUR, TWIN, NOTHING} or (DETOUR, NOTHING) not in config.pairs):
+        lines.append("rule: pilot, expected the arms detour, twin and nothing, and [detour, nothing] under contrasts")
     freeze = config.analysis.freeze
     if len({freeze.twin is None, freeze.detour is None, not freeze.frozen}) > 1:
         lines.append("analysis.freeze: expected twin, detour and frozen, or none of them")

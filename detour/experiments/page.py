@@ -24,7 +24,8 @@ from detour.experiments.page_tables import (
     measured_tables,
     missing_work,
 )
-from detour.experiments.results import Answer, Measured, check_alike, read_results
+from detour.experiments.pilot_verdict import verdict_of_pilot
+from detour.experiments.results import Measured, check_alike, read_results
 from detour.files import naming, write_json, write_text
 from detour.plotting import save_figure
 from detour.provenance import environment
@@ -36,14 +37,13 @@ log = logging.getLogger(__name__)
 PAGE, RESULTS = "index.html", "results.json"
 
 
-def write_page(plan: Plan, answer: Answer | None = None) -> Path:
+def write_page(plan: Plan) -> Path:
     """Writes ``page/index.html`` from what is done so far, with its figures (PNG, SVG) and tables (CSV, JSON) beside it.
 
     The page says what is missing. Every number on it is also in ``results.json``.
 
     Args:
         plan: The experiment.
-        answer: From the results to a sentence for the head of the page.
 
     Returns:
         The page.
@@ -72,11 +72,13 @@ def write_page(plan: Plan, answer: Answer | None = None) -> Path:
     write_text(folder / "claims.md", ledger_markdown(claims))
     write_text(folder / "claims.csv", ledger_csv(claims))
     missing = missing_work(plan, measured)
+    answer = verdict_of_pilot(measured).sentence if plan.experiment.config.rule == "pilot" and not missing else None
     results = _as_json(plan, measured, costs, equality, analyzed) | _summary(plan, measured, costs, claims, missing)
+    results["answer"] = answer
     write_json(folder / RESULTS, results)
     html = page_environment("detour.experiments").get_template("experiment.html.j2").render(
         config=plan.experiment.config,
-        answer=answer(measured) if answer else None,
+        answer=answer,
         arms=arms(plan),
         matched=matched(plan.experiment.config),
         seeds=plan.experiment.config.seeds,

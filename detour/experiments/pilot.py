@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +19,16 @@ from detour.cost.plan import plan as plan_run
 from detour.data.manifest import ShardManifest
 from detour.errors import ConfigError
 from detour.experiments.cells import Plan
+from detour.experiments.schema import NOTHING
 from detour.files import write_text
 from detour.init.budget import LEAST_STEPS, WANTED_STEPS, warmup_steps, whole_rows
+from detour.jobs.executors import THREADS
 from detour.phases import Phase
 from detour.training.match import match_budget
+from detour.units import duration
 
 NAME = "pilot"  # of the experiment and its folder
 FILE, ARM = "pilot.yaml", "pilot_arm.yaml"
-DETOUR, TWIN, NOTHING = "detour", "twin", "nothing"
 SHARE = 0.05  # with two arms and three seeds: 30% of one run, 15% of the detour and its twin
 MARGIN = 1.0  # points: what `yamls/experiments` name; the paper's gains are 0.3 to 2.7
 
@@ -92,10 +98,48 @@ def write_pilot(folder: Path, options: PilotOptions) -> Path:
     return folder / FILE
 
 
+def training_flops(pilot: Plan) -> float:
+    """Planned FLOPs of the pilot's training."""
+    return sum(line.flops for run in pilot.experiment.runs.values() for line in plan_run(run))
+
+
 def cost_fraction(pilot: Plan, folder: Path) -> float:
     """Planned FLOPs of the pilot's training over those of the detour and the twin."""
-    spent = sum(line.flops for run in pilot.experiment.runs.values() for line in plan_run(run))
-    return spent / sum(line.flops for name in ("detour.yaml", "twin.yaml") for line in plan_run(load(folder / name)))
+    both = [line.flops for name in ("detour.yaml", "twin.yaml") for line in plan_run(load(folder / name))]
+    return training_flops(pilot) / sum(both)
+
+
+def start_seconds(code: str = "import detour.train") -> float:
+    """CPU seconds of a process that runs a piece of Python; by default, the imports with which a training job begins.
+
+    Cost: those seconds, about 7 by default.
+    """
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = spent()
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **dict.fromkeys(THREADS, "1")}, check=True)
+    return spent() - before
+
+
+def time_estimate(pilot: Plan, *, flops_per_second: float, basis: str, start: float) -> str:
+    """What a pilot takes, in words: its training, and the start of a process for each of its jobs.
+
+    Args:
+        pilot: The pilot.
+        flops_per_second: What a job is assumed to reach in training.
+        basis: What that rests on.
+        start: From `start_seconds`.
+    """
+    jobs = len(pilot.jobs)
+    training, starts = training_flops(pilot) / flops_per_second, jobs * start
+    return (
+        f"About {duration(training + starts)} if one job runs at a time: {duration(training)} of training ({basis}) and "
+        f"{duration(starts)} for the start of {jobs} processes ({start:.1f} s of CPU time each, measured here). "
+        "Evaluation, checkpoints and fine-tuning are not counted."
+    )
 
 
 def _document_tokens(run: RunConfig) -> float:

@@ -13,8 +13,8 @@ from enum import Enum
 from detour.errors import DataError
 from detour.evaluation.results.levels import ArmComparison, Contrast
 from detour.evaluation.results.verdicts import ALPHA, Scale, Verdict, amount, few_seeds, tost_evidence
-from detour.experiments.pilot import DETOUR, NOTHING, TWIN
 from detour.experiments.results import Measured
+from detour.experiments.schema import DETOUR, NOTHING, TWIN
 
 
 class Outcome(str, Enum):

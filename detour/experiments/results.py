@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,9 +49,6 @@ class Measured:
     scores: list[Score]
     missing: list[str] = field(default_factory=list)
     degenerate: Flagged = field(default_factory=dict)
-
-
-Answer = Callable[[Sequence[Measured]], str]  # to an experiment's question, in a sentence
 
 
 def read_results(plan: Plan) -> list[Measured]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from detour.experiments.cells import Plan
 from detour.files import write_text
 from detour.jobs import ProgressLines, run_jobs
 
-if TYPE_CHECKING:
-    from detour.experiments.results import Answer
 
-
-def run_experiment(plan: Plan, answer: Answer | None = None) -> Path:
+def run_experiment(plan: Plan) -> Path:
     """Does what is not done yet, and writes the page. Finished work is recognized by its results and not repeated.
 
     Args:
         plan: The experiment.
-        answer: From the results to a sentence for the head of the page.
 
     Raises:
         JobError: Some jobs failed; everything that does not need them was done.
@@ -31,4 +26,4 @@ def run_experiment(plan: Plan, answer: Answer | None = None) -> Path:
     plan.write_configurations()
     write_text(plan.folder / "experiment.yaml", plan.experiment.file.read_text(encoding="utf-8"))
     run_jobs(plan.jobs, config.executor, plan.folder / "jobs", observe=ProgressLines(len(plan.jobs)))
-    return write_page(plan, answer)
+    return write_page(plan)

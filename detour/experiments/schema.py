@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from detour.jobs import ExecutorConfig
 
+DETOUR, TWIN, NOTHING = "detour", "twin", "nothing"  # arms of a pilot
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArmConfig:
@@ -193,6 +195,8 @@ class ExperimentConfig:
         claims: Id of a claim of the paper (`detour.evaluation.results.claims`) -> the pair of arms that tries it, the
             second as the baseline, by the mean over the fine-tuning tasks.
         setting: The model and the data, in a few words each, as the page and the ledger of claims name them.
+        rule: How the question is answered in a sentence at the head of the page, once all work is done: `pilot` is the rule of
+            `detour verdict`, for arms named detour, twin and nothing. Null for no sentence.
         executor: See `detour.jobs.ExecutorConfig`.
     """
 
@@ -216,6 +220,7 @@ class ExperimentConfig:
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     claims: dict[str, tuple[str, str]] = field(default_factory=dict)
     setting: SettingConfig
+    rule: Literal["pilot"] | None = None
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detour.errors import ModelError, first_line
+from detour.hub import check_hub
 from detour.models.architecture import Architecture
 from detour.models.families import architecture, sizes
 
@@ -95,6 +96,7 @@ def find_start(name: str) -> Start:
     from huggingface_hub import hf_hub_download
 
     try:
+        check_hub()
         config = Path(hf_hub_download(name, "config.json"))
     except Exception as error:  # the hub client raises many kinds, all of which mean the same here
         raise ModelError(

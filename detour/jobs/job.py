@@ -50,7 +50,7 @@ class Job:
         arguments: Of `detour`.
         is_done: Whether its result exists; raises an error if the result is not the one that was asked for.
         needs: Names of the jobs that must be done before.
-        kind: Jobs of one kind take a time in proportion to ``work``; for the estimate of the time left.
+        kind: Jobs of one kind take a time to start and a time in proportion to ``work``; for the estimate of the time left.
         work: Amount of work, in any unit.
     """
 

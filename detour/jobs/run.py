@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, linear_regression
 from types import FrameType
 
 from detour.errors import ConfigError, JobError, StoppedError
@@ -163,8 +164,11 @@ class _Work:
     def _estimate(self, left: Sequence[str]) -> float | None:
         if not self.speeds:
             return None
-        rates = {kind: sum(s for _, s in pairs) / sum(w for w, _ in pairs) for kind, pairs in self.speeds.items()}
-        seconds = sum(rates.get(self.jobs[name].kind, 0.0) * self.jobs[name].work for name in left)
+        times = {kind: start_and_rate(pairs) for kind, pairs in self.speeds.items()}
+        seconds = 0.0
+        for job in (self.jobs[name] for name in left):
+            start, rate = times.get(job.kind, (0.0, 0.0))
+            seconds += start + rate * job.work
         return seconds / min(self.parallel, max(1, len(left)))
 
     def _failures(self) -> str:
@@ -177,6 +181,24 @@ class _Work:
             parts.append("\n".join([f"{name}: {ended}; its log: {path}", *(f"    {line}" for line in lines)]))
         waiting = f"; not started because of them: {len(blocked)}" if blocked else ""
         return f"{len(self.failed)} of {len(self.jobs)} jobs failed{waiting}\n" + "\n".join(parts)
+
+
+def start_and_rate(finished: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Seconds that a job of a kind takes to start, and seconds per unit of work, neither below 0.
+
+    By least squares; from jobs of one size only, whose start cannot be told apart, all is taken for work.
+
+    Args:
+        finished: Work and seconds of at least one finished job.
+    """
+    work, seconds = zip(*finished, strict=True)
+    if len(set(work)) > 1:
+        rate, start = linear_regression(work, seconds)
+        if rate < 0:
+            return fmean(seconds), 0.0
+        if start > 0:
+            return start, rate
+    return 0.0, sum(seconds) / sum(work)
 
 
 def _check(jobs: Sequence[Job]) -> None:

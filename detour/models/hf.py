@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from detour.errors import ModelError, first_line
+from detour.hub import check_hub
 from detour.models.architecture import Architecture
 from detour.models.encoder import EMBEDDING, PROJECTION, Encoder
 from detour.models.families import family_of, family_of_type
@@ -30,6 +31,7 @@ def fetch(name_or_folder: str) -> Path:
     if Path(name_or_folder).is_dir():
         return Path(name_or_folder)
     try:
+        check_hub()
         return Path(snapshot_download(name_or_folder, allow_patterns=["config.json", "*.safetensors", "*.index.json"]))
     except Exception as error:  # the hub client raises many kinds, all of which mean the same here
         raise ModelError(f"model '{name_or_folder}': no such folder, and the hub gave: {first_line(error)}") from error

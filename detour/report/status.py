@@ -16,7 +16,7 @@ from detour.errors import DataError
 from detour.report.run_history import RunHistory, read_run
 from detour.training.checkpoints.files import listing
 from detour.training.run_folder import RunFolder
-from detour.units import duration, scientific, short
+from detour.units import duration, part_of, scientific, short
 
 RECENT = 50  # training steps of which the speed and the loss are the mean
 SILENT = 20  # a live run that has written nothing for so many of its steps may hang
@@ -112,10 +112,10 @@ def view(status: RunStatus, *, width: int = 60) -> RenderableType:
     bar = ProgressBar(total=max(status.planned, 1), completed=min(status.tokens, status.planned), width=width)
     table = Table.grid(padding=(0, 2))
     table.add_row("", bar)
-    table.add_row("phase", f"{status.phase}, {_of(*status.phase_tokens)}")
+    table.add_row("phase", f"{status.phase}, {part_of(*status.phase_tokens)}")
     speed = "" if math.isnan(status.tokens_per_second) else f", {short(status.tokens_per_second)} tokens/s"
     left = f", {duration(status.seconds_left)} left" if status.state == "training" and speed else ""
-    table.add_row("tokens", f"{_of(status.tokens, status.planned)}{speed}{left}")
+    table.add_row("tokens", f"{part_of(status.tokens, status.planned)}{speed}{left}")
     if not math.isnan(status.loss):
         table.add_row("training loss", f"{status.loss:.4f}, learning rate {scientific(status.lr)}")
     for name, (at, loss) in status.held_out.items():
@@ -124,10 +124,6 @@ def view(status: RunStatus, *, width: int = 60) -> RenderableType:
     table.add_row("checkpoint", f"{saved}; last line written {duration(status.silent_seconds)} ago")
     warnings = [f"Warning: {text}" for text in status.warnings]
     return Group(f"{status.name}: {status.state}", table, *warnings)
-
-
-def _of(done: int, total: int) -> str:
-    return f"{short(done)} of {short(total)} ({min(done / max(total, 1), 1):.0%})"
 
 
 def _last(run: RunHistory, name: str) -> float:

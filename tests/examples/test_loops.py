@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,13 @@ def test_a_loop_without_composer_reaches_the_losses_of_the_composer_run(tiny_run
     expected = [line["loss/train/total"] for line in lines if "loss/train/total" in line]
     assert len(losses) == len(expected) >= 12
     assert losses == pytest.approx(expected, abs=1e-6 * max(expected))
+
+
+def test_the_loop_of_the_tutorial_is_that_of_the_example():
+    (shown,) = re.findall(
+        r"```python\n(.*?)```", (EXAMPLES.parent / "docs/tutorials/own_loop.md").read_text(), re.DOTALL
+    )
+    assert textwrap.indent(shown, " " * 8) in inspect.getsource(example("plain_loop").train)
 
 
 def test_the_plain_loop_has_at_most_forty_lines():

@@ -11,11 +11,12 @@ import yaml
 from detour.cli.main import app, main
 from detour.config.load import load, to_yaml
 from detour.cost.plan import plan as plan_run
-from detour.errors import DataError
+from detour.errors import ConfigError, DataError
 from detour.evaluation.results.levels import arm_means, compare_arms
 from detour.evaluation.results.score_grid import Score
 from detour.evaluation.results.verdicts import NATS, POINTS
 from detour.experiments.config import load_experiment
+from detour.experiments.pilot import start_seconds
 from detour.experiments.pilot_verdict import Outcome, decide, verdict_of_pilot
 from detour.experiments.results import Measured
 
@@ -167,6 +168,8 @@ def project(tiny_run, tmp_path, monkeypatch):
         run = tiny_run(name, phases=[{"name": "first", "tokens": 24 * 256, **objective}, decay], folder="runs")
         (folder / f"{name}.yaml").write_text(to_yaml(run))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("detour.experiments.pilot.start_seconds", lambda: 7.0)
+    monkeypatch.setattr("detour.init.machine.cpu_speed", lambda: (1e9, "1 GFLOP/s"))
     return folder
 
 
@@ -178,8 +181,16 @@ def call(*arguments) -> int:
 
 def test_the_pilot_is_short_and_its_arms_cost_the_same(project, capsys):
     assert call("verdict", project, "--plan", "--share", 0.5, "--seeds", 2) == 0
-    assert "of the FLOPs of the detour and its twin" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of the FLOPs of the detour and its twin" in said
     runs = load_experiment(project / "pilot.yaml").runs
+    seconds = sum(line.flops for run in runs.values() for line in plan_run(run)) / 1e9
+    # a training and an export of each arm and seed: 12 processes of 7 s
+    assert (
+        f"About {84 + seconds:.1f} s if one job runs at a time: {seconds:.1f} s of training (1 GFLOP/s) and 84.0 s for"
+        in said
+    )
+    assert "the start of 12 processes (7.0 s of CPU time each, measured here)" in said
     assert {seed for _, seed in runs} == {17, 18}
     twin, detour, nothing = (runs[arm, 18] for arm in ("twin", "detour", "nothing"))
     assert [phase.tokens for phase in detour.phases] == [12 * 256, 2 * 256]  # half of 24 and of 3 steps, rounded
@@ -188,6 +199,16 @@ def test_the_pilot_is_short_and_its_arms_cost_the_same(project, capsys):
     assert nothing.phase_schedule.total_tokens == 256
     assert nothing.phases[0].lr_factor == 0
     assert detour.seed == detour.data.shuffle_seed == 18
+
+
+def test_the_start_of_a_process_is_its_cpu_time():
+    spin = "import time\nwhile time.process_time() < 0.5: pass\ntime.sleep(0.5)"
+    assert 0.5 <= start_seconds(spin) < 0.9  # an interpreter starts in some hundredths of a second
+
+
+def test_a_rule_of_a_pilot_needs_its_arms(toy):
+    with pytest.raises(ConfigError, match="rule: pilot, expected the arms detour, twin and nothing"):
+        load_experiment(toy(rule="pilot"))
 
 
 def test_the_rule_is_fixed_once_it_is_written(project, capsys):
@@ -234,8 +255,16 @@ def test_a_pilot_runs_to_its_verdict(project, monkeypatch, capsys):
     assert found["outcome"] in [outcome.value for outcome in Outcome]
     assert found["sentence"] in said
     assert "which does not decide which encoder is better" in said
-    assert found["sentence"] in (project / "pilot" / "page" / "index.html").read_text()
+    page = project / "pilot" / "page" / "index.html"
+    assert found["sentence"] in page.read_text()
+    page.unlink()
+    assert call("experiment", "report", "pilot.yaml") == 0  # in the project: `detour verdict` went there
+    assert f"<strong>{found['sentence']}</strong>" in page.read_text()
+    (project / "pilot" / "models" / "twin-seed17" / "config.json").rename(project / "twin.json")
+    assert call("experiment", "report", "pilot.yaml") == 0
+    assert found["sentence"] not in page.read_text()  # no verdict before all is done
     results = json.loads((project / "pilot" / "page" / "results.json").read_text())
+    assert results["answer"] is None
     losses = {(s["arm"], s["training_seed"]): s["score"] for s in results["scores"]["held_out"]}
     assert set(losses) == {(arm, seed) for arm in ("twin", "detour", "nothing") for seed in (17, 18)}
     assert results["equal"] == {"17": True, "18": True}

@@ -10,6 +10,7 @@ from typing import Any
 from detour.corpus.readers.base import InputFile, Reader, documents_of, register
 from detour.corpus.text import Columns, Document, ReadReport
 from detour.errors import DataError, UnreachableError, first_line
+from detour.hub import check_hub
 
 
 @register("huggingface")
@@ -59,6 +60,7 @@ class HuggingFace(Reader):
         split = self.split or "train"
         try:
             if not path.is_dir():
+                check_hub()
                 return datasets.load_dataset(
                     path.as_posix(), self.subset, split=split, revision=self.revision, streaming=True
                 )

@@ -11,6 +11,7 @@ from typing import Any
 from detour.errors import DataError, first_line
 from detour.evaluation.data.examples import Splits
 from detour.evaluation.data.readers.base import COLUMNS, SPLITS, Reader, check_keys, examples_of, folder_of, registry
+from detour.hub import check_hub
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Hub(Reader):
 
         folder = folder_of(root, self.name)
         try:
+            if not folder.is_dir():
+                check_hub()
             found: Any = datasets.load_dataset(
                 folder.as_posix() if folder.is_dir() else self.name, self.subset, revision=self.revision
             )
