@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from detour.batch import IGNORE, Batch, doc_ids_of
-from detour.objectives import CLM, MLM, Objective, RowRandom, build, registry
+from detour.objectives import CLM, MLM, Objective, PairClassification, RowRandom, build, registry
 from detour.testing import ROWS, check_objective, make_batch, make_vocab
 from detour.vocab import Vocab
 
@@ -284,3 +284,50 @@ def test_a_causal_shift_is_sound_and_differs_from_a_masked_objective():
     check_objective(CLM())
     assert CLM().attention == "causal"
     assert MLM().attention == "bidirectional"
+
+
+class OwnLoss(PairClassification):
+    """Pair classification, with a hook to break its loss."""
+
+    def spoil(self, loss, module):
+        return loss
+
+    def loss_sum(self, encoder, module, batch):
+        return self.spoil(super().loss_sum(encoder, module, batch), module)
+
+
+class GivesTheMean(OwnLoss):
+    def spoil(self, loss, module):
+        return loss._replace(total=loss.total / loss.supervised)
+
+
+class CountsTokens(OwnLoss):
+    def spoil(self, loss, module):
+        return loss._replace(supervised=loss.supervised * 2)
+
+
+class LosesItsGradient(OwnLoss):
+    def spoil(self, loss, module):
+        return loss._replace(total=loss.total.detach())
+
+
+class LeavesAParameterOut(OwnLoss):
+    def build_module(self, encoder):
+        module = super().build_module(encoder)
+        module.unused = torch.nn.Parameter(torch.zeros(2))
+        return module
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (GivesTheMean, "for the batch and .* for its micro-batches of 1 rows"),
+        (CountsTokens, "loss_sum counts .* positions, expected"),
+        (LosesItsGradient, "expected a number with a gradient"),
+        (LeavesAParameterOut, "no gradient for the module's parameter .*unused"),
+    ],
+)
+def test_the_suite_catches_a_loss_that_is_no_sum_with_a_gradient(broken, message):
+    check_objective(OwnLoss(classes=["a", "b"]), classes=2, seeds=(0,))
+    with pytest.raises(AssertionError, match=message):
+        check_objective(broken(classes=["a", "b"]), classes=2, seeds=(0,))
