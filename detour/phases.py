@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
+from detour import scheduled
 from detour.data.stream_spec import StreamSpec
 from detour.errors import ConfigError
 from detour.optimizer import PhaseOptimizer
@@ -190,10 +191,21 @@ class PhaseSchedule:
             for key, value in {**theirs, **_UNSET, **theirs}.items():
                 if mine[index][key] == value or key == "evaluate":  # measures, and changes nothing
                     continue
-                if key == "tokens" and not finished and start + mine[index][key] >= tokens:
+                schedules = [
+                    scheduled.scheduled(phase.get(part)) for phase in (mine[index], theirs) for part in _BY_TOKENS
+                ]
+                free = not finished and not any(map(any, schedules))  # a schedule stretches with its phase
+                if key == "tokens" and free and start + mine[index][key] >= tokens:
                     continue
                 lines.append(f"phases[{index}].{key}: was {value!r}, now {mine[index][key]!r}")
         return lines
+
+
+_BY_TOKENS = (
+    "options",
+    "data",
+    "streams",
+)  # what may hold schedules, besides the rate, which is compared by its values
 
 
 # what a record of an earlier version means where it lacks a key

@@ -31,7 +31,7 @@ class PhaseTrainer(Trainer):
         self.settings = self.clock.at(self.tokens, previous=self.settings)
         batch = self.clock.corrupt(inputs, self.settings, step=len(self.losses))
         self.settings.apply(self.optimizer, self.model)
-        out = model(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
+        out = model.loss_of(batch)
         loss = out.total / out.supervised
         self.losses.append(loss.item())
         self.tokens += count_tokens(inputs)["total"]

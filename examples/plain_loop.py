@@ -21,7 +21,7 @@ def train(run: RunConfig) -> list[float]:
             settings = clock.at(tokens, previous=settings)  # which objective, learning rate and frozen parameters
             batch = clock.corrupt(clean, settings, step=len(losses))
             settings.apply(optimizer, encoder)
-            out = encoder(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"])
+            out = encoder.loss_of(batch)
             loss = out.total / out.supervised
             loss.backward()
             parts.gate(settings.freeze, clip_norm=settings.clip_norm)

@@ -10,9 +10,12 @@ import torch
 from detour.config.schema import RunConfig
 from detour.data.loader import build_loader
 from detour.data.tokenizer import load_tokenizer, tokenizer_sha256, vocab_of
+from detour.errors import ConfigError
 from detour.models.encoder import Encoder
 from detour.phase_clock import PhaseClock
+from detour.phases import PhaseData
 from detour.training.gradient_gate import GradientGate
+from detour.training.objective_modules import add_modules
 from detour.training.optim import build_optimizer
 
 
@@ -39,12 +42,19 @@ def build_parts(run: RunConfig) -> RunParts:
     """Builds the parts of a run.
 
     Raises:
+        ConfigError: A phase has data of its own.
         DataError: Tokenizer or rows are missing, damaged, or do not belong together.
     """
+    for index, phase in enumerate(run.phases):
+        if phase.streams or phase.data != PhaseData():
+            raise ConfigError(
+                f"phases[{index}]: these loops read one stream of rows, data.train, and the phase has its own"
+            )
     tokenizer = load_tokenizer(run.model.tokenizer or "")
     vocab = vocab_of(tokenizer, size=run.architecture.vocab_size)
     torch.manual_seed(run.seed)
     encoder = Encoder(run.architecture)
+    add_modules(encoder, run.phases, seed=run.seed)
     rows = build_loader(
         streams=run.data.train,
         device_batch_size=run.data.global_batch_size,

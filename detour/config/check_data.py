@@ -81,15 +81,16 @@ def _training_streams(key: str, streams: Sequence[StreamSpec], *, limited: bool)
 
 def _proportions(key: str, streams: Sequence[StreamSpec]) -> Iterator[str]:
     try:
-        for fraction, when in {0.0: " at the start of the phase", 0.5: " in its middle", 1.0: " at its end"}.items():
-            shares, when = proportions_at(streams, fraction), when if is_scheduled_mixture(streams) else ""
+        for percent in range(101):
+            shares = proportions_at(streams, percent / 100)
+            when = f" after {percent}% of the phase" if is_scheduled_mixture(streams) else ""
             if not all(0 <= p < math.inf if when else 0 < p < math.inf for p in shares):
                 yield f"{key}: every proportion must be above 0" + (", or 0 where it is scheduled" if when else "")
                 return
             if abs(sum(shares) - 1) > 1e-6:
                 yield f"{key}: proportions sum to {sum(shares):g}{when}, expected 1"
                 return
-    except (ConfigError, TypeError, ValueError) as error:
+    except ConfigError as error:
         yield f"{key}: proportion: {error}"
 
 

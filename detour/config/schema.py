@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Literal, Optional
 
 # omegaconf reads these annotations at run time and knows Optional[...], not "... | None", on Python 3.10
-from detour.data.stream_spec import StreamSpec
+from detour.data.stream_spec import StreamSpec, is_scheduled_mixture
 from detour.models.architecture import Architecture
 from detour.models.families import architecture
 from detour.optimizer import OptimizerConfig
@@ -268,6 +268,23 @@ class RunConfig:
             if getattr(own, key) is not None:
                 changes[key] = getattr(own, key)
         return replace(self.data, **changes)
+
+    @cached_property
+    def reads_by_phase(self) -> bool:
+        """Whether the phases differ in what they read, or read by schedules or streams, so that each has positions of its own."""
+        datas = [data for phase in self.phases for data in (phase.data, *phase.streams.values())]
+        mixtures = [self.data.train, *(data.train for data in datas)]
+        reads = [self.data_of(phase) for phase in self.phases]
+        return (
+            any(phase.streams for phase in self.phases)
+            or any(data.restart for data in datas)
+            or any(map(is_scheduled_mixture, mixtures))
+            or any(
+                (data.train, data.seq_len, data.global_batch_size)
+                != (reads[0].train, reads[0].seq_len, reads[0].global_batch_size)
+                for data in reads
+            )
+        )
 
     @cached_property
     def train_streams(self) -> dict[str, StreamSpec]:

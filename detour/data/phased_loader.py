@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +39,8 @@ class PhasedLoader:
     size, and rows that workers had read ahead when a phase ended are read again. Streams that a phase reads in turn stay
     open, each with its own worker processes. Resumes exactly by `state_dict` / `load_state_dict`.
 
-    In a mixture whose proportions change, each rank takes whole rows of each dataset; the remainders are carried to the next
-    batch, so the counts follow the proportions to within one row per rank at any time.
+    In a mixture whose proportions change, each rank takes whole rows of each dataset, and what a dataset is behind its
+    proportion is carried to the next batch (`apportion`).
 
     Args:
         datasets: The datasets.
@@ -79,7 +78,7 @@ class PhasedLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from a `state_dict`. Raises ValueError if it is of a run with other datasets."""
         positions, phase, processes = state["positions"], state["phase"], state["processes"]
-        if processes not in (None, self.processes):
+        if processes not in (None, self.processes) and self.now()[0] == phase:
             raise ValueError(
                 f"was written by {processes} processes within a phase whose proportions change, and there are {self.processes}; "
                 "such a phase goes on with the same number"
@@ -123,14 +122,7 @@ class PhasedLoader:
     def _mixed(self, stream: str, rows: PhaseRows, proportions: Sequence[float], opened: dict[int, _Reading]) -> Batch:
         """A batch with rows of each dataset: what its proportion owes it, rounded by largest remainders."""
         owed = self._owed.setdefault(stream, [0.0] * len(rows.datasets))
-        due = [
-            left + share / sum(proportions) * rows.device_rows for left, share in zip(owed, proportions, strict=True)
-        ]
-        counts = [max(0, math.floor(rows_due)) for rows_due in due]
-        by_remainder = sorted(range(len(due)), key=lambda i: counts[i] - due[i])
-        for i in by_remainder[: rows.device_rows - sum(counts)]:
-            counts[i] += 1
-        self._owed[stream] = [rows_due - count for rows_due, count in zip(due, counts, strict=True)]
+        counts, self._owed[stream] = apportion(rows.device_rows, proportions, owed)
         pieces, offsets, first = [], [], 0
         for dataset, count in zip(rows.datasets, counts, strict=True):
             pieces += [self._next(dataset, 1, opened) for _ in range(count)]
@@ -169,6 +161,24 @@ class PhasedLoader:
             "shuffle_seed": dataset.shuffle_seed,
             "initial_physical_nodes": dataset._unique_rank_world.num_nodes,
         }
+
+
+def apportion(rows: int, proportions: Sequence[float], owed: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Whole rows of each part, and what they then are behind: each row goes to the part that is furthest behind.
+
+    Args:
+        rows: Rows to apportion.
+        proportions: Fraction of the rows due to each part; they are divided by their sum.
+        owed: Rows that each part was behind before; negative if it was ahead.
+    """
+    total = sum(proportions)
+    behind = [left + share / total * rows for left, share in zip(owed, proportions, strict=True)]
+    counts = [0] * len(behind)
+    for _ in range(rows):
+        index = max(range(len(behind)), key=lambda i: (behind[i], -i))
+        counts[index] += 1
+        behind[index] -= 1
+    return counts, behind
 
 
 class _Reading:

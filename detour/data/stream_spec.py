@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detour import scheduled
+from detour.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,11 @@ class StreamSpec:
 
 def proportions_at(streams: Sequence[StreamSpec], fraction: float) -> list[float]:
     """The proportion of each stream after a fraction of the phase. Raises ConfigError if a schedule is malformed."""
-    return [float(scheduled.at(stream.proportion, fraction)) for stream in streams]
+    found = [scheduled.at(stream.proportion, fraction) for stream in streams]
+    for value in found:
+        if type(value) not in (int, float):
+            raise ConfigError(f"{value!r} is no number, and no schedule with the keys from and to")
+    return [float(value) for value in found]
 
 
 def is_scheduled_mixture(streams: Sequence[StreamSpec]) -> bool:

@@ -47,13 +47,14 @@ class Node:
 
 def shared_tokens(one: RunConfig, other: RunConfig) -> int:
     """Number of tokens up to which two runs are the same run, bit for bit; always the end of a phase of one of them, or 0."""
-    if one.match.run or other.match.run or _fixed(one) != _fixed(other):
+    if one.match.run or other.match.run or _fixed(one) != _fixed(other) or one.reads_by_phase != other.reads_by_phase:
         return 0
     warmup = max(one.schedule.warmup_tokens, other.schedule.warmup_tokens)
     total = min(one.phase_schedule.total_tokens, other.phase_schedule.total_tokens)
     cuts = {*one.phase_schedule.boundaries, *other.phase_schedule.boundaries}
     for cut in sorted((cut for cut in cuts if max(1, warmup) <= cut <= total), reverse=True):
-        if not _differences(one, other, cut) and not _differences(other, one, cut):
+        alike = not _differences(one, other, cut) and not _differences(other, one, cut)
+        if alike and _measured(one, cut) == _measured(other, cut):
             return cut
     return 0
 
@@ -138,6 +139,12 @@ def _set_values(value: Any) -> Any:
             key: kept for key, inner in value.items() if (kept := _set_values(inner)) not in (None, False, "", [], {})
         }
     return [_set_values(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _measured(run: RunConfig, cut: int) -> list[list[str] | None]:
+    """The held-out losses of each phase that begins before ``cut``."""
+    starts = zip(run.phases, run.phase_schedule.boundaries, strict=False)
+    return [phase.evaluate for phase, start in starts if start < cut]
 
 
 def _differences(one: RunConfig, other: RunConfig, cut: int) -> list[str]:

@@ -120,12 +120,24 @@ class Encoder(nn.Module):
         )
 
     def loss_of(self, batch: Batch) -> LossSum:
-        """Summed loss of a batch that a `ModuleObjective` has corrupted, by its module in `objectives`.
+        """Summed loss of a corrupted batch under its objective, and the number by which its mean divides.
 
         Raises:
-            ConfigError: There is no module for the objective.
+            ConfigError: The objective has a module, and it is not in `objectives`.
         """
-        objective = batch["module_objective"]  # type: ignore[typeddict-item]
+        objective = batch.get("module_objective")
+        if objective is None:
+            out: LossSum = self(
+                batch["input_ids"],
+                batch["doc_lengths"],
+                batch["labels"],  # type: ignore[typeddict-item]
+                batch["attention"],  # type: ignore[typeddict-item]
+                batch.get("supervised_at"),
+                Packing.of_micro_batch(batch),
+                batch.get("reach"),
+                batch.get("weights"),
+            )
+            return out._replace(supervised=batch["loss_tokens"].sum()) if "loss_tokens" in batch else out
         if objective.name not in self.objectives:
             raise ConfigError(f"objective '{objective.name}': the encoder has no module for it in `objectives`")
         return objective.loss_sum(self, self.objectives[objective.name], batch)

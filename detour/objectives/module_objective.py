@@ -30,6 +30,11 @@ class ModuleObjective(Objective):
     def build_module(self, encoder: Encoder) -> nn.Module:
         """The module with new weights; parameters of the encoder may be part of it. Draw from torch's global generator."""
 
+    @property
+    def module_key(self) -> object:
+        """What phases with this objective must agree on to share the module, besides the shapes of its parameters."""
+        return None
+
     @abstractmethod
     def loss_sum(self, encoder: Encoder, module: nn.Module, batch: Batch) -> LossSum:
         """Loss of a micro-batch, summed over its supervised positions, and their number (or the sum of `loss_tokens`).

@@ -72,6 +72,10 @@ class PairClassification(ModuleObjective):
 
         return nn.Linear(3 * encoder.arch.hidden_size, len(self.classes))
 
+    @property
+    def module_key(self) -> object:
+        return self.classes
+
     def loss_sum(self, encoder: Encoder, module: nn.Module, batch: Batch) -> LossSum:
         import torch
 

@@ -104,7 +104,8 @@ def _rows(a: ComparedRun, b: ComparedRun) -> RowComparison | None:
     found = compare_fingerprints(a.fingerprint, b.fingerprint)
     if found.same or len(a.phase_rows) < 2 or [name for name, _ in a.phase_rows] != [name for name, _ in b.phase_rows]:
         return found
-    equal = [name for (name, ours), (_, theirs) in zip(a.phase_rows, b.phase_rows, strict=True) if ours == theirs]
+    both = zip(a.phase_rows, b.phase_rows, strict=True)
+    equal = [name for (name, ours), (_, theirs) in both if ours == theirs and ours.batches]
     return replace(found, text=f"{found.text}; phases with equal rows: {', '.join(equal) or 'none'}")
 
 

@@ -15,7 +15,6 @@ from detour.batch import Batch, count_tokens, loss_denominator
 from detour.errors import DataError
 from detour.models.encoder import Encoder, LossSum
 from detour.models.layers import Layer
-from detour.models.packed import Packing
 
 
 def tokens_for_trainer(batch: Batch) -> dict[str, Any]:
@@ -87,19 +86,7 @@ class DetourModel(ComposerModel):
         """Summed loss of a corrupted batch, and the number by which its mean divides."""
         ids_BT = batch["input_ids"]
         with torch.autocast(ids_BT.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            if "module_objective" in batch:
-                return self.encoder.loss_of(batch)
-            out: LossSum = self.encoder(
-                ids_BT,
-                batch["doc_lengths"],
-                batch["labels"],  # type: ignore[typeddict-item]
-                batch["attention"],  # type: ignore[typeddict-item]
-                batch.get("supervised_at"),
-                Packing.of_micro_batch(batch),
-                batch.get("reach"),
-                batch.get("weights"),
-            )
-        return out._replace(supervised=batch["loss_tokens"].sum()) if "loss_tokens" in batch else out
+            return self.encoder.loss_of(batch)
 
     def loss(self, outputs: LossSum, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
         """Mean loss over the supervised tokens of a micro-batch; Composer weights micro-batches by their token counts."""

@@ -18,6 +18,7 @@ from detour.cost.flops import head_flops
 from detour.cost.ledger import read_costs
 from detour.cost.plan import plan
 from detour.errors import ConfigError
+from detour.objectives import ModuleObjective
 from detour.phases import Phase
 from detour.scheduled import spelled
 from detour.training.checkpoints.files import newest_valid
@@ -119,13 +120,14 @@ def _cost_per_token(run: RunConfig, phase: Phase, prior: Sequence[PriorCost]) ->
 
 def attention_label(phase: Phase) -> str:
     """What phases must share for a token to cost the same: one attention rule; else objective, options and all."""
-    rules = {
-        part.attention
+    parts = [
+        part
         for fraction in (0.0, 1.0)
         for part, _ in objectives.build(phase.objective, phase.options, fraction=fraction).parts
-    }
-    own = phase.data.seq_len
-    label = rules.pop() if len(rules) == 1 else f"{phase.objective} {spelled(phase.options)}"
+    ]
+    rules, own = {part.attention for part in parts}, phase.data.seq_len
+    alone = len(rules) > 1 or phase.streams or any(isinstance(part, ModuleObjective) for part in parts)
+    label = f"{phase.objective} {spelled(phase.options)}" if alone else rules.pop()
     return label if own is None else f"{label}, rows of {own}"
 
 

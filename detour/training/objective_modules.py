@@ -28,12 +28,13 @@ def add_modules(encoder: Encoder, phases: Sequence[Phase], *, seed: int, resumed
         encoder: The model with its weights.
         phases: The phases.
         seed: Seed of the run.
-        resumed: The checkpoint to continue from; a module that it does not have keeps its new weights.
+        resumed: The checkpoint to continue from.
 
     Raises:
         ConfigError: Two phases use an objective with options that lead to different modules.
         CheckpointError: The weights in the checkpoint do not fit.
     """
+    keys: dict[str, object] = {}
     for index, phase in enumerate(phases):
         for objective, _ in objectives.build(phase.objective, phase.options).parts:
             if not isinstance(objective, ModuleObjective):
@@ -41,12 +42,13 @@ def add_modules(encoder: Encoder, phases: Sequence[Phase], *, seed: int, resumed
             module, name = _new(objective, encoder, seed), objective.name
             if name not in encoder.objectives:
                 encoder.objectives[name] = module
-            elif _form(encoder.objectives[name]) != _form(module):
+                keys[name] = objective.module_key
+            elif _form(encoder.objectives[name]) != _form(module) or keys[name] != objective.module_key:
                 raise ConfigError(
-                    f"phases[{index}]: {name}: its module has other parameters than in an earlier phase; all phases share "
-                    "one, so they need the same options"
+                    f"phases[{index}]: {name}: its options need another module than where it was used first, and all uses of "
+                    "an objective share one"
                 )
-    if resumed is not None and len(encoder.objectives) and (resumed.path / f"{FILE}.safetensors").is_file():
+    if resumed is not None and len(encoder.objectives):
         saved = resumed.tensors(FILE)
         with resumed.translate_errors():
             _load(encoder, saved)
@@ -72,10 +74,8 @@ def _form(module: nn.Module) -> dict[str, torch.Size]:
 
 
 def _load(encoder: Encoder, saved: dict[str, Tensor]) -> None:
-    """Loads the modules that are in a checkpoint, entirely. Raises ValueError if names, shapes or types differ."""
-    begun = {name.split(".")[0] for name in saved} & set(encoder.objectives.keys())
-    wanted = {name: tensor for name, tensor in own_state(encoder).items() if name.split(".")[0] in begun}
-    saved = {name: tensor for name, tensor in saved.items() if name.split(".")[0] in begun}
+    """Raises ValueError if names, shapes or types differ."""
+    wanted = own_state(encoder)
     for name in sorted(wanted.keys() | saved.keys()):
         found, expected = (
             f"{each[name].dtype} {tuple(each[name].shape)}" if name in each else "missing" for each in (saved, wanted)

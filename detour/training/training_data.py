@@ -16,7 +16,7 @@ from detour.data.loader import PREFETCH_BATCHES, loader_of, open_rows
 from detour.data.manifest import ShardManifest
 from detour.data.phased_loader import PhasedLoader, PhaseRows
 from detour.data.stream import RowDataset
-from detour.data.stream_spec import StreamSpec, is_scheduled_mixture, proportions_at
+from detour.data.stream_spec import is_scheduled_mixture, proportions_at
 from detour.errors import ConfigError
 from detour.models.attention import check_attention
 from detour.objectives import Objective
@@ -75,10 +75,7 @@ def training_rows(
     sections = [{name: run.data_of(phase, name) for name in streams_of(phase)} for phase in run.phases]
     _check_rows(run)
     first = next(iter(sections[0].values()))
-    every = [data for reads in sections for data in reads.values()]
-    restarts = any(data.restart for phase in run.phases for data in (phase.data, *phase.streams.values()))
-    constant = not restarts and not any(is_scheduled_mixture(data.train) for data in every)
-    if constant and all(_rows_of(data) == _rows_of(first) for data in every):
+    if not run.reads_by_phase:
         return loader_of(
             _open_rows(run, first, tokenizer, verified),
             device_rows_of(first),
@@ -106,8 +103,8 @@ def training_rows(
             dataset,
             rows,
             workers=run.data.workers,
-            # single rows of a mixture are read ahead as far as whole batches
-            prefetch_batches=PREFETCH_BATCHES * max(1, device_rows_of(first) // rows),
+            # single rows of a mixture are read ahead as far as whole batches of the run
+            prefetch_batches=PREFETCH_BATCHES * (device_rows_of(first) if rows == 1 else 1),
             timeout_s=run.data.timeout_seconds,
             keep_workers=False,
         ),
@@ -135,10 +132,6 @@ def _check_rows(run: RunConfig) -> None:
             folders = run.data_of(phase, objective.stream_at(0)).train
             if problem := objective.row_problem([ShardManifest.load(Path(folder.path)) for folder in folders]):
                 raise ConfigError(f"phases[{index}]: {objective.name}: {problem}")
-
-
-def _rows_of(data: DataConfig) -> tuple[list[StreamSpec], int, int]:
-    return data.train, data.seq_len, data.global_batch_size
 
 
 def _open_rows(run: RunConfig, data: DataConfig, tokenizer: str, verified: Callable[[Path], None]) -> RowDataset:

@@ -9,9 +9,11 @@ from fractions import Fraction
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detour.data.loader import loader_of
-from detour.data.phased_loader import PhasedLoader, PhaseRows
+from detour.data.phased_loader import PhasedLoader, PhaseRows, apportion
 from detour.errors import ConfigError
 from detour.train import train
 from detour.training.checkpoints.files import newest_valid
@@ -81,8 +83,8 @@ def test_a_run_with_a_scheduled_mixture_resumes_bitwise(tiny_run, phase_folders,
 @pytest.mark.parametrize(
     ("general", "domain", "message"),
     [
-        ({"from": 1.0, "to": 0.0}, {"from": 0.0, "to": 0.9}, "proportions sum to 0.95 in its middle, expected 1"),
-        ({"from": 1.0, "to": 0.0}, 0.5, "proportions sum to 1.5 at the start of the phase, expected 1"),
+        ({"from": 1.0, "to": 0.0}, {"from": 0.0, "to": 0.9}, "proportions sum to 0.999 after 1% of the phase, expected 1"),
+        ({"from": 1.0, "to": 0.0}, 0.5, "proportions sum to 1.5 after 0% of the phase, expected 1"),
         (
             {"from": 1.2, "to": 0.0},
             {"from": -0.2, "to": 1.0},
@@ -111,3 +113,45 @@ def test_another_number_of_processes_is_refused_within_such_a_phase_and_at_its_e
         loader.load_state_dict(state)
     loader.load_state_dict({**state, "owed": {}, "processes": None})
     assert loader.state_dict() == {**state, "owed": {}, "processes": None}
+
+
+@given(
+    st.integers(1, 12),
+    st.lists(
+        st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda each: sum(each) > 0.01), min_size=1, max_size=40
+    ),
+)
+def test_every_batch_is_full_and_no_row_is_owed_or_given_twice(rows, proportions):
+    owed, given_rows, due = [0.0] * 4, [0] * 4, [0.0] * 4
+    for each in proportions:
+        counts, owed = apportion(rows, each, owed)
+        assert sum(counts) == rows
+        assert min(counts) >= 0
+        given_rows = [a + b for a, b in zip(given_rows, counts, strict=True)]
+        due = [a + rows * b / sum(each) for a, b in zip(due, each, strict=True)]
+    assert owed == pytest.approx([a - b for a, b in zip(due, given_rows, strict=True)], abs=1e-6)
+    assert max(map(abs, owed)) < 4
+
+
+def test_constant_proportions_are_met_to_within_a_row():
+    owed, given_rows = [0.0] * 3, [0] * 3
+    for batch in range(1, 200):
+        counts, owed = apportion(7, [0.2, 0.5, 0.3], owed)
+        given_rows = [a + b for a, b in zip(given_rows, counts, strict=True)]
+        assert all(abs(n - 7 * batch * p) < 1 for n, p in zip(given_rows, (0.2, 0.5, 0.3), strict=True))
+
+
+def test_a_phase_on_which_schedules_depend_does_not_change_its_length_at_a_resume(tiny_run, phase_folders):
+    options = {"rate": {"from": 0.3, "to": 0.1}}
+    for phase in ({"name": "a", "objective": "mlm", "tokens": 1000, "options": options}, mixture_phase(phase_folders)):
+        short, long = (
+            tiny_run(phases=[{**phase, "tokens": tokens}], schedule={"decay_phase": None}).phase_schedule
+            for tokens in (1000, 4000)
+        )
+        assert long.diff_past(short.describe(), 900) == ["phases[0].tokens: was 1000, now 4000"]
+        assert long.diff_past(long.describe(), 900) == []
+    plain = [
+        tiny_run(phases=[{"name": "a", "objective": "mlm", "tokens": t}], schedule={"decay_phase": None})
+        for t in (1000, 4000)
+    ]
+    assert plain[1].phase_schedule.diff_past(plain[0].phase_schedule.describe(), 900) == []

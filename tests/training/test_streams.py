@@ -12,16 +12,18 @@ from composer.core import Callback
 from safetensors.torch import load_file
 
 from data_prep.synthetic import RELATIONS
-from detour.build import build_trainer
+from detour.build import build_encoder, build_trainer
 from detour.config.check import check
 from detour.cost.flops import training_flops
 from detour.cost.plan import plan
 from detour.errors import CheckpointError, ConfigError
+from detour.experiments.tree import shared_tokens
 from detour.export.run import export_run
 from detour.report.compare import compare_runs
 from detour.train import train
 from detour.training.checkpoints import files
 from detour.training.checkpoints.files import listing, newest_valid
+from detour.training.objective_modules import add_modules
 from detour.training.run_folder import RunFolder
 from tests.training.test_phase_data import order_of, watch
 
@@ -247,3 +249,37 @@ def test_a_held_out_loss_that_is_not_measured_is_refused(tiny_run):
     phases = [{"name": "a", "objective": "mlm", "tokens": 1000, "evaluate": ["mml"]}]
     with pytest.raises(ConfigError, match=r"phases\[0\].evaluate: 'mml'; did you mean 'mlm'"):
         tiny_run(phases=phases, schedule={"decay_phase": None})
+
+
+def test_a_spike_is_one_among_the_losses_of_its_own_objective(streamed_run):
+    """Losses of pairs are a fraction of those of MLM; a window over both would take every MLM step for a spike."""
+    run = streamed_run("spikes", guard={"spike_factor": 1.5, "spike_window": 2, "max_skips": 0})
+    train(run)
+    assert saved(run).tokens >= run.phase_schedule.total_tokens
+
+
+def test_two_uses_with_other_classes_do_not_share_a_head(streamed_run):
+    run = streamed_run("heads")
+    other = {"objective": "pair_classification", "options": {"classes": [f"{name}s" for name in CLASSES]}}
+    phase = replace(run.phases[1], options={"turns": [PAIRS, other]})
+    encoder = build_encoder(run)
+    with pytest.raises(ConfigError, match=r"phases\[0\]: pair_classification: its options need another module"):
+        add_modules(encoder, [phase], seed=1)
+
+
+def test_arms_share_no_past_where_one_of_them_could_not_branch_from_it(streamed_run, tiny_run):
+    plain = tiny_run(
+        "plain", phases=[{"name": "before", "objective": "mlm", "tokens": 900}], schedule={"decay_phase": None}
+    )
+    with_pairs = streamed_run("pairs")
+    assert shared_tokens(plain, with_pairs) == 0
+    assert shared_tokens(with_pairs, replace(with_pairs, name="twin")) == with_pairs.phase_schedule.total_tokens
+    other = replace(with_pairs, phases=[replace(with_pairs.phases[0], evaluate=["clm"]), *with_pairs.phases[1:]])
+    assert shared_tokens(with_pairs, other) == 0
+
+
+def test_an_objective_with_a_module_is_not_added_to_a_run_that_has_begun(streamed_run):
+    run = streamed_run("late")
+    train(replace(run, phases=run.phases[:1], schedule=replace(run.schedule, decay_phase=None)))
+    with pytest.raises(CheckpointError, match="objectives with modules were none, now pair_classification"):
+        train(run)

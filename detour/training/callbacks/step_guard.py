@@ -69,7 +69,7 @@ class StepGuard(Callback):
         self.max_skips, self.spike_factor, self.window = max_skips, spike_factor, window
         self.metrics, self.stop = metrics, stop
         self.rejected_last = False
-        self._losses: deque[float] = deque(maxlen=window)
+        self._losses: dict[str, deque[float]] = {}  # by objective
         self._phase: int | None = None
         self._in_a_row = 0
         self._sums: Tensor | None = None
@@ -89,7 +89,7 @@ class StepGuard(Callback):
         Args:
             state: Composer's state.
             norm: Norm of the full gradient, a scalar on each process.
-            phase: Index of the current phase; the window of losses is emptied when it changes.
+            phase: Index of the current phase; the windows of losses, one for each objective, are emptied when it changes.
 
         Raises:
             TrainingError: The step is rejected after ``max_skips`` rejected steps in a row.
@@ -105,30 +105,31 @@ class StepGuard(Callback):
             self._phase = phase
             self._losses.clear()
         empty = not supervised
+        losses = self._losses.setdefault(state.batch["objective"], deque(maxlen=self.window))
         check = StepCheck(
             loss=loss,
             norm=norms / dist.get_world_size(),
-            problem=EMPTY if empty else self._problem(loss, norms),
+            problem=EMPTY if empty else self._problem(loss, norms, losses),
         )
         self.rejected_last = check.problem is not None
         if empty:
             self.metrics.omit_loss()
             self._report(state, check, ends=False)
         elif check.problem is None:
-            self._losses.append(loss)
+            losses.append(loss)
             self._in_a_row = 0
         else:
             self._in_a_row += 1
             self._report(state, check, ends=self._in_a_row > self.max_skips)
         return check
 
-    def _problem(self, loss: float, norm: float) -> str | None:
+    def _problem(self, loss: float, norm: float, losses: deque[float]) -> str | None:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(norm):
             return f"the gradient norm is {norm}"
-        if self.spike_factor is not None and len(self._losses) == self.window:
-            typical = median(self._losses)
+        if self.spike_factor is not None and len(losses) == self.window:
+            typical = median(losses)
             if loss > self.spike_factor * typical:
                 return f"the loss is {loss:.4g}, more than {self.spike_factor:g} times the median of {typical:.4g}"
         return None
@@ -149,12 +150,13 @@ class StepGuard(Callback):
         log.warning("%s: %s; step rejected%s", where, check.problem, count)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self._losses), "phase": self._phase, "in_a_row": self._in_a_row}
+        losses = {objective: list(window) for objective, window in self._losses.items()}
+        return {"losses": losses, "phase": self._phase, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for loss in state["losses"]:
+        for loss in (loss for window in state["losses"].values() for loss in window):
             check_number("losses", abs(loss))
         check_count("phase", state["phase"] or 0)
         check_count("in_a_row", state["in_a_row"])
-        self._losses = deque(state["losses"], maxlen=self.window)
+        self._losses = {name: deque(window, maxlen=self.window) for name, window in state["losses"].items()}
         self._phase, self._in_a_row = state["phase"], state["in_a_row"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from detour import objectives
 from detour.config.schema import RunConfig
+from detour.data.stream_spec import is_scheduled_mixture
 from detour.optimizer import PhaseOptimizer
 from detour.phases import Freeze, Phase, PhaseData, PhaseRope, PhaseSchedule
 from detour.schedule import WSD
@@ -87,12 +89,40 @@ def differences(saved: Mapping[str, Any], run: RunConfig, now: Mapping[str, Any]
     ]
     tokens = min(tokens, old_phases.total_tokens)  # the last batch may reach past the end of the run
     lines += new_phases.diff_past(saved["config"]["phases"], tokens)
+    lines += _later_kinds(saved["config"]["phases"], run.phase_schedule.describe())
+    if is_scheduled_mixture(run.data.train):  # of phases without folders of their own
+        lines += [
+            f"phases[{i}].tokens: was {old['tokens']!r}, now {new.tokens!r}, and the proportions of data.train stretch with it"
+            for i, (old, new) in enumerate(zip(saved["config"]["phases"][:begun], run.phases, strict=False))
+            if not new.data.train and old["tokens"] != new.tokens
+        ]
     for at in _grid(tokens, {*_knots(old_lr, old_phases), *_knots(new_lr, new_phases)}):
         before, after = old_lr.lr_at(at, old_phases), new_lr.lr_at(at, new_phases)
         if abs(before - after) > 1e-12:
             lines.append(f"schedule: the learning rate at token {at:,} was {before:.6g} and would now be {after:.6g}")
             break
     return lines
+
+
+def _later_kinds(saved: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Objectives with modules must be there from the start: their parameters are in the groups of the optimizer."""
+    before, after = (
+        sorted(
+            {
+                part.name
+                for phase in phases
+                for part, _ in objectives.build(phase["objective"], phase["options"]).parts
+                if isinstance(part, objectives.ModuleObjective)
+            }
+        )
+        for phases in (saved, now)
+    )
+    if before == after:
+        return []
+    names = [", ".join(each) or "none" for each in (before, after)]
+    return [
+        f"phases: objectives with modules were {names[0]}, now {names[1]}; a run has them from its start to its end"
+    ]
 
 
 def measurement_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
