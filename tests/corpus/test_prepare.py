@@ -170,7 +170,7 @@ def test_the_result_does_not_depend_on_processes_or_parts(write_config, tmp_path
     ids=["one", "two", "slurm"],
 )
 def test_the_result_does_not_depend_on_what_runs_the_stages(
-    write_config, slurm, tmp_path, monkeypatch, executor, steps
+    write_config, slurm, forked_python, tmp_path, monkeypatch, executor, steps
 ):
     """As jobs on this machine, one with worker processes and two at a time; as arrays of a stand-in for SLURM."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -189,7 +189,7 @@ def test_the_result_does_not_depend_on_what_runs_the_stages(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, tmp_path, monkeypatch):
+def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, forked_python, tmp_path, monkeypatch):
     """One of four input files is damaged for ``strict``; the others were read and are not read again."""
     prepare(load(write_config(out=str(tmp_path / "whole"))))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
