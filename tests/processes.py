@@ -25,12 +25,17 @@ HEALTHY = ("none",)
 FORKED_PYTHON = """#!{python} -IS
 import json, os, signal, socket, sys
 words = sys.argv[1:]
-if words[:1] not in (["-m"], ["-c"]) and (not words or words[0].startswith("-")):
+while words[:1] == ["-B"]:
+    del words[0]
+odd = words[:1] not in (["-m"], ["-c"]) and (not words or words[0].startswith("-"))
+if odd or "resource_tracker" in "".join(words[1:2]):  # of multiprocessing, which imports little and outlives the zygote
     os.execv({python!r}, [{python!r}, *words])
+listed = [int(number) for number in os.listdir("/proc/self/fd")]
+files = [number for number in listed if os.path.exists(f"/proc/self/fd/{{number}}")]  # without that of the listing
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
-order = {{"words": [sys.argv[0], *words], "folder": os.getcwd(), "environment": dict(os.environ)}}
-socket.send_fds(connection, [b" "], [0, 1, 2])
+order = {{"words": [sys.argv[0], *words], "folder": os.getcwd(), "environment": dict(os.environ), "files": files}}
+socket.send_fds(connection, [b" "], files)
 connection.sendall(json.dumps(order).encode() + b"\\0")
 answers = connection.makefile()
 program = int(answers.readline())
@@ -124,6 +129,7 @@ def forked_python(zygote: Zygote, monkeypatch: pytest.MonkeyPatch) -> str:
     Signals reach the program, its exit code comes back, and it ends with the process that stands for it.
     """
     monkeypatch.setattr(sys, "executable", str(zygote.python))
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", os.fsencode(zygote.python))
     return str(zygote.python)
 
 

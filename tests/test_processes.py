@@ -23,9 +23,7 @@ def test_streams_arguments_folder_and_exit_code_are_those_of_python(forked_pytho
     folder.mkdir()
     environment = {**os.environ, "NAME": "a name"}
     call = {"cwd": folder, "env": environment, "input": "asked", "capture_output": True, "text": True}
-    real, forked = (
-        subprocess.run([python, program, "a", "-b"], **call) for python in (PYTHON, forked_python)
-    )
+    real, forked = (subprocess.run([python, program, "a", "-b"], **call) for python in (PYTHON, forked_python))
     assert (forked.returncode, forked.stdout, forked.stderr) == (real.returncode, real.stdout, real.stderr)
     assert real.stdout == f"['a', '-b'] {folder} a name near __main__\n"
 
@@ -39,7 +37,9 @@ def test_exit_codes(forked_python, code, expected):
 
 
 def test_a_program_sees_signals_and_ends_with_what_stands_for_it(forked_python, tmp_path):
-    code = "import signal, time\nprint('ready', flush=True)\nsignal.sigwait([signal.SIGTERM])\nprint('told', flush=True)\n"
+    code = (
+        "import signal, time\nprint('ready', flush=True)\nsignal.sigwait([signal.SIGTERM])\nprint('told', flush=True)\n"
+    )
     code = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n" + code + "time.sleep(600)"
     process = subprocess.Popen([forked_python, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"

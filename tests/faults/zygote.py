@@ -8,9 +8,12 @@ that it is given. Nothing that starts threads or draws random numbers happens he
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
+import fcntl
 import gc
 import json
+import multiprocessing.spawn
 import os
 import runpy
 import select
@@ -20,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import composer.algorithms
@@ -37,7 +41,9 @@ from detour.cli.main import main
 SLOW_IMPORTS = (composer.algorithms, pydantic.type_adapter, transformers.modeling_utils, train, detour)
 FAULTS = runpy.run_path(str(Path(__file__).with_name("injections.py")))
 ENDED: dict[int, int] = {}
-ATTENDING: list[int] = []
+PRESENT: set[int] = set()
+CONNECTIONS: dict[int, socket.socket] = {}  # of programs, to what stands for them
+WAKING = os.pipe()  # written to when a child ends
 collect_env.get_cpu_model = lambda: "a CPU"  # a second in each process, for a log
 
 
@@ -72,60 +78,75 @@ def end(code: int) -> None:
     os._exit(code)
 
 
-def wait(pid: int, seconds: float, listener: socket.socket) -> int | None:
-    """Exit code of a child, negative for a signal; None if it still runs. May be asked again."""
-    deadline = time.monotonic() + seconds
-    while pid not in ENDED:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            ENDED[pid] = os.waitstatus_to_exitcode(status)
-        elif time.monotonic() > deadline:
-            return None
-        elif select.select([listener], [], [], 0.01)[0]:
-            attend(listener)
-    return ENDED[pid]
+def reap() -> None:
+    """Notes the exit codes of children that have ended, and tells those of programs; kills programs that stand alone."""
+    while PRESENT:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            break
+        PRESENT.remove(pid)
+        ENDED[pid] = os.waitstatus_to_exitcode(status)
+        if connection := CONNECTIONS.pop(pid, None):
+            with contextlib.suppress(BrokenPipeError), connection:
+                connection.sendall(b"%d\n" % ENDED[pid])
+    for pid, connection in CONNECTIONS.items():
+        if select.select([connection], [], [], 0)[0]:  # what stands for it was killed
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
-def attend(listener: socket.socket) -> None:
-    """Leaves a program of `forked_python` to a process of its own, which waits for it."""
-    connection, _ = listener.accept()
-    ATTENDING[:] = [pid for pid in ATTENDING if os.waitpid(pid, os.WNOHANG) == (0, 0)]
-    if pid := os.fork():
-        ATTENDING.append(pid)
-        connection.close()
-        return
-    listener.close()
-    received, streams = b"", []
-    while not received.endswith(b"\0"):
-        part, more, *_ = socket.recv_fds(connection, 1 << 20, 3)
-        received, streams = received + part, streams + more
-    order = json.loads(received[:-1])
-    program = os.fork()
-    if not program:
-        connection.close()
-        end(run_program(order, streams))
-    for stream in streams:
-        os.close(stream)
-    connection.sendall(b"%d\n" % program)
-    ended = os.pidfd_open(program)
-    if ended not in select.select([connection, ended], [], [])[0]:  # what stands for it was killed
-        os.killpg(program, signal.SIGKILL)
-    connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]))
-    os._exit(0)
+def attend(listener: socket.socket, seconds: float | None) -> bool:
+    """Waits for an order, so long at most; starts programs of `forked_python` meanwhile. Returns whether there is one."""
+    ready = select.select([sys.stdin, listener, WAKING[0], *CONNECTIONS.values()], [], [], seconds)[0]
+    if WAKING[0] in ready:
+        os.read(WAKING[0], 4096)
+    reap()
+    if listener in ready:
+        connection, _ = listener.accept()
+        received, files, part = b"", [], b" "
+        while part and not received.endswith(b"\0"):
+            part, more, *_ = socket.recv_fds(connection, 1 << 20, 100)
+            received, files = received + part, files + more
+        if part:
+            pid = fork(lambda: run_program(json.loads(received[:-1]), files))
+            CONNECTIONS[pid] = connection
+            with contextlib.suppress(BrokenPipeError):
+                connection.sendall(b"%d\n" % pid)
+        else:  # killed before it had said all
+            connection.close()
+        for file in files:
+            os.close(file)
+    return sys.stdin in ready
 
 
-def run_program(order: dict, streams: list[int]) -> int:
-    """Becomes ``python ARGUMENTS`` in the caller's folder and environment, with its standard streams."""
+def fork(program: Callable[[], int]) -> int:
+    pid = os.fork()
+    if not pid:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for connection in CONNECTIONS.values():
+            connection.close()
+        end(program())
+    PRESENT.add(pid)
+    return pid
+
+
+def run_program(order: dict, files: list[int]) -> int:
+    """Becomes ``python ARGUMENTS`` in the caller's folder and environment, with its open files."""
     os.setpgid(0, 0)
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
+    apart = [fcntl.fcntl(file, fcntl.F_DUPFD, 1 + max(order["files"])) for file in files]  # out of the way
+    for file in files:
+        os.close(file)
+    for number, file in zip(order["files"], apart, strict=True):
+        os.dup2(file, number)
+        os.close(file)
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
     tempfile.tempdir = None
     sys.executable, *words = order["words"]
+    multiprocessing.spawn.set_executable(sys.executable)
     sys.path[0] = order["folder"]
     paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[1:1] = [path for path in paths if path not in sys.path]
@@ -151,6 +172,10 @@ def run_program(order: dict, streams: list[int]) -> int:
 
 def serve(path: str) -> None:
     torch.set_num_threads(1)
+    for end_of_pipe in WAKING:
+        os.set_blocking(end_of_pipe, False)
+    signal.set_wakeup_fd(WAKING[1])
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
     gc.collect()
     gc.freeze()  # or a collection in each child copies all that was imported
     with socket.socket(socket.AF_UNIX) as listener:
@@ -158,23 +183,21 @@ def serve(path: str) -> None:
         listener.listen(64)
         print(json.dumps("ready"), flush=True)
         while True:
-            ready, _, _ = select.select([sys.stdin, listener], [], [])
-            if listener in ready:
-                attend(listener)
-            elif not (line := sys.stdin.readline()):
-                break
-            else:
-                obey(json.loads(line), listener)
-    for pid in ATTENDING:
-        os.waitpid(pid, 0)
+            if attend(listener, None):
+                if not (line := sys.stdin.readline()):
+                    break
+                print(json.dumps(answer_to(json.loads(line), listener)), flush=True)
 
 
-def obey(order: dict, listener: socket.socket) -> None:
-    if "wait" in order:
-        answer = wait(order["wait"], order["seconds"], listener)
-    elif not (answer := os.fork()):
-        end(run_child(order))
-    print(json.dumps(answer), flush=True)
+def answer_to(order: dict, listener: socket.socket) -> int | None:
+    """The process number of a new child; or a child's exit code, negative for a signal, None if it still runs."""
+    if "wait" not in order:
+        return fork(lambda: run_child(order))
+    deadline = time.monotonic() + order["seconds"]
+    while order["wait"] not in ENDED and (seconds := deadline - time.monotonic()) > 0:
+        attend(listener, seconds)
+    reap()
+    return ENDED.get(order["wait"])
 
 
 if __name__ == "__main__":
