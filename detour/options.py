@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
+from functools import cache
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from detour.errors import ConfigError
@@ -134,6 +135,9 @@ def _is_required(field: Field[Any]) -> bool:
     return (field.default is NO_DEFAULT and field.default_factory is NO_DEFAULT) or field.default == MISSING
 
 
+_hints_of = cache(get_type_hints)  # which evaluates every annotation anew
+
+
 def _settable(cls: type) -> dict[str, Field[Any]]:
     return {field.name: field for field in fields(cls) if field.init}
 
@@ -142,7 +146,7 @@ def _check_dataclass(cls: type, values: Any, prefix: str, problems: list[str]) -
     if not isinstance(values, Mapping):
         problems.append(f"{prefix or 'the file'}: {values!r}, expected a mapping")
         return
-    hints, known = get_type_hints(cls), _settable(cls)
+    hints, known = _hints_of(cls), _settable(cls)
     for key in values:
         if key not in known:
             problems.append(f"{_join(prefix, key)}: unknown key{_near(str(key), known)}")
@@ -217,7 +221,7 @@ def _construct(hint: Any, value: Any) -> Any:
     """A value that passed the checks, with nested dataclasses built, ints as floats and lists as tuples where asked for."""
     origin, inner = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
-        hints = get_type_hints(hint)
+        hints = _hints_of(hint)  # type: ignore[arg-type]
         given = {key: _construct(hints[key], item) for key, item in value.items()}
         for key in _settable(hint):  # type: ignore[arg-type]
             if key not in given and is_dataclass(hints[key]):

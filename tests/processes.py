@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,32 @@ from detour.config.schema import RunConfig
 
 ZYGOTE = Path(__file__).parent / "faults" / "zygote.py"
 HEALTHY = ("none",)
+FORKED_PYTHON = """#!{python} -IS
+import json, os, signal, socket, sys
+words = sys.argv[1:]
+while words[:1] == ["-B"]:
+    del words[0]
+odd = words[:1] not in (["-m"], ["-c"]) and (not words or words[0].startswith("-"))
+if odd or "resource_tracker" in "".join(words[1:2]):  # of multiprocessing, which imports little and outlives the zygote
+    os.execv({python!r}, [{python!r}, *words])
+listed = [int(number) for number in os.listdir("/proc/self/fd")]
+files = [number for number in listed if os.path.exists(f"/proc/self/fd/{{number}}")]  # without that of the listing
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+order = {{"words": [sys.argv[0], *words], "folder": os.getcwd(), "environment": dict(os.environ), "files": files}}
+socket.send_fds(connection, [b" "], files)
+connection.sendall(json.dumps(order).encode() + b"\\0")
+answers = connection.makefile()
+program = int(answers.readline())
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda number, frame: os.kill(program, number))
+code = int(answers.readline())
+if code < 0:
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
 
 
 @dataclass(frozen=True)
@@ -52,18 +79,22 @@ class Zygote:
     """The other end of `zygote.py`."""
 
     def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="z-"))
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         # what a run of this process may have left: its ranks, and the socket of its service of Weights & Biases
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "WANDB_SERVICE"):
             environment.pop(name, None)
         self.process = subprocess.Popen(
-            [sys.executable, ZYGOTE],
+            [sys.executable, ZYGOTE, str(self.folder / "socket")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
         )
         assert self.answer() == "ready"
+        self.python = self.folder / "python"
+        self.python.write_text(FORKED_PYTHON.format(python=sys.executable, address=str(self.folder / "socket")))
+        self.python.chmod(0o755)
 
     def ask(self, order: dict[str, Any]) -> Any:
         assert self.process.stdin is not None
@@ -87,6 +118,19 @@ def zygote() -> Iterator[Zygote]:
     zygote.process.stdin.close()
     zygote.process.wait(20)
     zygote.process.stdout.close()  # type: ignore[union-attr]
+    shutil.rmtree(zygote.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def forked_python(zygote: Zygote, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A command in place of ``python``, in `sys.executable` too, whose processes have what is slow to import already.
+
+    Only for tests in which it does not matter what a process imports: its modules may be there before it asks for them.
+    Signals reach the program, its exit code comes back, and it ends with the process that stands for it.
+    """
+    monkeypatch.setattr(sys, "executable", str(zygote.python))
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", os.fsencode(zygote.python))
+    return str(zygote.python)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import pytest
 
 from detour.jobs.executors import SlurmExecutor
 
+PYTHON = sys.executable  # also where a test replaces it by `forked_python`
+
 SBATCH = """#!{python} -IS
 import os, re, subprocess, sys
 from pathlib import Path
@@ -64,7 +66,7 @@ def slurm(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     for name, text in {"sbatch": SBATCH, "srun": SRUN, "sacct": SACCT}.items():
         path = folder / name
-        path.write_text(text.format(python=sys.executable, folder=str(folder)))
+        path.write_text(text.format(python=PYTHON, folder=str(folder)))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(SlurmExecutor, "seconds", 0.2)

@@ -219,14 +219,14 @@ def test_the_objective_of_the_page_is_found_by_its_entry_point(tmp_path):
     assert "'span_mlm'" in done.stdout
 
 
-def test_the_callback_of_the_page_is_built_from_the_yaml_of_the_page(tmp_path, tiny_run):
+def test_the_callback_of_the_page_is_built_from_the_yaml_of_the_page(tmp_path, tiny_run, forked_python):
     """In a process of its own, since a registered name stays."""
     (tmp_path / "counting.py").write_text(blocks(DOCS / "extend.md", "python")[3])
     run = yaml.safe_load(to_yaml(tiny_run())) | yaml.safe_load(blocks(DOCS / "extend.md", "yml")[1])
     del run["loggers"]  # needs the package tensorboard
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     done = subprocess.run(
-        [sys.executable, "-m", "detour", "train", "run.yaml"],
+        [forked_python, "-m", "detour", "train", "run.yaml"],
         cwd=tmp_path,
         env=environment_with(tmp_path, ROOT),
         capture_output=True,
@@ -237,14 +237,14 @@ def test_the_callback_of_the_page_is_built_from_the_yaml_of_the_page(tmp_path, t
     assert "10 batches" in done.stdout
 
 
-def test_plugins_of_the_page_make_an_objective_known(tmp_path, tiny_run):
+def test_plugins_of_the_page_make_an_objective_known(tmp_path, tiny_run, forked_python):
     (tmp_path / "span_mlm.py").write_text(blocks(DOCS / "extend.md", "python")[0])
     run = yaml.safe_load(to_yaml(tiny_run())) | yaml.safe_load(blocks(DOCS / "extend.md", "yml")[0])
     run["phases"][2] |= {"objective": "span_mlm", "options": {"span": 5}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     code = "import detour; print(detour.load_config('run.yaml').phases[2].options)"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [forked_python, "-c", code],
         cwd=tmp_path,
         env=environment_with(ROOT),
         capture_output=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,9 +26,7 @@ class Workers:
         self._pool = None
         if processes > 1:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                processes, mp_context=context, initializer=_initialize, initargs=(os.getpid(),)
-            )
+            self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_initialize)
 
     def __enter__(self) -> Workers:
         return self
@@ -69,13 +66,15 @@ class Workers:
                 future.cancel()
 
 
-def _initialize(parent: int) -> None:
+def _initialize() -> None:
     os.environ["RAYON_NUM_THREADS"] = "1"  # no threads inside the tokenizer: parallelism is across processes
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
     def exit_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=exit_with_parent, daemon=True).start()

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -144,7 +143,7 @@ STEPS = [
 
 
 @pytest.mark.slow
-def test_the_result_does_not_depend_on_processes_or_parts(write_config, tmp_path, monkeypatch):
+def test_the_result_does_not_depend_on_processes_or_parts(write_config, forked_python, tmp_path):
     digests = []
     for i, processes in enumerate((1, 3)):
         settings = load(
@@ -170,7 +169,7 @@ def test_the_result_does_not_depend_on_processes_or_parts(write_config, tmp_path
     ids=["one", "two", "slurm"],
 )
 def test_the_result_does_not_depend_on_what_runs_the_stages(
-    write_config, slurm, tmp_path, monkeypatch, executor, steps
+    write_config, slurm, forked_python, tmp_path, monkeypatch, executor, steps
 ):
     """As jobs on this machine, one with worker processes and two at a time; as arrays of a stand-in for SLURM."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -189,7 +188,7 @@ def test_the_result_does_not_depend_on_what_runs_the_stages(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, tmp_path, monkeypatch):
+def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, forked_python, tmp_path, monkeypatch):
     """One of four input files is damaged for ``strict``; the others were read and are not read again."""
     prepare(load(write_config(out=str(tmp_path / "whole"))))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -334,19 +333,26 @@ def test_an_interrupted_preparation_goes_on_and_redoes_nothing(write_config, tmp
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_the_result_is_the_same(write_config, tmp_path):
-    prepare(load(write_config(out=str(tmp_path / "whole"), steps=STEPS, validation_fraction=0.2)))
-    config, rng, kills = write_config(steps=STEPS, validation_fraction=0.2, processes=2), random.Random(0), 0
-    command = [sys.executable, "-m", "detour", "data", "prepare", str(config)]
-    for _ in range(30):
+def test_killed_at_random_moments_the_result_is_the_same(write_config, forked_python, tmp_path):
+    """Five times at most, at a moment of the first half of what the unbroken preparation takes."""
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [forked_python, "-m", "detour", "data", "prepare", str(config), f"out={out}"]
         child = subprocess.Popen(
             command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        started = time.monotonic()
-        while not (tmp_path / "out").exists() and time.monotonic() - started < 60 and child.poll() is None:
-            time.sleep(0.02)
+        while not out.exists() and child.poll() is None:
+            time.sleep(0.01)
+        return child
+
+    config, rng, kills = write_config(steps=STEPS, validation_fraction=0.2, processes=2), random.Random(0), 0
+    child, began = start(tmp_path / "whole"), time.monotonic()
+    assert child.wait(200) == 0
+    seconds = time.monotonic() - began
+    for _ in range(30):
+        child = start(tmp_path / "out")
         try:
-            child.wait(rng.uniform(0.05, 3.0) if kills < 5 else 200)
+            child.wait(rng.uniform(0.01, 0.5) * seconds if kills < 5 else 200)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             kills += 1

@@ -173,7 +173,9 @@ json.dump(epochs, open(out, "w"))
 """
 
 
-def run_two_ranks(folder: Path, out: Path, *, workers: int, state: dict | None = None) -> list[list[list[int]]]:
+def run_two_ranks(
+    python: str, folder: Path, out: Path, *, workers: int, state: dict | None = None
+) -> list[list[list[int]]]:
     """Sample ids of each global batch, by epoch, as two processes of one machine saw them together."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -184,7 +186,7 @@ def run_two_ranks(folder: Path, out: Path, *, workers: int, state: dict | None =
     for rank in range(2):
         if state:
             Path(f"{out}.{rank}.state").write_text(json.dumps(state))
-        command = [sys.executable, "-c", CHILD, str(folder), f"{out}.{rank}", str(workers), str(int(state is not None))]
+        command = [python, "-c", CHILD, str(folder), f"{out}.{rank}", str(workers), str(int(state is not None))]
         env = {**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         children.append(subprocess.Popen(command, env=env))
     try:
@@ -199,23 +201,23 @@ def run_two_ranks(folder: Path, out: Path, *, workers: int, state: dict | None =
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_two_ranks_see_together_the_global_batches_of_one(write_rows, tmp_path, workers):
+def test_two_ranks_see_together_the_global_batches_of_one(write_rows, forked_python, tmp_path, workers):
     folder = write_rows(rows=24)
     one = loader_of(folder, canonical_nodes=2)
     whole = [ids_of(one) for _ in range(2)]
-    two = run_two_ranks(folder, tmp_path / "seen", workers=workers)
+    two = run_two_ranks(forked_python, folder, tmp_path / "seen", workers=workers)
     assert [[sorted(batch) for batch in epoch] for epoch in two] == [[sorted(b) for b in epoch] for epoch in whole]
 
 
 @pytest.mark.slow
-def test_a_run_of_one_rank_resumes_on_two(write_rows, tmp_path):
+def test_a_run_of_one_rank_resumes_on_two(write_rows, forked_python, tmp_path):
     folder = write_rows(rows=24)
     one = loader_of(folder, canonical_nodes=2)
     whole = ids_of(one)
     stopped = loader_of(folder, canonical_nodes=2)
     batches = iter(stopped)
     next(batches), next(batches)
-    two = run_two_ranks(folder, tmp_path / "seen", workers=0, state=stopped.state_dict())
+    two = run_two_ranks(forked_python, folder, tmp_path / "seen", workers=0, state=stopped.state_dict())
     assert [sorted(batch) for batch in two[0]] == [sorted(batch) for batch in whole[2:]]
 
 

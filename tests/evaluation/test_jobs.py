@@ -24,7 +24,7 @@ TABLES = ("summary.md", "scores.md", "scores.csv", "scores.tex")
 
 
 @pytest.fixture
-def call(constructed, made, write_task, data_root, tmp_path, monkeypatch):
+def call(constructed, made, write_task, data_root, forked_python, tmp_path, monkeypatch):
     """A function from an output folder and further arguments to those of an evaluation of one model on one task."""
     tasks = [write_task("one", "classification", made.classification(), training={"learning_rate": 3e-3, "epochs": 1})]
     suite = tmp_path / "both.yaml"

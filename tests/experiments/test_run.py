@@ -22,7 +22,7 @@ from detour.training.run_folder import RunFolder
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def test_from_training_to_the_page(toy, arms, tmp_path):
+def test_from_training_to_the_page(toy, arms, forked_python, tmp_path):
     path = toy(arms={name: arms[name] for name in ("twin", "order")}, probes={})  # every job starts a process
     plan = plan_experiment(load_experiment(path))
     page = run_experiment(plan)

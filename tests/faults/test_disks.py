@@ -303,14 +303,26 @@ def test_a_copy_of_a_run_is_another_run_at_weights_and_biases(tmp_path, caplog):
 # --- 24: checkpoints whose content does not fit ---------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folders of runs that were trained before, by what they train."""
+    return tmp_path_factory.mktemp("trained"), {}
+
+
 @pytest.fixture
-def saved(tiny_run):
-    """The newest checkpoint of a short run, which `LONGER` continues; its first layer was frozen throughout."""
+def saved(tiny_run, trained):
+    """The newest checkpoint of a short run, which `LONGER` continues; a copy where a test has trained the same before."""
 
     def make(**sections):
         run = tiny_run(**{**SHORT, **sections})
-        train(run)
-        return checkpoints.listing(RunFolder.of(run).checkpoints)[-1]
+        (root, known), folder = trained, RunFolder.of(run)
+        key = json.dumps(sections)
+        if key not in known:
+            train(run)
+            known[key] = shutil.copytree(folder.path, root / str(len(known)), symlinks=True)
+        elif not folder.path.exists():
+            shutil.copytree(known[key], folder.path, symlinks=True)
+        return checkpoints.listing(folder.checkpoints)[-1]
 
     return make
 

@@ -62,13 +62,20 @@ def encoder_from(folder: Path) -> Encoder:
     return encoder
 
 
+def ids_of(length: int) -> torch.Tensor:
+    return torch.randint(5, 290, (2, length), generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
 def hidden_of(model: PreTrainedModel, ids_BT: torch.Tensor) -> torch.Tensor:
     return model.base_model(input_ids=ids_BT, output_hidden_states=False).last_hidden_state
 
 
 @torch.no_grad()
-def assert_equal_or_refused(model: PreTrainedModel, folder: Path, *, length: int) -> bool:
-    """Whether the folder of ``model`` is read; if so, hidden states are equal. A refusal names the folder."""
+def assert_equal_or_refused(
+    model: PreTrainedModel, folder: Path, ids_BT: torch.Tensor, expected_BTC: torch.Tensor
+) -> bool:
+    """Whether the folder of ``model`` is read; if so, its hidden states are these. A refusal names the folder."""
     try:
         encoder, refusal = encoder_from(folder), ""
     except ModelError as error:
@@ -77,8 +84,7 @@ def assert_equal_or_refused(model: PreTrainedModel, folder: Path, *, length: int
         assert str(folder) in refusal
         assert "\n" not in refusal
         return False
-    ids_BT = torch.randint(5, 290, (2, length), generator=torch.Generator().manual_seed(1))
-    expected_BTC = hidden_of(model, ids_BT)
+    length = ids_BT.shape[1]
     causal = bool(getattr(model.config, "is_decoder", False)) or model.config.model_type in DECODERS
     found_NC = encoder.hidden(ids_BT, torch.full((2, 1), length), "causal" if causal else "bidirectional")
     torch.testing.assert_close(found_NC.unflatten(0, (2, length)), expected_BTC, rtol=0, atol=2e-5)
@@ -92,7 +98,8 @@ def test_each_class_of_a_family_is_read_with_equal_hidden_states_or_refused(tmp_
         pytest.skip(f"{cls} is of another family, which contains this one")
     model = getattr(transformers, cls)(config)
     shaken(model).save_pretrained(tmp_path)
-    read = assert_equal_or_refused(model, tmp_path, length=CASES[name].limit)
+    ids_BT = ids_of(CASES[name].limit)
+    read = assert_equal_or_refused(model, tmp_path, ids_BT, hidden_of(model, ids_BT))
     # the pooler and the head of next-sentence prediction are left out; heads of fine-tuned models are refused
     known = ("ForMaskedLM", "ForPreTraining", "Model", "LMHeadModel", "ForCausalLM", "ForNextSentencePrediction")
     assert read == cls.endswith(known)
@@ -126,20 +133,18 @@ def other_values(value: object) -> list[object]:
 def test_a_key_of_the_config_that_changes_the_function_is_computed_or_refused(tmp_path, name):
     """Each key in turn has another value, wherever transformers can run it."""
     case, tried, read = CASES[name], 0, 0
-    attention = case.attentions[0]
+    attention, ids_BT = case.attentions[0], ids_of(min(20, case.limit))
     cls = type(case.model("causal" if case.causal else attention))
     for key, value in case.config().to_dict().items():
         for number, other in enumerate(other_values(value)):
             config = case.config().to_dict() | {key: other, "model_type": case.config().model_type}
             try:
                 model = shaken(cls(AutoConfig.for_model(**config)))
-                length = min(20, case.limit)
-                with torch.no_grad():
-                    hidden_of(model, torch.randint(5, 290, (2, length)))
+                expected_BTC = hidden_of(model, ids_BT)
                 model.save_pretrained(tmp_path / f"{key}{number}")
             except Exception:  # transformers itself cannot
                 continue
             tried += 1
-            read += assert_equal_or_refused(model, tmp_path / f"{key}{number}", length=length)
+            read += assert_equal_or_refused(model, tmp_path / f"{key}{number}", ids_BT, expected_BTC)
     assert tried > 30
     assert read > 10

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +21,13 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def launch(start, tmp_path):
+def launch(start, forked_python, tmp_path):
     """A function that trains a run in two processes and gives its last checkpoint; `launcher`: by Composer's own."""
 
     def with_launcher(run: RunConfig) -> None:
         config = tmp_path / f"{run.name}.yaml"
         config.write_text(to_yaml(run))
-        command = [sys.executable, "-m", "composer.cli", "-n", "2", "main.py", str(config)]
+        command = [forked_python, "-m", "composer.cli", "-n", "2", "main.py", str(config)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def watch(run) -> list:
     return watcher.batches
 
 
-def order_of(run, streams, epochs=6) -> list[int]:
-    """Row numbers in the order in which single rows come, epoch after epoch, without phases."""
+def orders_of(run, streams) -> Iterator[list[int]]:
+    """For each epoch, row numbers in the order in which single rows come without phases."""
     loader = build_loader(
         streams=[StreamSpec(**stream) if isinstance(stream, dict) else stream for stream in streams],
         device_batch_size=1,
@@ -55,12 +56,13 @@ def order_of(run, streams, epochs=6) -> list[int]:
         shuffle_seed=run.data.shuffle_seed,
         workers=0,
     )
-    return [[int(batch["sample_id"]) for batch in loader] for _ in range(epochs)]
+    while True:
+        yield [int(batch["sample_id"]) for batch in loader]
 
 
 def expected_rows(run) -> list[tuple[int, ...]]:
     """Rows of each batch: a phase takes the next rows of its folders, in an epoch as many whole batches as there are."""
-    tokens_of, orders, at, batches = {}, {}, {}, []
+    tokens_of, epochs, orders, at, batches = {}, {}, {}, {}, []
     before, last = 0, None
     while before < run.phase_schedule.total_tokens:
         index = run.phase_schedule.at(before).index
@@ -68,7 +70,8 @@ def expected_rows(run) -> list[tuple[int, ...]]:
         data = run.data_of(phase)
         key = json.dumps([vars(stream) for stream in data.train])
         if key not in orders:
-            orders[key], at[key] = order_of(run, data.train), (0, 0)
+            epochs[key] = orders_of(run, data.train)
+            orders[key], at[key] = [next(epochs[key])], (0, 0)
             tokens_of[key] = counts_of(data)
         if phase.data.restart and last != index:
             at[key] = (0, 0)
@@ -76,6 +79,8 @@ def expected_rows(run) -> list[tuple[int, ...]]:
         epoch, row = at[key]
         if row + data.global_batch_size > len(orders[key][epoch]):
             epoch, row = epoch + 1, 0
+            if epoch == len(orders[key]):
+                orders[key].append(next(epochs[key]))
         rows = orders[key][epoch][row : row + data.global_batch_size]
         at[key] = (epoch, row + data.global_batch_size)
         batches.append((before, tuple(rows)))

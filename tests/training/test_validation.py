@@ -235,9 +235,21 @@ def test_fewer_rows_than_folders_are_refused_before_anything_is_read(run_of):
 # --- a resume -------------------------------------------------------------------------------------------------------
 
 
-def stopped(run: RunConfig) -> RunConfig:
-    """A finished run of two steps; the same with further tokens goes on from there."""
-    train(run)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder for the run of `stopped`, which is trained once and copied for each test."""
+    return tmp_path_factory.mktemp("trained") / "run"
+
+
+@pytest.fixture
+def stopped(run_of, trained) -> RunConfig:
+    """A finished run of two steps, with further tokens, so that it goes on from there."""
+    run = run_of("run")
+    if trained.exists():
+        shutil.copytree(trained, RunFolder.of(run).path)
+    else:
+        train(run)
+        shutil.copytree(RunFolder.of(run).path, trained)
     phases = [replace(run.phases[0], tokens=run.phases[0].tokens + 500)]
     return replace(run, phases=phases)
 
@@ -254,8 +266,8 @@ def stopped(run: RunConfig) -> RunConfig:
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )  # fmt: skip
-def test_a_resume_that_measures_otherwise_is_refused_or_marked(run_of, change, line, caplog):
-    run = stopped(run_of("run"))
+def test_a_resume_that_measures_otherwise_is_refused_or_marked(run_of, stopped, change, line, caplog):
+    run = stopped
     other = replace(run, evaluation=replace(run.evaluation, **change))
     with pytest.raises(CheckpointError, match="would change how held-out losses are measured") as caught:
         train(other)
@@ -269,15 +281,15 @@ def test_a_resume_that_measures_otherwise_is_refused_or_marked(run_of, change, l
     assert f"from token {end:,} on, held-out losses are measured differently: {line}" in caplog.text
 
 
-def test_another_validation_folder_is_refused(run_of, corpus):
-    run = stopped(run_of("run"))
+def test_another_validation_folder_is_refused(run_of, stopped, corpus):
+    run = stopped
     other = replace(run.data, validation=[replace(run.data.validation[0], path=str(corpus.validation))])
     with pytest.raises(CheckpointError, match=r"validation rows: were .* now \d+ of \d+ of validation"):
         train(replace(run, data=other))
 
 
-def test_a_folder_that_moved_and_another_order_are_the_same_measure(run_of, folders, tmp_path):
-    run = stopped(run_of("run"))
+def test_a_folder_that_moved_and_another_order_are_the_same_measure(run_of, stopped, folders, tmp_path):
+    run = stopped
     moved = [
         replace(run.data.validation[0], path=str(tmp_path / name / "validation")) for name in ("french", "english")
     ]
@@ -295,8 +307,8 @@ def test_a_folder_that_moved_and_another_order_are_the_same_measure(run_of, fold
         ("evaluation", {"objectives": {"mlm": {"rate": 0.15}}}, "evaluation.objectives.clm: ends here"),
     ],
 )
-def test_what_a_user_may_want_is_told_and_marked(run_of, section, change, line, caplog):
-    run = stopped(run_of("run"))
+def test_what_a_user_may_want_is_told_and_marked(run_of, stopped, section, change, line, caplog):
+    run = stopped
     other = replace(run, **{section: replace(getattr(run, section), **change)})
     with caplog.at_level(logging.WARNING):
         train(other)
@@ -311,8 +323,8 @@ def test_a_complete_run_is_not_marked(run_of):
     assert RunFolder.of(run).metrics.read_bytes() == before
 
 
-def test_a_mark_is_written_once_however_often_the_run_resumes(run_of):
-    run = stopped(run_of("run"))
+def test_a_mark_is_written_once_however_often_the_run_resumes(run_of, stopped):
+    run = stopped
     other = replace(run, system=replace(run.system, precision="bf16"))
     folder = RunFolder.of(run).checkpoints
     first = checkpoints.listing(folder)[-1].tokens
@@ -326,8 +338,8 @@ def test_a_mark_is_written_once_however_often_the_run_resumes(run_of):
     assert len([line for line in lines_of(run) if "measurement" in line]) == 1
 
 
-def test_a_run_of_an_earlier_version_goes_on_and_is_marked(run_of):
-    run = stopped(run_of("run"))
+def test_a_run_of_an_earlier_version_goes_on_and_is_marked(run_of, stopped):
+    run = stopped
     last = checkpoints.listing(RunFolder.of(run).checkpoints)[-1].path
     state = json.loads((last / "state.json").read_text())
     del state["run"]["evaluation"]

@@ -42,9 +42,9 @@ class Wire(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-def per_step(*, reshard: bool) -> tuple[float, float]:
+def per_step(python: str, *, reshard: bool) -> tuple[float, float]:
     """`train` in a process of its own, since the process group of this one may be in use."""
-    done = subprocess.run([sys.executable, __file__, str(int(reshard))], capture_output=True, text=True, timeout=250)
+    done = subprocess.run([python, __file__, str(int(reshard))], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     gathered, reduced = json.loads(done.stdout.splitlines()[-1])
     return gathered, reduced
@@ -75,14 +75,14 @@ def train(*, reshard: bool) -> tuple[float, float]:
     return wire.gathered / arch.parameters / STEPS, wire.reduced / arch.parameters / STEPS
 
 
-def test_weights_are_gathered_and_gradients_reduced_once_a_step():
+def test_weights_are_gathered_and_gradients_reduced_once_a_step(forked_python):
     # up to 1% more where shards are padded to equal lengths
-    assert per_step(reshard=False) == pytest.approx((1, 1), rel=0.01)
+    assert per_step(forked_python, reshard=False) == pytest.approx((1, 1), rel=0.01)
 
 
-def test_full_sharding_gathers_and_reduces_for_every_micro_batch():
+def test_full_sharding_gathers_and_reduces_for_every_micro_batch(forked_python):
     """Layers are gathered for the forward and for the backward pass; the root's weights stay between the two."""
-    gathered, reduced = per_step(reshard=True)
+    gathered, reduced = per_step(forked_python, reshard=True)
     assert 1.5 * MICRO_BATCHES < gathered < 2.02 * MICRO_BATCHES
     assert reduced == pytest.approx(MICRO_BATCHES, rel=0.01)
 
