@@ -285,6 +285,26 @@ def test_slurm_gets_an_array_with_the_limits(monkeypatch, tmp_path):
     assert "export OMP_NUM_THREADS=8" in script
 
 
+def test_a_slurm_job_that_stops_early_is_started_again_and_one_that_fails_is_told_from_it(slurm, tmp_path, monkeypatch):
+    """SLURM says FAILED of any exit code but 0: that of the job says what to do."""
+    done = tmp_path / "done"
+    script = (
+        "import sys; from pathlib import Path; p = Path(sys.argv[1]); starts = Path(str(p) + '.starts');"
+        "n = len(starts.read_text()) if starts.exists() else 0; starts.write_text('x' * (n + 1)); print('start', n);"
+        "sys.exit(int(sys.argv[2])) if sys.argv[2] != '75' or n < 2 else p.write_text('')"
+    )
+    monkeypatch.setattr(
+        executors, "_command", lambda job, config, folder: [sys.executable, "-c", script, *job.arguments]
+    )
+    jobs = [
+        Job(name="stops", arguments=(str(done), "75"), is_done=done.exists),
+        Job(name="fails", arguments=(str(tmp_path / "never"), "3"), is_done=lambda: False),
+    ]
+    with pytest.raises(JobError, match=r"1 of 2 jobs failed\nfails: exit code 3; its log: .*fails.log\n    start 0"):
+        run_jobs(jobs, ExecutorConfig(cluster="slurm", parallel=2), tmp_path / "jobs")
+    assert (tmp_path / "done.starts").read_text() == "xxx"
+
+
 def test_an_option_that_slurm_does_not_have_is_refused(monkeypatch, tmp_path):
     (tmp_path / "srun").write_text("#!/bin/sh\n")
     (tmp_path / "srun").chmod(0o755)

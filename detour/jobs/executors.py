@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detour.errors import ConfigError
+from detour.files import write_text
 from detour.jobs.job import STOPPED, Executor, ExecutorConfig, Job, Running, log_of
 
 # what limits the CPU threads of a job: of torch, and of the compile workers that importing ModernBERT's classes starts
@@ -89,22 +91,49 @@ class SlurmExecutor:
             )
         except (ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"executor.slurm: {error}") from error
-        self.function = submitit.helpers.CommandFunction
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
+        commands = [
+            _Reporting(_command(job, self.config, self.folder), log_of(self.folder, job.name), self._code_of(job))
+            for job in jobs
+        ]
+        for command in commands:
+            command.code.unlink(missing_ok=True)  # of an earlier start
         with self.executor.batch():
-            submitted = [self.executor.submit(self.function(_command(job, self.config, self.folder))) for job in jobs]
-        return [_Slurm(job) for job in submitted]
+            submitted = [self.executor.submit(command) for command in commands]
+        return [_Slurm(job, command.code) for job, command in zip(submitted, commands, strict=True)]
+
+    def _code_of(self, job: Job) -> Path:
+        return self.folder / "slurm" / f"{job.name}.code"
+
+
+@dataclass(frozen=True)
+class _Reporting:
+    """Runs a command on the node, with its output in the job's log, and writes its exit code, which SLURM does not report."""
+
+    command: list[str]
+    log: Path
+    code: Path
+
+    def __call__(self) -> None:
+        with self.log.open("ab") as output:
+            code = subprocess.call(self.command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        write_text(self.code, str(code))
 
 
 class _Slurm:
-    def __init__(self, job: Any) -> None:
-        self.job = job
+    def __init__(self, job: Any, code: Path) -> None:
+        self.job, self.code = job, code
 
     def poll(self) -> int | None:
         if not self.job.done():
             return None
-        return {"COMPLETED": 0, "TIMEOUT": STOPPED, "PREEMPTED": STOPPED, "NODE_FAIL": STOPPED}.get(self.job.state, 1)
+        if self.job.state in ("TIMEOUT", "PREEMPTED", "NODE_FAIL"):
+            return STOPPED
+        try:
+            return int(self.code.read_text())
+        except (OSError, ValueError):  # it was killed before it could write
+            return 1
 
     def stop(self) -> None:
         self.job.cancel(check=False)
