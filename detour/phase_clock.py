@@ -65,10 +65,12 @@ class StepSettings:
         return self.span.phase.freeze
 
     @property
-    def scheduled_options(self) -> dict[str, float]:
-        """The current value of each option that changes over the phase."""
-        options = self.span.phase.options
-        return {key: scheduled.at(value, self.fraction) for key, value in scheduled.scheduled(options)}
+    def scheduled_values(self) -> dict[str, float]:
+        """The current value of each option, and of each proportion of the phase's own mixture, that changes over the phase."""
+        phase = self.span.phase
+        mixture = [{"proportion": stream.proportion} for stream in phase.data.train]
+        found = [*scheduled.scheduled(phase.options), *scheduled.scheduled(mixture, "train")]
+        return {key: scheduled.at(value, self.fraction) for key, value in found}
 
     def apply(self, optimizer: Optimizer, encoder: Encoder | None = None) -> None:
         """Sets every parameter group and the rotary bases, and resets the optimizer state if the phase requires it.

@@ -9,9 +9,10 @@ import torch
 from run_parts import build_parts
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from detour.batch import count_tokens
+from detour.batch import count_tokens, loss_denominator
 from detour.config.load import load
 from detour.config.schema import RunConfig
+from detour.errors import ConfigError
 from detour.phase_clock import PhaseClock
 from detour.training.gradient_gate import GradientGate
 
@@ -31,8 +32,9 @@ class PhaseTrainer(Trainer):
         self.settings = self.clock.at(self.tokens, previous=self.settings)
         batch = self.clock.corrupt(inputs, self.settings, step=len(self.losses))
         self.settings.apply(self.optimizer, self.model)
-        out = model.loss_of(batch)
-        loss = out.total / out.supervised
+        rest = {"reach_BT": batch.get("reach"), "weights_BT": batch.get("weights")}
+        out = model(batch["input_ids"], batch["doc_lengths"], batch["labels"], batch["attention"], **rest)
+        loss = out.total / loss_denominator(batch)
         self.losses.append(loss.item())
         self.tokens += count_tokens(inputs)["total"]
         return loss
@@ -71,6 +73,10 @@ def train(run: RunConfig) -> list[float]:
             remove_unused_columns=False,
         )
         parts = build_parts(run)
+        if len(parts.encoder.objectives):
+            raise ConfigError(
+                f"{', '.join(parts.encoder.objectives)}: this loop computes the losses of the language model only"
+            )
         callback = Gate(parts.gate)
         trainer = PhaseTrainer(
             clock=parts.clock,

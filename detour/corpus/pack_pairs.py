@@ -74,7 +74,7 @@ class _Pairs:
                     continue
                 self.lengths[len(encoding.ids)] += 1
                 self.per_file[pair.path] += 1
-                label = self.classes.index(str(_of(pair)[self.columns.label]))
+                label = self.classes.index(_label(pair, self.columns))
                 yield _Pair(np.array(encoding.ids, dtype), LabeledSpans(label=label, spans=spans))
 
     def sources(self, files: Sequence[Path]) -> list[SourceFile]:
@@ -149,6 +149,10 @@ def _of(pair: Document) -> Mapping[str, object]:
     return pair.metadata or {}
 
 
+def _label(pair: Document, columns: PairColumns) -> str:
+    return str(_of(pair)[columns.label]).strip()
+
+
 def _records(files: Iterable[Path], columns: PairColumns, report: ReadReport) -> Iterator[Document]:
     """The pairs that have both texts and a label; others are counted in the report."""
     keys = (columns.second, columns.label)
@@ -168,7 +172,7 @@ def _classes(files: Sequence[Path], columns: PairColumns) -> list[str]:
     """The labels found, in alphabetical order. Raises DataError if there are too few or too many."""
     found: set[str] = set()
     for pair in _records(files, columns, ReadReport()):
-        found.add(str(_of(pair)[columns.label]))
+        found.add(_label(pair, columns))
         if len(found) > MOST_CLASSES:
             raise DataError(f"{pair.path}: more than {MOST_CLASSES} classes in '{columns.label}', expected a label")
     if len(found) < 2:

@@ -62,8 +62,14 @@ def _loss(figure: Figure, run: RunHistory) -> None:
     axes = figure.add_subplot(grid[0, :])
     prepare(axes, run, "nats per supervised token")
     loss_N = run.metrics.column("loss/train/total")
+    trained: set[str] = set()
     for phase, mine_N in _each_phase(run):
-        _raw_and_smooth(axes, run, phase, loss_N, mine_N)
+        turns = run.metrics.trained(mine_N)
+        for name in turns if len(turns) > 1 else [phase.objective]:  # losses of different kinds have no common curve
+            own_N = run.metrics.column(f"loss/train/{name}") if len(turns) > 1 else loss_N
+            at_N = mine_N & np.isfinite(own_N) if len(turns) > 1 else mine_N
+            _raw_and_smooth(axes, run, color_of(run, name), own_N, at_N)
+            trained.add(name)
     for name in names:
         _held_out(axes, run, name)
     if not np.isfinite(loss_N).any() and not names:
@@ -74,7 +80,6 @@ def _loss(figure: Figure, run: RunHistory) -> None:
         label = truncate(run.held_out_label(name), 40)
         panel.set_title(f"Held-out, {label}" + (", close up" if _zoom(panel, run, name) else ""))
         _held_out(panel, run, name)
-    trained = {phase.objective for phase, _ in _each_phase(run)}
     handles = []
     for name in run.objectives:
         color, marker = color_of(run, name), marker_of(run, name)
@@ -165,7 +170,7 @@ def _gradient_norm(figure: Figure, run: RunHistory) -> None:
     clipped = [(phase.start, phase.end, phase.clip_norm) for phase in run.phases if phase.clip_norm and phase.tokens]
     prepare(axes, run, "gradient norm", plain)
     for phase, mine_N in _each_phase(run):
-        _raw_and_smooth(axes, run, phase, norm_N, mine_N)
+        _raw_and_smooth(axes, run, color_of(run, phase.objective), norm_N, mine_N)
     handles = _objective_handles(run, lambda name: f"smoothed, {name}")
     if not len(good):
         nothing_yet(axes)
@@ -191,8 +196,8 @@ def _each_phase(run: RunHistory) -> Iterable[tuple[PhaseSummary, np.ndarray]]:
             yield phase, index_N == index
 
 
-def _raw_and_smooth(axes: Axes, run: RunHistory, phase: PhaseSummary, values_N: np.ndarray, mine_N: np.ndarray) -> None:
-    x, y, color = run.metrics.column("before")[mine_N], values_N[mine_N], color_of(run, phase.objective)
+def _raw_and_smooth(axes: Axes, run: RunHistory, color: str, values_N: np.ndarray, mine_N: np.ndarray) -> None:
+    x, y = run.metrics.column("before")[mine_N], values_N[mine_N]
     y = np.where(np.isfinite(y), y, np.nan)
     some, line = thin(y, _RAW_POINTS), smooth(y, smoothing_span(run))
     axes.plot(x[some], y[some], color=color, lw=0.8, alpha=0.4, marker="." if len(x) == 1 else None)
@@ -207,7 +212,7 @@ def _held_out(axes: Axes, run: RunHistory, name: str) -> None:
     """
     points = {tokens: loss for tokens, loss in run.metrics.evaluations[name].items() if math.isfinite(loss)}
     x, y = np.array(list(points), dtype=float), np.array(list(points.values()))
-    trains = np.array([run.phase_before(tokens).objective == name for tokens in points], dtype=bool)
+    trains = np.array([run.trains(name, tokens) for tokens in points], dtype=bool)
     color, size = color_of(run, name), 6.5 if len(x) <= 30 else 4.5 if len(x) <= 100 else 3
     for left, right, solid in zip(range(len(x)), range(1, len(x)), trains[1:], strict=False):
         if any(x[left] <= at < x[right] for at in run.metrics.changes):

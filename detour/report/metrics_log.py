@@ -44,6 +44,17 @@ class Metrics:
         """Values [N] of a metric; all NaN if it was never recorded."""
         return self.columns.get(name, np.full(len(self), np.nan))
 
+    def trained(self, which_N: np.ndarray) -> list[str]:
+        """Names of the objectives whose training loss was recorded in some of the steps."""
+        losses = {
+            key.removeprefix("loss/train/"): values
+            for key, values in self.columns.items()
+            if key.startswith("loss/train/")
+        }
+        return sorted(
+            name for name, values_N in losses.items() if name != "total" and np.isfinite(values_N[which_N]).any()
+        )
+
     def __len__(self) -> int:
         return len(self.columns.get("token", ()))
 

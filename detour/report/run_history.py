@@ -60,7 +60,8 @@ class RunHistory:
     @property
     def objectives(self) -> list[str]:
         """All objectives trained or evaluated: mlm, clm, then the others in order of appearance."""
-        found = dict.fromkeys([*(phase.objective for phase in self.phases), *self.metrics.evaluations])
+        turns = self.metrics.trained(np.ones(len(self.metrics), dtype=bool))
+        found = dict.fromkeys([*(phase.objective for phase in self.phases), *turns, *self.metrics.evaluations])
         return sorted(found, key=lambda name: {"mlm": 0, "clm": 1}.get(name, 2))
 
     def held_out_label(self, objective: str) -> str:
@@ -78,6 +79,12 @@ class RunHistory:
         folders = (self.held_out or {}).get("folders")
         known = [f for f in folders if isinstance(f, dict)] if isinstance(folders, list) else []
         return ", ".join(f"{f.get('rows')} of {f.get('of')} of {f.get('name')}" for f in known)
+
+    def trains(self, objective: str, tokens: int) -> bool:
+        """Whether the phase that trained up to a token count did so under an objective, alone or in turn with others."""
+        phase = self.phase_before(tokens)
+        index_N = self.metrics.column("phase/index")
+        return objective == phase.objective or objective in self.metrics.trained(index_N == self.phases.index(phase))
 
     def phase_before(self, tokens: int) -> PhaseSummary:
         """The phase that trained up to a token count; at a boundary, the phase that ends there."""

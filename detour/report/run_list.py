@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -78,7 +77,7 @@ def table_of(runs: list[ListedRun], *, now: float | None = None) -> Table:
         if s is None:
             table.add_row(run.folder.as_posix(), run.problem, "", "", "", "", age)
             continue
-        loss = "" if math.isnan(s.loss) else f"{s.loss:.4f}"
+        loss = ", ".join(f"{name} {loss:.4f}".strip() for name, loss in s.losses.items())
         held_out = ", ".join(f"{name} {value:.4f}" for name, (_, value) in s.held_out.items())
         table.add_row(run.folder.as_posix(), s.state, s.phase, part_of(s.tokens, s.planned), loss, held_out, age)
     return table

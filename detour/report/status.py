@@ -34,7 +34,7 @@ class RunStatus:
         planned: Tokens of the whole run.
         phase_tokens: Tokens trained in the current phase, and its length.
         lr: Learning rate of the last step; NaN before the first.
-        loss: Mean training loss of the last steps of this phase; NaN before the first.
+        losses: Mean training loss of the last steps of this phase, under the name ""; by objective where several take turns.
         held_out: Objective to the tokens at its last evaluation and its held-out loss.
         tokens_per_second: Median over the last steps; NaN if unknown.
         silent_seconds: Time since something was written.
@@ -49,7 +49,7 @@ class RunStatus:
     planned: int
     phase_tokens: tuple[int, int]
     lr: float
-    loss: float
+    losses: dict[str, float]
     held_out: dict[str, tuple[int, float]]
     tokens_per_second: float
     silent_seconds: float
@@ -93,7 +93,7 @@ def read_status(folder: Path, *, now: float | None = None) -> RunStatus:
         planned=run.planned,
         phase_tokens=(min(max(tokens - start, 0), phase.planned), phase.planned),
         lr=_last(run, "lr"),
-        loss=_recent_mean(run, "loss/train/total", since=start),
+        losses=_recent_losses(run, since=start),
         held_out={name: list(points.items())[-1] for name, points in run.metrics.evaluations.items()},
         tokens_per_second=_recent_median(run, "throughput/tokens_per_second"),
         silent_seconds=max(silent, 0.0),
@@ -116,8 +116,9 @@ def view(status: RunStatus, *, width: int = 60) -> RenderableType:
     speed = "" if math.isnan(status.tokens_per_second) else f", {short(status.tokens_per_second)} tokens/s"
     left = f", {duration(status.seconds_left)} left" if status.state == "training" and speed else ""
     table.add_row("tokens", f"{part_of(status.tokens, status.planned)}{speed}{left}")
-    if not math.isnan(status.loss):
-        table.add_row("training loss", f"{status.loss:.4f}, learning rate {scientific(status.lr)}")
+    for objective, loss in status.losses.items():
+        name = f"training loss, {objective}" if objective else "training loss"
+        table.add_row(name, f"{loss:.4f}, learning rate {scientific(status.lr)}")
     for name, (at, loss) in status.held_out.items():
         table.add_row(f"held-out {name}", f"{loss:.4f} at {short(at)} tokens")
     saved = "none yet" if status.checkpoint is None else f"at {short(status.checkpoint)} tokens"
@@ -135,6 +136,15 @@ def _recent_mean(run: RunHistory, name: str, *, since: int) -> float:
     values = run.metrics.column(name)[run.metrics.column("before") >= since][-RECENT:]
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else math.nan
+
+
+def _recent_losses(run: RunHistory, *, since: int) -> dict[str, float]:
+    """Mean training loss of the last steps: one under the name "", or one by objective where several take turns."""
+    names = run.metrics.trained(run.metrics.column("before") >= since)
+    if len(names) < 2:
+        names = [""]
+    losses = {name: _recent_mean(run, f"loss/train/{name or 'total'}", since=since) for name in names}
+    return {name: loss for name, loss in losses.items() if not math.isnan(loss)}
 
 
 def _recent_median(run: RunHistory, name: str) -> float:

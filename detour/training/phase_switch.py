@@ -111,7 +111,7 @@ class PhaseSwitch(Algorithm):
         stream = settings.objective.stream_at(state.timestamp.batch.value)
         state.device_train_microbatch_size = self.micro_batch_rows[span.index][stream]
         self._phase_of_last_batch = span.index
-        changing = {f"phase/{key}": value for key, value in settings.scheduled_options.items()}
+        changing = {f"phase/{key}": value for key, value in settings.scheduled_values.items()}
         logger.log_metrics({"phase/index": span.index, "lr": settings.lr, **changing})
 
     def _finish_gradients(self, state: State, settings: StepSettings, logger: Logger) -> None:

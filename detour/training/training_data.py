@@ -17,7 +17,7 @@ from detour.data.manifest import ShardManifest
 from detour.data.phased_loader import PhasedLoader, PhaseRows
 from detour.data.stream import RowDataset
 from detour.data.stream_spec import is_scheduled_mixture, proportions_at
-from detour.errors import ConfigError
+from detour.errors import ConfigError, DataError
 from detour.models.attention import check_attention
 from detour.objectives import Objective
 from detour.phases import Phase
@@ -130,8 +130,15 @@ def _check_rows(run: RunConfig) -> None:
     for index, phase in enumerate(run.phases):
         for objective, _ in objectives.build(phase.objective, phase.options).parts:
             folders = run.data_of(phase, objective.stream_at(0)).train
-            if problem := objective.row_problem([ShardManifest.load(Path(folder.path)) for folder in folders]):
+            manifests = [ShardManifest.load(Path(folder.path)) for folder in folders]
+            if problem := objective.row_problem(manifests):
                 raise ConfigError(f"phases[{index}]: {objective.name}: {problem}")
+            for folder, manifest in zip(folders, manifests, strict=True):  # those of a mixture may be opened one by one
+                if manifest.classes != manifests[0].classes:
+                    raise DataError(
+                        f"{folder.path}: rows with the classes {list(manifest.classes)}, expected {list(manifests[0].classes)} "
+                        f"as in {folders[0].path}"
+                    )
 
 
 def _open_rows(run: RunConfig, data: DataConfig, tokenizer: str, verified: Callable[[Path], None]) -> RowDataset:

@@ -65,7 +65,7 @@ def test_a_run_that_trains(folder, training):
     assert (status.name, status.state, status.phase) == ("my run", "training", "decay: mlm")
     assert (status.tokens, status.planned, status.phase_tokens) == (12_000, 15_000, (2_000, 5_000))
     # the last 20 steps are of this phase: 101 to 120, mean 110.5
-    assert status.loss == pytest.approx(9 - 0.01 * 110.5)
+    assert status.losses == {"": pytest.approx(9 - 0.01 * 110.5)}
     assert status.held_out == {"mlm": (10_000, 7.25)}
     assert status.seconds_left == pytest.approx(3_000 / 50)
     assert status.silent_seconds == pytest.approx(3)

@@ -58,7 +58,7 @@ class Checkpoint:
     tokens: int
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one file (``model``, ``optimizer`` or ``rng``), on the CPU. Raises CheckpointError.
+        """The tensors of one file (``model``, ``objectives``, ``optimizer`` or ``rng``), on the CPU. Raises CheckpointError.
 
         They are copies: memory-mapped tensors would keep a deleted checkpoint on disk, and on a network disk would prevent
         its deletion. Cost: twice the size of the file while it is read.

@@ -33,7 +33,8 @@ def show(guard: StepGuard, *losses: float, norm: float = 1.0, phase: int = 0) ->
     problems = []
     for batch, loss in enumerate(losses):
         state = SimpleNamespace(
-            batch={"sample_id": torch.tensor([7, 3]), "objective": "mlm"}, timestamp=Timestamp(batch=batch, token=10 * batch)
+            batch={"sample_id": torch.tensor([7, 3]), "objective": "mlm"},
+            timestamp=Timestamp(batch=batch, token=10 * batch),
         )
         guard.before_train_batch(state, None)  # type: ignore[arg-type]
         for supervised in (3, 1):
@@ -138,7 +139,8 @@ def test_a_wish_to_stop_is_agreed_on_in_the_same_step(build):
 
 def empty_batch(guard: StepGuard, batch: int) -> None:
     state = SimpleNamespace(
-        batch={"sample_id": torch.tensor([7, 3]), "objective": "mlm"}, timestamp=Timestamp(batch=batch, token=10 * batch)
+        batch={"sample_id": torch.tensor([7, 3]), "objective": "mlm"},
+        timestamp=Timestamp(batch=batch, token=10 * batch),
     )
     guard.before_train_batch(state, None)  # type: ignore[arg-type]
     outputs = SimpleNamespace(total=torch.tensor(0.0), supervised=torch.tensor(0))
