@@ -90,9 +90,7 @@ def main(
             for pair in pairs_of(count=pairs, seed=seed, language=language.value):
                 file.write(json.dumps(pair._asdict(), ensure_ascii=False) + "\n")
     for path, count in counts.items():
-        typer.echo(
-            f"{path}: {count} {'pairs' if path == related else 'documents'}, {path.stat().st_size / 1e6:.1f} MB"
-        )
+        typer.echo(f"{path}: {count} {'pairs' if path == related else 'documents'}, {path.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

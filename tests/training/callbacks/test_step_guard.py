@@ -49,7 +49,7 @@ def events(guard: StepGuard) -> list[dict]:
 
 
 def test_the_loss_is_the_mean_over_tokens_and_the_norm_is_passed_on(build):
-    guard, state = build(), SimpleNamespace(batch=None, timestamp=None)
+    guard, state = build(), SimpleNamespace(batch={"objective": "mlm"}, timestamp=None)
     guard.before_train_batch(state, None)
     for total, supervised in ((6.0, 3), (4.0, 1)):
         outputs = SimpleNamespace(total=torch.tensor(total), supervised=torch.tensor(supervised))
@@ -69,7 +69,7 @@ def test_a_spike_is_measured_against_accepted_steps_only(build):
     found = show(guard, 1, 1.2, 0.9, 1, 50, 2.9, 40, math.nan, 3.2, 1)
     assert [problem is not None for problem in found] == [False] * 4 + [True, False, True, True, False, False]
     assert found[4] == "the loss is 50, more than 3 times the median of 1"
-    assert guard.state_dict()["losses"] == pytest.approx([1, 2.9, 3.2, 1])
+    assert guard.state_dict()["losses"]["mlm"] == pytest.approx([1, 2.9, 3.2, 1])
 
 
 def test_repeated_spikes_never_raise_the_median(build):
@@ -162,7 +162,7 @@ def test_an_empty_batch_neither_enters_the_window_nor_counts_as_rejected(build):
     guard = build(max_skips=1, window=2)
     assert show(guard, 2.0) == [None]
     empty_batch(guard, 1)
-    assert list(guard.state_dict()["losses"]) == [2.0]
+    assert guard.state_dict()["losses"] == {"mlm": [2.0]}
     assert show(guard, math.nan)[0] is not None
     empty_batch(guard, 3)
     with pytest.raises(TrainingError):
