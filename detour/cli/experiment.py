@@ -53,7 +53,12 @@ def status(file: File, overrides: Overrides = None) -> None:
     """Show how many jobs of each kind are done and left, and how far each run has come."""
     from detour.experiments.overview import show_status
 
-    show_status(_plan(file, overrides))
+    plan = _plan(file, overrides)
+    show_status(plan)
+    if not plan.folder.exists():
+        print(
+            f"nothing has run yet: {plan.folder.absolute()} does not exist (paths are relative to the current folder)"
+        )
 
 
 @app.command()

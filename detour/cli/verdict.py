@@ -57,13 +57,24 @@ def verdict(
 
 def _verdict(folder: Path, chosen: dict[str, Any], *, plan_only: bool) -> None:
     """Writes the pilot if there is none, runs what is left of it, and prints its verdict."""
+    from detour.config.load import load
     from detour.console import show
     from detour.cost.plan_table import GPU_TFLOPS
-    from detour.errors import ConfigError
+    from detour.errors import ConfigError, DetourError
     from detour.experiments.cells import plan_experiment
     from detour.experiments.config import load_experiment
     from detour.experiments.overview import show_plan
-    from detour.experiments.pilot import FILE, PilotOptions, cost_fraction, start_seconds, time_estimate, write_pilot
+    from detour.experiments.pilot import (
+        ARM,
+        FILE,
+        PilotOptions,
+        cost_fraction,
+        document_tokens,
+        pilot_caveats,
+        start_seconds,
+        time_estimate,
+        write_pilot,
+    )
     from detour.experiments.pilot_verdict import verdict_of_pilot
     from detour.experiments.results import read_results
     from detour.experiments.run import run_experiment
@@ -78,21 +89,32 @@ def _verdict(folder: Path, chosen: dict[str, Any], *, plan_only: bool) -> None:
             f"{folder / FILE}: exists; its arms, seeds and rule were fixed before its runs. Give no options to continue it, "
             "or remove pilot.yaml, pilot_arm.yaml and pilot/"
         )
-    if not file.exists():
+    begun = file.exists()
+    if not begun:
         write_pilot(Path(), PilotOptions(**chosen))
-    pilot = plan_experiment(load_experiment(file))
+    try:
+        pilot = plan_experiment(load_experiment(file))
+    except DetourError:
+        if not begun:  # so that the corrected command can write it anew
+            for name in (FILE, ARM):
+                Path(name).unlink(missing_ok=True)
+        raise
     cost = f"Training the pilot costs {cost_fraction(pilot, Path()):.0%} of the FLOPs of the detour and its twin."
     if plan_only:
         on_gpu = any(run.system.device == "gpu" for run in pilot.experiment.runs.values())
         assumed = GPU_TFLOPS * 1e12 * MFU if on_gpu else None
         speed, basis = (assumed, f"{GPU_TFLOPS:g} TFLOP/s and an MFU of {MFU:.0%}") if assumed else cpu_speed()
-        show_plan(pilot, document_tokens=None, flops_per_second=assumed)
-        show(cost, time_estimate(pilot, flops_per_second=speed, basis=basis, start=start_seconds()))
+        show_plan(pilot, document_tokens=document_tokens(load("detour.yaml")), flops_per_second=assumed)
+        show(
+            cost,
+            time_estimate(pilot, flops_per_second=speed, basis=basis, start=start_seconds()),
+            *pilot_caveats(pilot),
+        )
         return
     page = run_experiment(pilot)
     found = verdict_of_pilot(read_results(pilot))
     write_json(pilot.folder / "verdict.json", asdict(found))
-    show(found.sentence, *found.evidence, cost, str(folder / page))
+    show(found.sentence, *found.evidence, *pilot_caveats(pilot), cost, str(folder / page))
 
 
 def _absolute(task: str) -> str:

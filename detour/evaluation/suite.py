@@ -108,10 +108,11 @@ def unfinished(cells: Iterable[Cell], out: Path) -> list[Cell]:
     """The cells without a record.
 
     Raises:
-        ConfigError: An existing record was made with a different model, data, seed or configuration.
+        ConfigError: An existing record was made with a different model, data, seed or configuration; or those of other models
+            with a different task or data, so that their scores could not stand in one table.
         DataError: An existing record is damaged.
     """
-    todo = []
+    cells, todo = list(cells), []
     for cell in cells:
         if not cell.path(out).exists():
             todo.append(cell)
@@ -122,6 +123,15 @@ def unfinished(cells: Iterable[Cell], out: Path) -> list[Cell]:
                 f"{cell.path(out)}: made with another {' and '.join(differing)}: {_first_difference(theirs, ours)}"
                 "; write to another folder, or remove the record"
             )
+    for name, cell in {cell.task.name: cell for cell in cells}.items():
+        ours = {key: deciding(cell.identity)[key] for key in ("task", "data")}
+        for path in sorted(out.glob(f"cells/*/{name}/seed*.json")):
+            theirs = {key: deciding(read_record(path))[key] for key in ours}
+            if theirs != ours:
+                raise ConfigError(
+                    f"{path}: of task '{name}', but with other settings: {_first_difference(theirs, ours)}; its scores cannot be "
+                    "compared with the new ones, so write to another folder"
+                )
     return todo
 
 

@@ -15,11 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from detour.config.load import load
 from detour.config.schema import MatchConfig, RunConfig
+from detour.cost.plan import caveats
 from detour.cost.plan import plan as plan_run
 from detour.data.manifest import ShardManifest
 from detour.errors import ConfigError
 from detour.experiments.cells import Plan
-from detour.experiments.schema import NOTHING
+from detour.experiments.schema import DETOUR, NOTHING
 from detour.files import write_text
 from detour.init.budget import LEAST_STEPS, WANTED_STEPS, warmup_steps, whole_rows
 from detour.jobs.executors import THREADS
@@ -76,10 +77,10 @@ def write_pilot(folder: Path, options: PilotOptions) -> Path:
         DataError: A folder of rows is damaged.
     """
     detour, twin = load(folder / "detour.yaml"), load(folder / "twin.yaml")
-    document_tokens = _document_tokens(detour)
+    length = document_tokens(detour)
     detour, twin = (_shortened(run, options.share) for run in (detour, twin))
     if options.match == "flops":
-        match = MatchConfig(run="detour.yaml", by="flops", document_tokens=document_tokens)
+        match = MatchConfig(run="detour.yaml", by="flops", document_tokens=length)
         twin = replace(match_budget(replace(twin, match=match), planned=detour), match=MatchConfig())
     step = twin.data.global_batch_size * twin.data.seq_len
     nothing = {
@@ -96,6 +97,12 @@ def write_pilot(folder: Path, options: PilotOptions) -> Path:
     for name in (ARM, FILE):
         write_text(folder / name, _render(name, values))
     return folder / FILE
+
+
+def pilot_caveats(pilot: Plan) -> list[str]:
+    """What is thin about a pilot: a decay or warm-up of few steps, one sentence each, for the detour."""
+    arm, run = next((arm, run) for (arm, _), run in pilot.experiment.runs.items() if arm == DETOUR)
+    return [f"Pilot, {arm}: {note}" for note in caveats(run, plan_run(run))]
 
 
 def training_flops(pilot: Plan) -> float:
@@ -142,7 +149,7 @@ def time_estimate(pilot: Plan, *, flops_per_second: float, basis: str, start: fl
     )
 
 
-def _document_tokens(run: RunConfig) -> float:
+def document_tokens(run: RunConfig) -> float:
     """Mean document length of the training rows. Raises ConfigError if a folder was not prepared."""
     tokens = documents = 0
     for stream in run.data.train:

@@ -102,7 +102,9 @@ def read_run(folder: Path) -> RunHistory:
         raise DataError(f"{folder}: no such folder; expected a run folder")
     for name in ("config.yaml", "metrics.jsonl"):
         if not (folder / name).is_file():
-            raise DataError(f"{folder}: not a run folder: it has no {name}")
+            raise DataError(
+                f"{folder}: not a run folder: it has no {name} (detour status lists the runs below a folder)"
+            )
     config_text, config, phases = _read_config(folder / "config.yaml")
     metrics = read_metrics(folder / "metrics.jsonl")
     notes = list(metrics.notes)

@@ -57,7 +57,8 @@ def list_runs(folder: Path, *, now: float | None = None) -> list[ListedRun]:
     found = [_listed(run, run.relative_to(folder), now) for run in _run_folders(folder)]
     if not found:
         raise DataError(
-            f"{folder}: neither a run folder (config.yaml and {METRICS}) nor one with runs up to {DEPTH} folders below it"
+            f"{folder}: neither a run folder (config.yaml and {METRICS}) nor one with runs up to {DEPTH} folders below it; "
+            "a run appears here when it trains, not while its text is prepared"
         )
     return sorted(found, key=lambda run: run.written, reverse=True)
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sklearn.metrics import accuracy_score
@@ -392,3 +393,24 @@ def test_tasks_are_listed(data_root):
     assert all(task.name in done.output for task in load_suite("french"))
     checked = CliRunner().invoke(app, ["eval", "tasks", "--suite", "english", "--check", "--data", str(data_root)])
     assert checked.exit_code == 1
+
+
+def test_another_form_of_a_task_in_a_used_folder_is_refused_before_any_training(tmp_path, monkeypatch):
+    task, other = (SimpleNamespace(name="t") for _ in range(2))
+    identity = {
+        "model": {"name": "one", "sha256": "a"},
+        "task": {"name": "t", "epochs": 1},
+        "data": {"sha256": "d"},
+        "seed": 1,
+    }
+    record = tmp_path / "cells" / "one" / "t" / "seed1.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    monkeypatch.setattr(suite, "read_record", lambda path: identity)
+    new = {**identity, "model": {"name": "two", "sha256": "b"}, "task": {"name": "t", "epochs": 2}}
+    for changed, message in ((new, "epochs"), ({**new, "task": identity["task"], "data": {"sha256": "e"}}, "sha256")):
+        cell = SimpleNamespace(task=task, identity=changed, path=lambda out: out / "cells" / "two" / "t" / "seed1.json")
+        with pytest.raises(ConfigError, match=f"seed1.json: of task 't', but with other settings: .*{message}"):
+            suite.unfinished([cell], tmp_path)
+    alike = SimpleNamespace(task=other, identity={**new, "task": identity["task"]}, path=cell.path)
+    assert suite.unfinished([alike], tmp_path) == [alike]

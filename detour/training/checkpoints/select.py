@@ -12,12 +12,15 @@ from composer.utils import dist
 
 from detour.config.schema import RunConfig
 from detour.errors import CheckpointError
+from detour.options import flatten
 from detour.training.checkpoints import files as checkpoints
 from detour.training.checkpoints.compatible import branch_differences, differences, measurement_differences
 from detour.training.checkpoints.files import Checkpoint
 from detour.training.run_folder import METRICS, RunFolder
 
 log = logging.getLogger(__name__)
+SHOWN = 8  # changed settings in the log
+NAMES = ("name", "folder", "logging", "branch", "match")  # which change nothing that is trained
 
 
 def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint | None:
@@ -50,7 +53,22 @@ def checkpoint_to_resume(run: RunConfig, record: dict[str, Any]) -> Checkpoint |
         raise CheckpointError(
             f"{newest.path}: this configuration would change what was already trained:\n  " + "\n  ".join(changed)
         )
+    if dist.get_global_rank() == 0 and (lines := _changes(state["run"]["config"], record["config"])):
+        more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        log.warning(
+            "settings that have changed since the run began or last resumed: %s%s", "; ".join(lines[:SHOWN]), more
+        )
     return newest
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Settings of the rest of the run that a resume changes, one line each."""
+    old, new = (flatten({k: v for k, v in config.items() if k not in NAMES}) for config in (before, now))
+    return [
+        f"{key}: was {old[key]!r}, now {new[key]!r}"
+        for key in old
+        if key in new and old[key] != new[key] and not key.endswith((".path", ".remote"))
+    ]
 
 
 def measurement_changes(run: RunConfig, record: dict[str, Any], resumed: Checkpoint | None) -> list[str]:
