@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from detour.models.families import architecture, family_of
 from detour.models.hf_format import Format
 from detour.optimizer import PhaseOptimizer
 from detour.phases import PhaseRope
+from detour.scheduled import spelled
 
+MOST_SOURCES = 50  # rows of the table of source files; further ones are summed up
 TEMPLATE = files("detour.export") / "templates" / "model_card.md.j2"
 
 
@@ -69,17 +71,29 @@ def model_card(
         objective=lambda phase: phase["objective"] + _options(phase["options"]),
         optimizers={phase["name"]: words for phase in config["phases"] if (words := PhaseOptimizer.of(phase).words)},
         ropes={phase["name"]: words for phase in config["phases"] if (words := _rope_words(phase))},
+        batches={phase["name"]: words for phase in config["phases"] if (words := _batch_words(phase, config["data"]))},
         mfu=_mfu,
         branch=record.get("branch"),
         branch_flops=sum(cost["flops"] for cost in (record.get("branch") or {}).get("costs", [])),
         rejected=sum(cost.skipped for cost in costs),
         sources=sources,
+        most_sources=MOST_SOURCES,
         file_name=lambda source: Path(source["path"]).name,
         licenses=", ".join(
             sorted({part for source in sources for part in (source["license"] or "not stated").split(", ")})
         ),
     )
     return card.content
+
+
+def _batch_words(phase: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """The batches of a phase, and of its streams, where they differ from the run's."""
+    found = []
+    for stream, data in {"": phase.get("data") or {}, **(phase.get("streams") or {})}.items():
+        rows, seq_len = (data.get(key) or run[key] for key in ("global_batch_size", "seq_len"))
+        if stream or (rows, seq_len) != (run["global_batch_size"], run["seq_len"]):
+            found.append(f"{rows:,} sequences of {seq_len:,} tokens" + (f" of the stream {stream}" if stream else ""))
+    return " and ".join(found)
 
 
 def _on_hub(name: str) -> bool:
@@ -101,4 +115,4 @@ def _mfu(cost: PhaseCost) -> str:
 
 def _options(options: dict[str, Any]) -> str:
     """Objective options in parentheses; an empty string if there are none."""
-    return f" ({', '.join(f'{key} {value}' for key, value in options.items())})" if options else ""
+    return f" ({', '.join(f'{key} {spelled(value)}' for key, value in options.items())})" if options else ""
