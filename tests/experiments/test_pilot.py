@@ -221,6 +221,17 @@ def test_the_rule_is_fixed_once_it_is_written(project, capsys):
     assert (project / "pilot.yaml").read_text() == before
 
 
+def test_a_pilot_that_cannot_be_used_is_not_left_behind_and_one_of_few_steps_says_so(project, capsys):
+    assert call("verdict", project, "--plan", "--share", 0.5, "--task", "no_such_task") == 2
+    assert "no_such_task" in capsys.readouterr().err
+    assert not list(project.glob("pilot*"))
+    assert call("verdict", project, "--plan", "--share", 0.5) == 0  # 12 + 2 steps
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Pilot, detour: The decay, phase 'decay', has only 2 steps" in said
+    assert call("experiment", "status", "pilot.yaml") == 0  # in the project: `detour verdict` went there
+    assert f"nothing has run yet: {project / 'pilot'} does not exist" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_pilot_needs_rows_and_steps(project, capsys):
     assert call("verdict", project, "--plan", "--share", 0.01) == 1
     assert "expected at least 10; --share 0.355 is enough" in capsys.readouterr().err

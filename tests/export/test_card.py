@@ -30,6 +30,9 @@ def card(
     decay=None,
     optimizer=None,
     rope=None,
+    data=None,
+    streams=None,
+    sources=1,
 ):
     cost = PhaseCost(
         phase=phase, objective="mlm", tokens=5, supervised=1, flops=1e9, device_seconds=1.0, matmul_flops=4e9, steps=1,
@@ -46,6 +49,8 @@ def card(
                 "tokens": 10,
                 "optimizer": optimizer,
                 "rope": rope,
+                "data": data,
+                "streams": streams,
             }
         ],
         "schedule": {"peak_lr": 1e-3, "warmup_tokens": 0, "decay_phase": decay, "shape": "linear", "final_lr": 0.0},
@@ -54,7 +59,7 @@ def card(
         "seed": 1,
     }
     source = {"path": path, "documents": 3, "license": license, "sha256": "0123456789abcdef" * 4}
-    record = {"config": config, "environment": {"detour": "1", "machine": value}, "sources": [source]}
+    record = {"config": config, "environment": {"detour": "1", "machine": value}, "sources": [source] * sources}
     return model_card(name=name, tokens=5, record=record, costs=[cost])
 
 
@@ -99,6 +104,15 @@ def test_what_a_phase_changes_of_optimizer_and_positions_follows_the_settings_of
     assert "weight decay 0.1. Batch" in " ".join(card().split())
     text = " ".join(card(rope={"theta": 160_000.0}).split())
     assert "weight decay 0.1. Rotary bases: theta 160,000 in phase p. Batch" in text
+
+
+def test_what_a_phase_reads_follows_the_batch_of_the_run_and_many_files_are_summed_up():
+    streams = {"pairs": {"seq_len": 128, "global_batch_size": 16}}
+    text = " ".join(card(data={"seq_len": 512}, streams=streams, sources=53).split())
+    expected = "4 sequences of 64 tokens; in phase p 4 sequences of 512 tokens and 16 sequences of 128 tokens of the stream pairs. Seed"
+    assert f"Batch: {expected}" in text
+    assert text.count("| 0123456789abcdef |") == 50
+    assert "| 3 more files | 9 | | | Document licenses" in text
 
 
 @given(st.text(max_size=40))

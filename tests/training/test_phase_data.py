@@ -156,6 +156,27 @@ def test_what_a_phase_would_read_later_may_change_at_a_resume_and_what_it_has_re
         train(replace(run, phases=[run.phases[0], earlier, *run.phases[2:]]))
 
 
+def test_a_resume_says_which_settings_of_the_rest_of_the_run_have_changed(tiny_run, caplog):
+    run = tiny_run(
+        "lengthened", phases=[{"name": "a", "objective": "mlm", "tokens": 1000}], schedule={"decay_phase": None}
+    )
+    train(run)
+    caplog.clear()
+    longer = replace(run, phases=[replace(run.phases[0], tokens=2000)], optimizer=run.optimizer)
+    train(longer)
+    assert (
+        "settings that have changed since the run began or last resumed: phases[0].tokens: was 1000, now 2000"
+        in caplog.text
+    )
+    caplog.clear()
+    train(
+        replace(
+            longer, phases=[replace(longer.phases[0], tokens=2500)], logging=replace(run.logging, progress_bar=True)
+        )
+    )
+    assert "last resumed: phases[0].tokens: was 2000, now 2500\n" in caplog.text
+
+
 def test_a_plain_run_does_not_continue_as_one_whose_data_change_and_the_other_way_round(phased_run):
     run = phased_run("plain")
     plain = replace(run, phases=run.phases[:1], schedule=replace(run.schedule, decay_phase=None))
