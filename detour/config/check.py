@@ -80,8 +80,8 @@ def _phases(run: RunConfig) -> Iterator[str]:
         for name in phase.evaluate or []:
             yield from one_of(f"{where}.evaluate", name, run.evaluation.objectives)
         yield from optimizer.problems(f"{where}.optimizer", phase.optimizer)
-        data = run.data_of(phase)
-        step = data.global_batch_size * data.seq_len
+        reads = [run.data_of(phase, stream) for stream in ("", *phase.streams)]
+        step = max(data.global_batch_size * data.seq_len for data in reads)
         if phase.tokens < step:  # a shorter one could fall between two steps and never train
             yield f"{where}.tokens: {phase.tokens:,}, expected at least one step of {step:,} tokens"
         if not 0 <= phase.rewarm_tokens <= max(phase.tokens, 0):

@@ -169,8 +169,8 @@ def gpu_hours(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 10 or not hours else f"{hours:.2g}"
 
 
-def memory(run: RunConfig, *, rows: int | None = None) -> tuple[str, Memory]:
-    """The phase with the highest peak memory per device, and that memory, without FSDP.
+def memory(run: RunConfig, *, rows: int | None = None) -> tuple[str, int, Memory]:
+    """The phase with the highest peak memory per device, its rows per micro-batch there, and that memory, without FSDP.
 
     Args:
         run: The configuration.
@@ -181,8 +181,9 @@ def memory(run: RunConfig, *, rows: int | None = None) -> tuple[str, Memory]:
         parts = [part for fraction in (0.0, 1.0) for part, _, _ in _parts(run, phase, fraction=fraction)]
         for stream in dict.fromkeys(part.stream_at(0) for part in parts):
             data, read = run.data_of(phase, stream), [part for part in parts if part.stream_at(0) == stream]
-            tokens = (rows or data.micro_batch_size) * data.seq_len
-            needs[phase.name, stream] = step_memory(
+            size = rows or data.micro_batch_size
+            tokens = size * data.seq_len
+            needs[phase.name, size, stream] = step_memory(
                 run.architecture,
                 tokens=tokens,
                 supervised=max(part.target_fraction(data.seq_len) for part in read) * tokens,
@@ -191,12 +192,12 @@ def memory(run: RunConfig, *, rows: int | None = None) -> tuple[str, Memory]:
                 device="cpu" if run.system.device == "cpu" else "gpu",
                 checkpointing=run.model.gradient_checkpointing,
             )
-    (name, _), most = max(needs.items(), key=lambda item: item[1].total)
-    return name, most
+    (name, size, _), most = max(needs.items(), key=lambda item: item[1].total)
+    return name, size, most
 
 
 def rows_that_fit(run: RunConfig, *, gigabytes: float) -> int:
     """Largest micro-batch, in rows, that fits by `memory`, with 10% and 2 GB left for libraries and the allocator; may be 0."""
     available = 0.9 * gigabytes * 1e9 - 2e9
     rows = range(1, run.data.global_batch_size + 1)
-    return bisect_right(rows, available, key=lambda rows: memory(run, rows=rows)[1].total)
+    return bisect_right(rows, available, key=lambda rows: memory(run, rows=rows)[2].total)

@@ -111,8 +111,7 @@ def _phase_notes(run: RunConfig) -> list[str]:
 
 
 def _memory_note(run: RunConfig, gigabytes: float | None) -> str:
-    phase, need = memory(run)
-    rows = next(run.data_of(p).micro_batch_size for p in run.phases if p.name == phase)
+    phase, rows, need = memory(run)
     if gigabytes is None:
         advice = ""
     elif fits := rows_that_fit(run, gigabytes=gigabytes):

@@ -171,7 +171,8 @@ def _phase(phase: Any) -> Any:
     rope = asdict(PhaseRope()) | (phase.get("rope") or {})
     optimizer = asdict(PhaseOptimizer()) | (phase.get("optimizer") or {})
     options = _options(phase.get("objective"), phase.get("options"))
-    return {**phase, "options": options, "data": data, "optimizer": optimizer, "rope": rope}
+    later = {"streams": phase.get("streams") or {}, "evaluate": phase.get("evaluate")}  # keys that older records lack
+    return {**phase, **later, "options": options, "data": data, "optimizer": optimizer, "rope": rope}
 
 
 def _options(name: Any, options: Any) -> Any:

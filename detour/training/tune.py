@@ -70,7 +70,7 @@ def trials(run: RunConfig, *, memory_bytes: float | None, document_tokens: float
     optimizer = build_optimizer(encoder, run.optimizer, peak_lr=run.schedule.peak_lr)
     rows = 1
     while rows <= run.data.global_batch_size:
-        need = memory(run, rows=rows)[1].total
+        need = memory(run, rows=rows)[2].total
         if need > limit:
             if rows == 1:
                 raise ConfigError(
@@ -186,7 +186,7 @@ def tune(run: RunConfig, *, memory_gigabytes: float | None, document_tokens: flo
         )
     table = Table("micro_batch_size", "tokens/s", "peak GB", "estimated GB")
     for trial in tried:
-        estimate = memory(run, rows=trial.rows)[1].total / 1e9
+        estimate = memory(run, rows=trial.rows)[2].total / 1e9
         table.add_row(
             str(trial.rows), f"{trial.tokens_per_second:,.0f}", f"{trial.peak_bytes / 1e9:.2f}", f"{estimate:.2f}"
         )

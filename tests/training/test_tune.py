@@ -29,7 +29,7 @@ def test_micro_batches_double_up_to_the_global_batch_and_one_is_advised(tiny_run
 
 def test_nothing_is_tried_that_the_estimate_says_cannot_fit(tiny_run):
     run = tiny_run(data={"global_batch_size": 64}, phases=LONG)
-    limit = memory(run, rows=4)[1].total
+    limit = memory(run, rows=4)[2].total
     assert [trial.rows for trial in trials(run, memory_bytes=limit, document_tokens=20)] == [1, 2, 4]
     with pytest.raises(ConfigError, match="a single row of 64 tokens does not fit"):
         list(trials(run, memory_bytes=1000, document_tokens=20))
@@ -42,7 +42,7 @@ def test_the_recommendation_is_the_smallest_micro_batch_near_the_best_throughput
 
 def test_the_rows_that_fit_are_the_most_whose_estimate_does(tiny_run):
     run = tiny_run(data={"global_batch_size": 1000}, phases=LONG)
-    room = memory(run, rows=7)[1].total
+    room = memory(run, rows=7)[2].total
     gigabytes = (room + 2e9) / 0.9e9
     assert rows_that_fit(run, gigabytes=gigabytes * 1.0000001) == 7
     assert rows_that_fit(run, gigabytes=1) == 0
