@@ -408,7 +408,8 @@ STATES = {
     "another place in the data": (change_at("dataset/sample_in_epoch", 1), "sample_in_epoch is 1, but the clock has"),
     "no place in the data": (change_at("dataset"), "'dataset'"),
     "another weight decay": (change_at("param_groups/0/weight_decay", 9.0), "weight_decay is 9.0, expected"),
-    "losses of text": (change_at("callbacks/StepGuard/losses", ["a"]), "TypeError"),
+    "losses of text": (change_at("callbacks/StepGuard/losses", {"mlm": ["a"]}), "TypeError"),
+    "losses without an objective": (change_at("callbacks/StepGuard/losses", [1.0]), "expected a mapping of objectives"),
     "no clock": (change_at("timestamp"), "'timestamp'"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -154,6 +155,8 @@ class StepGuard(Callback):
         return {"losses": losses, "phase": self._phase, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if not isinstance(state["losses"], Mapping):
+            raise ValueError(f"losses is {state['losses']!r}, expected a mapping of objectives to losses")
         for loss in (loss for window in state["losses"].values() for loss in window):
             check_number("losses", abs(loss))
         check_count("phase", state["phase"] or 0)
