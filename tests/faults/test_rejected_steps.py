@@ -81,7 +81,7 @@ def test_spikes_are_rejected_and_do_not_enter_the_median(tiny_run, start, left):
     assert [line["batch"] for line in left(run).rejected_steps] == batches
     assert all("times the median" in line["rejected_step"]["problem"] for line in left(run).rejected_steps)
     state = left(run).last.state()["callbacks"]["StepGuard"]
-    assert max(state["losses"]) < 10, "ln(600) is 6.4"
+    assert max(state["losses"]["mlm"]) < 10, "ln(600) is 6.4"
 
 
 @pytest.mark.faults(15, "more rejected steps in a row than allowed: stopped")
