@@ -76,10 +76,8 @@ def init(
     )  # fmt: skip
     folder = Path(ask("Folder to write?", out, "detour-project"))
     warnings = write_project(seen, tokens, answers, folder)
-    show(
-        *(f"Warning: {line}" for line in warnings),
-        f"{folder}: read README.md; detour verdict {folder} tries a pilot first; all of it: bash {folder / 'run.sh'}",
-    )
+    then = f"detour verdict {folder} tries a pilot first; all of it: bash {folder / 'run.sh'}"
+    show(*(f"Warning: {line}" for line in warnings), f"{folder}: read README.md; {then}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,6 @@ def model_card(
     form = form or family_of(arch).format
     uses = form.uses_of(arch)
     base = init if init and _on_hub(init) else None  # a local folder means nothing to other users
-    decay = f"decay over '{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}"
     card = ModelCard.from_template(
         ModelCardData(
             library_name="transformers",
@@ -60,7 +59,7 @@ def model_card(
         tiled=origin.get("tiled"),
         config=config,
         schedule=schedule,
-        decay=decay if schedule["decay_phase"] else "no decay",
+        decay=_decay(schedule),
         optimizer=config["optimizer"],
         environment=record["environment"],
         headline=form.headline(arch),
@@ -84,6 +83,12 @@ def model_card(
         ),
     )
     return card.content
+
+
+def _decay(schedule: Mapping[str, Any]) -> str:
+    if not schedule["decay_phase"]:
+        return "no decay"
+    return f"decay over '{schedule['decay_phase']}' ({schedule['shape']}) to {schedule['final_lr']:g}"
 
 
 def _batch_words(phase: Mapping[str, Any], run: Mapping[str, Any]) -> str:

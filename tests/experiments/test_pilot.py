@@ -222,7 +222,7 @@ def test_the_rule_is_fixed_once_it_is_written(project, capsys):
 
 
 def test_a_pilot_that_cannot_be_used_is_not_left_behind_and_one_of_few_steps_says_so(project, capsys):
-    assert call("verdict", project, "--plan", "--share", 0.5, "--task", "no_such_task") == 2
+    assert call("verdict", project, "--plan", "--share", 0.5, "--task", "no_such_task") != 0
     assert "no_such_task" in capsys.readouterr().err
     assert not list(project.glob("pilot*"))
     assert call("verdict", project, "--plan", "--share", 0.5) == 0  # 12 + 2 steps

@@ -70,7 +70,7 @@ def test_a_run_with_a_scheduled_mixture_resumes_bitwise(tiny_run, phase_folders,
     )
     train(whole)
     expected, every = saved(whole), sorted(RunFolder.of(whole).checkpoints.iterdir())
-    for cut in range(1, len(every), 1 if workers == 0 else 3):
+    for cut in (2, 5, len(every) - 1) if workers == 0 else (4,):
         again = replace(whole, name=f"cut{cut}")
         shutil.copytree(RunFolder.of(whole).path, RunFolder.of(again).path)
         for path in every[cut:]:

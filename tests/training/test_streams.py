@@ -65,7 +65,7 @@ def test_a_run_cut_at_any_checkpoint_and_resumed_is_the_unbroken_one_bitwise(str
     whole = streamed_run("whole", workers=workers)
     train(whole)
     expected, every = saved(whole), sorted(RunFolder.of(whole).checkpoints.iterdir())
-    for cut in range(1, len(every), 1 if workers == 0 else 3):
+    for cut in (2, 4, len(every) - 2) if workers == 0 else (3,):  # within the turns, and at their end
         again = replace(whole, name=f"cut{cut}")
         shutil.copytree(RunFolder.of(whole).path, RunFolder.of(again).path)
         for path in every[cut:]:
