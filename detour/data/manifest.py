@@ -181,7 +181,7 @@ def _build(cls: type[R], record: Any, where: str) -> R:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if get_origin(hint) is tuple and isinstance(value, list):
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
         return tuple(_value(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         return _build(hint, value, where)

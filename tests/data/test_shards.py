@@ -261,3 +261,12 @@ def test_a_manifest_that_is_not_json_is_refused(write_rows):
     folder = write_rows()
     (folder / "manifest.json").write_text("{")
     refused(folder, "manifest.json: not readable as JSON")
+
+
+def test_rows_of_a_version_that_knew_no_classes_are_read(write_rows):
+    folder = write_rows()
+    path = folder / "manifest.json"
+    record = json.loads(path.read_text())
+    assert record.pop("classes") == []
+    path.write_text(json.dumps(record))
+    assert verify_rows(folder, hashes=True).classes == ()
