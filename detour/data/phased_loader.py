@@ -120,7 +120,7 @@ class PhasedLoader:
         self._phase, self._owed = index, {}
 
     def _mixed(self, stream: str, rows: PhaseRows, proportions: Sequence[float], opened: dict[int, _Reading]) -> Batch:
-        """A batch with rows of each dataset: what its proportion owes it, rounded by largest remainders."""
+        """A batch with rows of each dataset: as many as it is behind its proportion (`apportion`)."""
         owed = self._owed.setdefault(stream, [0.0] * len(rows.datasets))
         counts, self._owed[stream] = apportion(rows.device_rows, proportions, owed)
         pieces, offsets, first = [], [], 0
