@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import torch
 
 
+@cache
 def matmul_throughput(device: str, dtype: torch.dtype, *, n: int | None = None, seconds: float = 0.1) -> float:
-    """FLOP/s of an n x n matrix product, the best of several.
+    """FLOP/s of an n x n matrix product, the best of several, measured once in a process.
 
     The matrices are random, because GPUs run faster on zeros. They come from a generator of their own, so the global
     random state is unchanged.

@@ -22,10 +22,12 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("bf16", "tolerance", "compiler"), [(False, 1e-4, "inductor"), (True, 5e-2, "aot_eager")])
+@pytest.mark.parametrize(
+    ("bf16", "tolerance", "compiler", "layers"), [(False, 1e-4, "inductor", 1), (True, 5e-2, "aot_eager", 2)]
+)
 @torch._inductor.config.patch(ONE_PROCESS)
 def test_compiled_regions_give_the_same_loss_and_survive_the_flip_without_recompiling(
-    bf16, tolerance, compiler, monkeypatch
+    bf16, tolerance, compiler, layers, monkeypatch
 ):
     """In fp32 with the code that is generated; in bf16 with the captured graphs, since a second code takes as long."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=compiler))
@@ -34,7 +36,7 @@ def test_compiled_regions_give_the_same_loss_and_survive_the_flip_without_recomp
         vocab_size=300,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         global_attn_every_n_layers=2,
         num_attention_heads=2,
         local_attention=8,
