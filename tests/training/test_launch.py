@@ -1,4 +1,4 @@
-"""What the environment must allow before a run starts. The ranks: tests/faults/test_disks.py."""
+"""What the environment must allow before a run starts. The ranks: tests/faults/test_refusals.py."""
 
 from __future__ import annotations
 
