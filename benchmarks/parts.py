@@ -28,7 +28,7 @@ from detour.data.loader import StreamSpec, build_loader
 from detour.data.packing import pack_rows, split_document
 from detour.models.loss import linear_cross_entropy
 from detour.training.checkpoints import files
-from detour.training.checkpoints.state import capture
+from detour.training.checkpoints.state import capture, snapshot
 from detour.training.optim import build_optimizer
 
 ROUNDS = 5
@@ -189,7 +189,7 @@ def trainer_and_checkpoints(
         tokenizer = prepare_rows(Path(folder), seq_len=seq_len, rows=rows * (steps + 1))
         run = run_on(Path(folder), tokenizer, setting, {"rate": 0.3})
         run = replace(run, data=replace(run.data, workers=2))
-        ours, bare, waits, saves, loads, size_in_bytes = [], [], [], [], [], 0
+        ours, bare, waits, copies, saves, loads, size_in_bytes = [], [], [], [], [], [], 0
         for _ in range(rounds):
             trainer = build_trainer(run)
             watch = _Watch()
@@ -199,6 +199,9 @@ def trainer_and_checkpoints(
             waits.append(100 * statistics.median(watch.waits[2:]) / ours[-1])
             bare.append(_bare_loop(run, trainer.state.model.encoder, watch.batches))
             tensors, state = capture(trainer.state, [])  # type: ignore[misc]
+            start = time.perf_counter()
+            snapshot(tensors, state, on_cpu=trainer.state.device.name == "cpu")
+            copies.append(time.perf_counter() - start)
             start = time.perf_counter()
             saved = files.write(Path(folder) / "saved", tokens=1, tensors=tensors, state=state)
             saves.append(time.perf_counter() - start)
@@ -212,6 +215,7 @@ def trainer_and_checkpoints(
     yield Line(f"step in the trainer, {setting.title}", "s", ours, "bare loop", bare, goal="<= 1.03")
     yield Line(f"wait for a batch, {setting.title}", "% of a step", waits)
     yield Line(f"checkpoint, {size}: training waits", "s", saves)
+    yield Line(f"checkpoint in the background, {size}: training waits", "s", copies, "in the foreground", saves)
     yield Line(f"checkpoint, {size}: hashed and read", "s", loads)
     parameters = sum(p.numel() for p in {id(p): p for p in trainer.state.model.parameters()}.values())
     yield Line(f"checkpoint, {size}: bytes a parameter", "B", [size_in_bytes / parameters], goal="12 and little more")

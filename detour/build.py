@@ -183,9 +183,8 @@ def _parts(
     parts.callbacks.append(
         Checkpointer(
             folder=folder.checkpoints,
-            interval_tokens=run.checkpoint.interval_tokens,
+            settings=run.checkpoint,
             boundaries=schedule.boundaries[1:],
-            keep=run.checkpoint.keep,
             record=record,
             stateful=parts.stateful,
             stop=stop,

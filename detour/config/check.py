@@ -131,7 +131,12 @@ def _rest(run: RunConfig) -> Iterator[str]:
         system__timeout_seconds=system.timeout_seconds,
         guard__spike_window=run.guard.spike_window,
     )
-    yield from at_least(0, system__max_minutes=system.max_minutes, guard__max_skips=run.guard.max_skips)
+    yield from at_least(
+        0,
+        system__max_minutes=system.max_minutes,
+        guard__max_skips=run.guard.max_skips,
+        checkpoint__min_interval_seconds=run.checkpoint.min_interval_seconds,
+    )
     if run.guard.spike_factor is not None and not run.guard.spike_factor > 1:
         yield f"guard.spike_factor: {run.guard.spike_factor}, expected a number above 1, or null"
     for name, options in run.evaluation.objectives.items():

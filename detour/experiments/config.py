@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from detour.config.load import load, read_into
-from detour.config.schema import MatchConfig, RunConfig
+from detour.config.other_runs import MatchConfig
+from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.experiments.schema import DETOUR, NOTHING, TWIN, ExperimentConfig
 from detour.names import fault_of_name

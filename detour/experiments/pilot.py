@@ -14,7 +14,8 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from detour.config.load import load
-from detour.config.schema import MatchConfig, RunConfig
+from detour.config.other_runs import MatchConfig
+from detour.config.schema import RunConfig
 from detour.cost.plan import caveats
 from detour.cost.plan import plan as plan_run
 from detour.data.manifest import ShardManifest

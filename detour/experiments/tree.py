@@ -10,7 +10,8 @@ from itertools import combinations
 from typing import Any
 
 from detour.config.load import from_mapping
-from detour.config.schema import BranchConfig, RunConfig
+from detour.config.other_runs import BranchConfig
+from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.options import flatten
 from detour.redact import redacted

@@ -30,20 +30,25 @@ class StopRequest:
         self.deadline = None if max_minutes is None else clock() + 60 * max_minutes
         self.reason: str | None = None
         self.agreed = False
+        self.saving_seconds = 0.0  # duration of the last write of a checkpoint, which may run beside the steps
         self._last: float | None = None
         self._longest = 0.0
 
     def wanted(self) -> bool:
         """Whether this process wants to stop. Call once per step: the calls also measure the duration of a step.
 
-        The time limit counts as reached when two more steps as long as the longest so far (with evaluation and saving) would
-        exceed it: one to train and one to save.
+        The time limit counts as reached when two more steps as long as the longest so far (with evaluation and saving), one
+        to train and one to save, and the last write of a checkpoint would exceed it.
         """
         now = self.clock()
         if self._last is not None:
             self._longest = max(self._longest, now - self._last)
         self._last = now
-        if self.reason is None and self.deadline is not None and now + 2 * self._longest >= self.deadline:
+        if (
+            self.reason is None
+            and self.deadline is not None
+            and now + 2 * self._longest + self.saving_seconds >= self.deadline
+        ):
             self.reason = "system.max_minutes is reached"
         return self.reason is not None
 

@@ -50,7 +50,7 @@ def test_a_run_killed_inside_a_save_continues_bit_for_bit(tiny_run, start, left,
     assert start(whole)[0].code() == 0
     rng = random.Random(points)
     for point in range(points):
-        part = tiny_run(f"part-{point}", checkpoint=EACH_STEP)
+        part = tiny_run(f"part-{point}", checkpoint={**EACH_STEP, "background": point % 2 == 1})
         (child,) = start(part, fault=("kill_in_save", rng.randrange(20, CALLS)))
         assert child.code() == -signal.SIGKILL
         before = left(part).saved
@@ -125,7 +125,7 @@ def test_a_soak_of_random_kills_ends_with_the_bits_of_the_unbroken_run(tiny_run,
     rng, done = random.Random(kills), 0
     metrics = RunFolder.of(part).metrics
     while done < kills:
-        (child,) = start(part)
+        (child,) = start(part, f"checkpoint.background={'true' if done % 2 else 'false'}")
         # a moment at random after a random number of steps from the last checkpoint
         lines, wanted = None, rng.randrange(1, 9)
         while child.wait(0.002) is None:
@@ -164,8 +164,9 @@ def test_a_full_disk_ends_the_run_with_an_error_and_keeps_what_was_saved(tiny_ru
 
 
 @pytest.mark.faults(4, "a write that the system refuses (a limit on the size of files), on one of two processes")
-def test_a_refused_write_ends_every_process(tiny_run, start, left):
-    run = tiny_run(checkpoint=EACH_STEP)
+@pytest.mark.parametrize("background", [False, True])
+def test_a_refused_write_ends_every_process(tiny_run, start, left, background):
+    run = tiny_run(checkpoint={**EACH_STEP, "background": background})
     children = start(run, fault=("file_size_limit", 100_000), processes=2)
     assert [child.code() for child in children] == [1, 1]
     for child in children:

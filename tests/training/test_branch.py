@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from detour.config.load import from_mapping
-from detour.config.schema import BranchConfig, RunConfig
+from detour.config.other_runs import BranchConfig
+from detour.config.schema import RunConfig
 from detour.cost.ledger import read_costs
 from detour.errors import CheckpointError, ConfigError
 from detour.export.run import export_run

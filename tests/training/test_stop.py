@@ -46,6 +46,15 @@ def test_one_more_of_the_longest_steps_and_a_save_as_long_still_fit(longest):
     assert ended <= 600 - 2 * longest + 1 + 1e-9
 
 
+def test_a_write_beside_the_steps_still_fits():
+    clock = Clock()
+    stop = StopRequest(10, clock=clock)
+    stop.saving_seconds = 90.0
+    while not stop.wanted():
+        clock.now += 1
+    assert clock.now - 1000 == 600 - 90 - 2
+
+
 def test_without_a_limit_time_is_never_up():
     stop = StopRequest(clock=Clock())
     stop.clock.now += 1e9  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -73,6 +74,24 @@ def capture(state: State, stateful: Sequence[Stateful]) -> tuple[dict[str, dict[
         "callbacks": {type(item).__name__: item.state_dict() for item in stateful},
     }
     return {**weights, "optimizer": moments, "rng": rng_tensors}, plain
+
+
+def snapshot(
+    tensors: dict[str, dict[str, Tensor]], plain: dict[str, Any], *, on_cpu: bool
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """A copy of what `capture` returned that the next step does not change.
+
+    Args:
+        tensors: Named tensors by file.
+        plain: Plain values.
+        on_cpu: Whether the run trains on the CPU. On a GPU the large tensors are copies already, and the counts of steps, of
+            one element each, may lie on the CPU.
+    """
+    copied = {
+        file: {name: tensor.clone() if on_cpu or tensor.numel() == 1 else tensor for name, tensor in named.items()}
+        for file, named in tensors.items()
+    }
+    return copied, copy.deepcopy(plain)
 
 
 def restore(
