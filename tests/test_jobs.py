@@ -131,6 +131,29 @@ def test_a_signal_asks_the_running_jobs_to_save_and_starts_no_others(fake, tmp_p
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_a_stop_interrupts_has_not_failed(tmp_path):
+    """Ctrl-C of a terminal reaches the jobs, too: one that does not listen ends with the code of the signal."""
+    told = []
+
+    class Interrupted(MadeUp):
+        def start(self, jobs):
+            started = super().start(jobs)
+            for running in started:
+                running.poll = lambda: -signal.SIGINT
+            return started
+
+    def observe(progress):
+        told.append(progress)
+        if progress.running:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fake = Interrupted()
+    with pytest.raises(StoppedError, match="stopped by SIGINT; the same command continues"):
+        run_jobs([fake.job("a")], ExecutorConfig(), tmp_path, observe=observe, executor=fake)
+    assert told[-1].failed == []
+    assert told[-1].left == ["a"]
+
+
 def test_the_time_left_is_that_of_finished_jobs_of_the_kind(fake, tmp_path, monkeypatch):
     """Jobs of kind x take 10 s per unit of work by a clock that each poll moves on."""
     now = [0.0]

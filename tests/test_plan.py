@@ -8,6 +8,8 @@ import pytest
 
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
+from detour.cost.evaluation import evaluation_flops, evaluations
+from detour.cost.flops import training_flops
 from detour.cost.plan import caveats, gpu_hours, plan
 from detour.cost.plan_table import show
 from detour.optimizer import PhaseOptimizer
@@ -103,6 +105,29 @@ def test_a_run_on_a_cpu_has_hours_only_if_its_speed_is_given(capsys):
     flops = sum(line.flops for line in plan(run))
     assert f" {gpu_hours(flops / 0.05e12 / 3600)} " in out
     assert "In 16 GB" in out
+
+
+def test_held_out_losses_are_counted_and_said_to_cost_more(capsys):
+    """Due at 0, at multiples of 1000 and at the phases' ends of 2500, 4000 and 6000; steps end at 1000, 2000, ..., 6000."""
+    run = run_of(2500, 1500, 2000)
+    assert evaluations(run) == {}
+    show(run, document_tokens=None, peak_tflops=1, mfu=0.4, memory_gigabytes=80)
+    assert "held-out" not in capsys.readouterr().out
+    phases = [replace(phase, evaluate=["clm"] if phase.name == "p0" else None) for phase in run.phases]
+    chosen = {"mlm": {"rate": 0.2}, "clm": None}
+    evaluation = replace(run.evaluation, rows=30, objectives=chosen, mask_draws=1)
+    run = replace(run, data=replace(run.data, validation=run.data.train), phases=phases, evaluation=evaluation)
+    assert evaluations(run) == {"mlm": 1 + 3, "clm": 1 + 6}
+    mlm, clm = (
+        training_flops(run.architecture, [100], attention=rule, supervised=count) / 3
+        for rule, count in (("bidirectional", 20), ("causal", 99))
+    )
+    assert evaluation_flops(run) == pytest.approx(30 * (4 * mlm + 7 * clm))
+    show(run, document_tokens=None, peak_tflops=1, mfu=0.4, memory_gigabytes=80)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Not in the table: held-out losses (mlm 4 times, clm 7 times, up to 30 rows)" in out
+    training = sum(line.flops for line in plan(run))
+    assert f"{30 * (4 * mlm + 7 * clm):.1e} FLOPs, {30 * (4 * mlm + 7 * clm) / training:.2g} of training" in out
 
 
 def test_what_a_phase_changes_of_optimizer_and_positions_is_listed(capsys):

@@ -142,6 +142,7 @@ def compare(
         list[str] | None,
         typer.Option(help="A module to import first, so that the defaults of its objectives are known; repeatable."),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List the settings that are equal, too.")] = False,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Also write the comparison to this file.", metavar="FILE"),
@@ -158,7 +159,7 @@ def compare(
 
     import_plugins(plugin or [])
     found = compare_runs(runs, differ=differ or [])
-    show(*tables(found))
+    show(*tables(found, everything=everything))
     if json_file is not None:
         write_json(found, json_file)
     if not found.same:

@@ -121,11 +121,12 @@ def _per_token(run: RunConfig, phase: Phase, document_tokens: float | None) -> t
             length = document_length(run, phase, document_tokens, part.stream_at(0))
             supervised = part.target_fraction(length)
             fractions[-1] += share * tokens / total * supervised
-            flops[-1] += share * tokens / total * _document_flops(run.architecture, part, length) / round(length)
+            flops[-1] += share * tokens / total * document_flops(run.architecture, part, length) / round(length)
     return fmean(fractions), fmean(flops)
 
 
-def _document_flops(arch: Architecture, objective: Objective, length: float) -> float:
+def document_flops(arch: Architecture, objective: Objective, length: float) -> float:
+    """FLOPs of the forward and backward pass over a document of so many tokens."""
     supervised = objective.target_fraction(length) * round(length)
     if isinstance(objective, ModuleObjective):
         own, supervised = objective.module_flops(arch, tokens=length, supervised=supervised), 0.0

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from detour.config.schema import RunConfig
+from detour.cost.evaluation import evaluation_flops, evaluations
 from detour.cost.plan import PhasePlan, caveats, document_length, gpu_hours, memory, plan, rows_that_fit
 from detour.units import short
 
@@ -45,6 +46,7 @@ def show(
         "Hours on a CPU need its speed: `detour tune` measures it, and --peak-tflops takes it."
         if peak is None
         else f"{unit[0].upper()}{unit[1:]} assume {peak:g} TFLOP/s per device (--peak-tflops) and an MFU of {mfu:.0%} (--mfu).",
+        *_evaluation_notes(run, sum(line.flops for line in lines), document_tokens),
         _memory_note(run, memory_gigabytes or (None if on_cpu else GPU_GIGABYTES)),
         *(f"Warning: {note}" for note in caveats(run, lines)),
     ]
@@ -107,6 +109,19 @@ def _phase_notes(run: RunConfig) -> list[str]:
         for phase in run.phases
         for what, words in (("Optimizer", phase.optimizer.words), ("Rotary bases", phase.rope.words))
         if words
+    ]
+
+
+def _evaluation_notes(run: RunConfig, training: float, document_tokens: float | None) -> list[str]:
+    """What the held-out losses cost, which the table leaves out."""
+    counts = evaluations(run)
+    if not counts:
+        return []
+    flops = evaluation_flops(run, document_tokens=document_tokens)
+    times = ", ".join(f"{name} {count:,} times" for name, count in counts.items())
+    return [
+        f"Not in the table: held-out losses ({times}, up to {run.evaluation.rows:,} rows), {flops:.1e} FLOPs, "
+        f"{flops / training:.2g} of training."
     ]
 
 

@@ -100,7 +100,7 @@ def decide(twin: ArmComparison, nothing: ArmComparison) -> PilotVerdict:
     better = [c.overall.verdict is Verdict.BETTER for c in both]
     if against:
         outcome, text = Outcome.NOT_WORTH_IT, f"Not worth it, compared with {' and with '.join(against)}."
-        text += f" Against its twin, the detour gains {_gain(twin)}; against doing nothing, {_gain(nothing)}."
+        text += f" Gain over the twin: {_gain(twin)}; over doing nothing: {_gain(nothing)}."
     elif all(better):
         outcome = Outcome.GAIN
         text = f"Expected gain: {_gain(twin)} over the twin, {_gain(nothing)} over doing nothing."

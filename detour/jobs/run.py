@@ -144,8 +144,10 @@ class _Work:
                 time.sleep(self.executor.seconds)
                 if job.is_done():
                     self.done.add(name)
-            elif not (code == STOPPED and (self.stopping or self.starts[name] < ATTEMPTS)):
-                self.failed[name] = code
+            elif not self.stopping and not (code == STOPPED and self.starts[name] < ATTEMPTS):
+                self.failed[name] = (
+                    code  # what a stop interrupted has not failed, whatever its code: Ctrl-C reaches it, too
+                )
         return changed
 
     def _tell(self) -> None:

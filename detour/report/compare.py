@@ -143,4 +143,5 @@ def _check_declared(differ: Sequence[str], keys: Iterable[str]) -> None:
     above = {key[:end] for key in keys for end in range(1, len(key) + 1) if end == len(key) or key[end] in ".["}
     for declared in differ:
         if declared not in above:
-            raise ConfigError(f"--differ {declared}: no such key{suggestion(declared, above)}")
+            hint = "; give --differ once for each key" if "," in declared else suggestion(declared, above)
+            raise ConfigError(f"--differ {declared}: no such key{hint}")

@@ -22,6 +22,7 @@ from detour.report.compare import ComparedKey, RunComparison
 from detour.report.compared_run import ABSENT, ComparedRun
 from detour.report.phase_summary import PhaseSummary
 
+START = "start, data, rows"
 LAST_BATCHES = 32  # the final training loss is the mean over these
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")
 _LEDGER: dict[str, tuple[Callable[[PhaseSummary], float], str]] = {
@@ -33,16 +34,25 @@ _LEDGER: dict[str, tuple[Callable[[PhaseSummary], float], str]] = {
 }
 
 
-def tables(found: RunComparison) -> Iterator[Table | str]:
-    """What `detour compare` prints: tables and lines of text, the conclusion last."""
+def tables(found: RunComparison, *, everything: bool = False) -> Iterator[Table | str]:
+    """What `detour compare` prints: tables and lines of text, the conclusion last.
+
+    Args:
+        found: The comparison.
+        everything: Whether settings and versions that are equal get a line each, not just a count.
+    """
     names = [run.name for run in found.runs]
     for title, items in _sections(found.keys).items():
+        shown = [item for item in items if everything or title == START or item.status != "same"]
         table = _table(title, "", [*names, "status"])
-        for item in items:
+        for item in shown:
             mark = "" if item.status == "same" else item.status
             style = {"differs": "bold red", "unknown": "bold yellow", "declared": "green"}.get(item.status)
             table.add_row(item.key, *(Text(_as_text(value)) for value in item.values), mark, style=style)
-        yield table
+        if shown:
+            yield table
+        if equal := len(items) - len(shown):
+            yield f"{title}: {equal} {'more ' if shown else ''}equal in all runs (--all lists them)\n"
     yield "batches"
     for first, second, rows in found.rows:
         yield f"  {first} and {second}: {rows_text(rows)}"
@@ -130,11 +140,11 @@ def _as_text(value: Any) -> str:
 
 def _sections(items: list[ComparedKey]) -> dict[str, list[ComparedKey]]:
     """Title -> keys: start and data, settings, environment."""
-    found: dict[str, list[ComparedKey]] = {"start, data, rows": [], "settings": [], "environment": []}
+    found: dict[str, list[ComparedKey]] = {START: [], "settings": [], "environment": []}
     for item in items:
         first = item.key.partition(".")[0]
         began = first in ("start_weights", "tokenizer", "rows", "progress") or item.key.endswith("].rows")
-        found["environment" if first == "environment" else "start, data, rows" if began else "settings"].append(item)
+        found["environment" if first == "environment" else START if began else "settings"].append(item)
     return {title: listed for title, listed in found.items() if listed}
 
 

@@ -291,10 +291,30 @@ def test_no_cell_is_wrapped_or_cut_in_a_log_of_80_columns(config, tmp_path, caps
     monkeypatch.setenv("COLUMNS", "80")
     names = [f"a-long-name-of-a-run-with-many-words-{i}" for i in range(3)]
     folders = [make(tmp_path / name, changed(config, name=name)) for name in names]
-    assert call("compare", *folders) == 0
+    assert call("compare", *folders, "--all") == 0
     out = capsys.readouterr().out
     assert any(all(name in line for name in names) for line in out.splitlines())
     assert re.search(r"environment\.processes +1 +1 +1", out)
+
+
+def test_settings_that_are_equal_are_counted(config, tmp_path, capsys):
+    folders = [make(tmp_path / "a", config), make(tmp_path / "b", changed(config, seed=18))]
+    found = compare_runs(folders)
+    assert call("compare", *folders) == 3
+    out = capsys.readouterr().out
+    assert re.search(r"\bseed +17 +18 +differs", out)
+    assert "start_weights" in out
+    assert "environment." not in out
+    for first in ("environment", "settings"):
+        equal = sum(
+            (item.key.startswith("environment")) == (first == "environment")
+            for item in found.keys
+            if item.status == "same"
+            and item.key not in ("start_weights", "tokenizer", "rows", "progress")
+            and not item.key.endswith("].rows")
+        )
+        more = "more " if first == "settings" else ""
+        assert f"{first}: {equal} {more}equal in all runs (--all lists them)" in out
 
 
 def test_markup_in_a_name_is_shown_as_it_is(config, tmp_path, capsys):
@@ -311,6 +331,8 @@ def test_what_cannot_be_compared_is_one_clear_error(config, tmp_path):
         compare_runs([first, tmp_path / "b" / ".." / "a"])
     with pytest.raises(ConfigError, match=r"--differ phasse: no such key; did you mean 'phases"):
         compare_runs([first, second], differ=["phasse"])
+    with pytest.raises(ConfigError, match=r"--differ phases,seed: no such key; give --differ once for each key"):
+        compare_runs([first, second], differ=["phases,seed"])
     with pytest.raises(DataError, match="no such folder"):
         compare_runs([first, tmp_path / "nowhere"])
     (second / "run.json").write_text("{")
