@@ -180,6 +180,33 @@ def test_a_tokenizer_is_extended_from_text_and_what_it_saves_is_measured(corpus,
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_what_a_model_keeps_with_another_tokenizer_is_measured(corpus, tmp_path, capsys):
+    """Both are byte-level BPE: a model keeps the embeddings of the tokens that both have."""
+    from transformers import AutoTokenizer
+
+    text = tmp_path / "text.jsonl"
+    text.write_text(json.dumps({"text": "a fever of unknown origin, and a cough"}) + "\n")
+    other = tmp_path / "other"
+    train = ("data", "tokenizer", "train", str(text), "--out", str(other), "--vocab-size", "300")
+    assert call(*train) == 0
+    swap = ("data", "tokenizer", "swap", str(corpus.tokenizer), str(other), str(text), "--out", str(tmp_path / "new"))
+    assert call(*swap, "--multiple", "128") == 0
+    report = json.loads((tmp_path / "new" / "vocabulary.json").read_text())
+    before, after = (AutoTokenizer.from_pretrained(folder) for folder in (corpus.tokenizer, tmp_path / "new"))
+    shared = before.get_vocab().keys() & after.get_vocab().keys()
+    assert report["embeddings"]["copied"] == len(shared)
+    assert sum(report["embeddings"].values()) == len(after) == report["vocab_size"]
+    assert report["embedding_rows"] == -(-len(after) // 128) * 128
+    for name, tokenizer in (("before", before), ("after", after)):
+        ids = tokenizer("a fever of unknown origin, and a cough", add_special_tokens=False)["input_ids"]
+        assert (report["text"][name]["tokens"], report["text"][name]["words"]) == (len(ids), 8)
+    shown = capsys.readouterr().out
+    assert f"{len(shared):,} copied" in shown
+    assert f"new_tokens: mean, architecture: {{vocab_size: {report['embedding_rows']}}}" in shown
+    assert call(*swap) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
 def test_prepared_rows_are_verified_from_the_command_line(corpus, tmp_path, capsys):
     copy = tmp_path / "rows"
     shutil.copytree(corpus.train, copy)

@@ -1,11 +1,11 @@
-"""``detour data tokenizer``: training and extending tokenizers."""
+"""``detour data tokenizer``: training, extending and exchanging tokenizers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,11 @@ from detour.cli.groups import TokenizerCommands, group
 from detour.files import naming
 
 log = logging.getLogger(__name__)
-app = group("tokenizer", "Train a tokenizer, or extend one by the words of a domain.", cls=TokenizerCommands)
+app = group(
+    "tokenizer",
+    "Train a tokenizer, extend one by the words of a domain, or give a model another.",
+    cls=TokenizerCommands,
+)
 Texts = Annotated[
     list[Path],
     typer.Argument(help="JSON or text files (plain, .gz, .bz2, .xz, .zst), or folders of them.", metavar="FILE"),
@@ -76,24 +80,62 @@ def extend(
         base, corpus, add=add, out=out, held_out=held_out or (), text_column=text_column, multiple=multiple
     )
     measured, new = report["held_out"], report["new_tokens"]
-    before, after = measured["before"], measured["after"]
     lines = [
         f"{out}: {len(new):,} new tokens, {report['vocab_size']:,} in all; listed in {out / REPORT}",
         f"  first: {' '.join(entry['token'] for entry in new[:8])}",
     ]
-    if before["words"]:
-        change = after["tokens"] / before["tokens"] - 1
-        lines += [
-            f"held-out text: {before['documents']:,} documents, {before['words']:,} words",
-            f"  tokens per word: {before['tokens_per_word']:.3f} before, {after['tokens_per_word']:.3f} after ({change:+.1%})",
-            f"  unknown tokens per 1,000 words: {1000 * before['unknown'] / before['words']:.2f} before, "
-            f"{1000 * after['unknown'] / before['words']:.2f} after",
-            f"  new tokens that occur: {measured['new_tokens_used']:,}",
-        ]
+    if measured["before"]["words"]:
+        lines += _rates("held-out text", measured)
+        lines.append(f"  new tokens that occur: {measured['new_tokens_used']:,}")
     else:
         lines.append("held-out text: no document of the corpus is held out; name files with --held-out")
-    lines += [
+    show(*lines, *_run_lines(out, report))
+
+
+@app.command()
+def swap(
+    base: Annotated[
+        str, typer.Argument(help="The model's tokenizer: Hugging Face folder or hub name.", metavar="BASE")
+    ],
+    other: Annotated[str, typer.Argument(help="The tokenizer to train it with.", metavar="OTHER")],
+    texts: Texts,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    multiple: Annotated[
+        int, typer.Option(help="Round the number of embedding rows up to a multiple of this.", min=1)
+    ] = 64,
+    text_column: TextColumn = "text",
+) -> None:
+    """Give a model another tokenizer: count the embeddings that it keeps, and measure tokens per word with both."""
+    from detour.console import show
+    from detour.corpus.vocabulary import REPORT, swap_tokenizer
+
+    report = swap_tokenizer(base, other, texts, out=out, text_column=text_column, multiple=multiple)
+    rows = report["embeddings"]
+    lines = [
+        f"{out}: {report['vocab_size']:,} tokens in place of {report['base_vocab_size']:,}; counts in {out / REPORT}",
+        f"  embeddings: {rows['copied']:,} copied, {rows['averaged']:,} means of their old pieces, "
+        f"{rows['without_pieces']:,} without pieces, which get the mean of all",
+    ]
+    if report["text"]["before"]["words"]:
+        lines += _rates("text", report["text"])
+    show(*lines, *_run_lines(out, report))
+
+
+def _rates(title: str, measured: dict[str, Any]) -> list[str]:
+    """Tokens per word before and after, on the same text."""
+    before, after = measured["before"], measured["after"]
+    change = after["tokens"] / before["tokens"] - 1
+    return [
+        f"{title}: {before['documents']:,} documents, {before['words']:,} words",
+        f"  tokens per word: {before['tokens_per_word']:.3f} before, {after['tokens_per_word']:.3f} after ({change:+.1%})",
+        f"  unknown tokens per 1,000 words: {1000 * before['unknown'] / before['words']:.2f} before, "
+        f"{1000 * after['unknown'] / before['words']:.2f} after",
+    ]
+
+
+def _run_lines(out: Path, report: dict[str, Any]) -> list[str]:
+    """What to write into the YAML of a run."""
+    return [
         "in the YAML of a run (rows packed with this tokenizer):",
         f"  model: {{tokenizer: {out}, new_tokens: mean, architecture: {{vocab_size: {report['embedding_rows']}}}}}",
     ]
-    show(*lines)

@@ -1,4 +1,4 @@
-"""Extends a tokenizer by the words of corpus files, and measures tokens per word on held-out documents."""
+"""Extends a tokenizer by the words of corpus files, or compares it with another one; measures tokens per word."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from detour.corpus.text import find_files, read_documents
 from detour.data.token_rate import token_rates
 from detour.data.tokenizer import load_tokenizer
 from detour.data.tokenizer_extension import check_extensible, count_words, extend
+from detour.data.vocabulary_transfer import row_sources
 from detour.errors import DataError
 from detour.files import naming, write_json
 
@@ -78,7 +79,7 @@ def extend_tokenizer(
     before, after = token_rates([tokenizer, extension.tokenizer], texts)
     size = extension.first_id + len(extension.added)
     report = {
-        "base": Path(base).name if Path(base).exists() else base,
+        "base": _named(base),
         "base_vocab_size": extension.first_id,
         "vocab_size": size,
         "embedding_rows": -(-size // multiple) * multiple,
@@ -94,6 +95,59 @@ def extend_tokenizer(
         extension.tokenizer.save_pretrained(out)
         write_json(out / REPORT, report)
     return report
+
+
+def swap_tokenizer(
+    base: str, other: str, inputs: Sequence[Path], *, out: Path, text_column: str = "text", multiple: int = 64
+) -> dict[str, Any]:
+    """Writes a folder with another tokenizer for a model, and what the model keeps and saves as ``vocabulary.json``.
+
+    Args:
+        base: Hugging Face folder or hub name of the model's tokenizer.
+        other: That of the other one.
+        inputs: Files on which tokens per word are measured, or folders of them.
+        out: The new folder; must not exist, or be empty.
+        text_column: Key of the text in JSON objects.
+        multiple: The suggested number of embedding rows is a multiple of this.
+
+    Returns:
+        Content of ``vocabulary.json``: both names and sizes, how many embeddings `row_sources` copies and averages, and the
+        rates before and after.
+
+    Raises:
+        DataError: A tokenizer or file cannot be read, or nothing can be written.
+    """
+    if multiple < 1:
+        raise DataError(f"multiple is {multiple}, expected at least 1")
+    before, after = load_tokenizer(base), load_tokenizer(other)
+    files = find_files(inputs)
+    empty_folder(out)
+    sizes = [1 + max(tokenizer.get_vocab().values()) for tokenizer in (before, after)]
+    transfer = row_sources(before, after, start_rows=sizes[0], rows=sizes[1])
+    texts = (document.text for document in read_documents(files, text_column=text_column))
+    rates = token_rates([before, after], texts)
+    report = {
+        "base": _named(base),
+        "base_vocab_size": sizes[0],
+        "other": _named(other),
+        "vocab_size": sizes[1],
+        "embedding_rows": -(-sizes[1] // multiple) * multiple,
+        "embeddings": transfer.record(),
+        "text": {
+            "files": sorted(file.name for file in files),
+            "before": rates[0].counts(),
+            "after": rates[1].counts(),
+        },
+    }
+    with naming(out):
+        after.save_pretrained(out)
+        write_json(out / REPORT, report)
+    return report
+
+
+def _named(tokenizer: str) -> str:
+    """A hub name as it is; of a folder only its name."""
+    return Path(tokenizer).name if Path(tokenizer).exists() else tokenizer
 
 
 def _counted(files: Sequence[Path], aside: list[str] | None, *, text_column: str) -> Iterator[str]:
