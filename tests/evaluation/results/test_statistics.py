@@ -223,6 +223,11 @@ def test_a_difference_that_the_tables_do_not_show_is_a_tie():
     assert (result.significant_wins, result.significant_losses) == (1, 1)
 
 
+def test_losses_are_those_below_the_baseline():
+    result = compare("detour", scores_of(a=[0.6, 0.6], b=[0.5, 0.6]), "twin", scores_of(a=[0.7, 0.7], b=[0.7, 0.7]))
+    assert (result.wins, result.losses) == (0, 2)
+
+
 def test_a_comparison_is_what_scipy_and_statsmodels_say_of_each_task():
     rng = np.random.default_rng(5)
     gains = {"up": 0.03, "down": -0.03, "some": 0.008, "none": 0.0}
@@ -264,6 +269,10 @@ def test_the_highest_mean_is_no_clear_best_where_another_is_not_told_from_it():
     assert clear_best({"a": scores_of(t=[0.9]), "b": scores_of(t=[0.1])}) == {}, "one seed says nothing"
     assert clear_best({"a": {"t": {1: 0.9, 2: 0.9}}, "b": {"t": {3: 0.1, 4: 0.1}}}) == {}, "no seed in common"
     assert clear_best({"a": scores_of(t=[0.70049] * 3), "b": scores_of(t=[0.7] * 3)}) == {}, "a tie in the tables"
+    tied = {"a": scores_of(t=[0.70049] * 3), "b": scores_of(t=[0.7] * 3), "c": scores_of(t=[0.1] * 3)}
+    assert clear_best(tied) == {}, "clearly above c, and a tie with b"
+    once = {"a": scores_of(t=[0.9] * 3), "b": scores_of(t=[0.1] * 3), "c": scores_of(t=[0.1])}
+    assert clear_best(once) == {}, "nothing is known against c"
 
 
 def test_a_difference_of_exactly_the_threshold_of_a_tie_is_one():
