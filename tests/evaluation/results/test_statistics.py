@@ -184,6 +184,15 @@ def test_the_detectable_difference_is_that_of_statsmodels(n):
     assert minimum_detectable_effect(0.02, n) == pytest.approx(0.02 * theirs, rel=1e-4)
 
 
+def test_a_difference_is_detectable_from_two_seeds_with_a_spread_on():
+    for n in (0, 1):
+        assert math.isnan(minimum_detectable_effect(0.02, n))
+    assert math.isnan(minimum_detectable_effect(0.0, 5))
+    least = minimum_detectable_effect(0.02, 2) / 0.02 * math.sqrt(2)  # noncentrality
+    assert stats.ncf.sf(stats.t.ppf(0.975, 1) ** 2, 1, 1, least**2) == pytest.approx(0.8, abs=1e-6)
+    assert seeds_needed(60.0, 1.0) == 2  # 34 of 0.5, above; the power of two pairs at 60 / sqrt(2) is above 0.99
+
+
 @pytest.mark.parametrize(("tasks", "better"), [(9, 6), (9, 3), (10, 7), (5, 3), (20, 14)])
 def test_the_bootstrap_over_tasks_is_the_binomial_that_it_must_be(tasks, better):
     """Tasks of one seed, each one point better or worse: how many better ones are drawn is binomial. Both tails count."""
