@@ -524,6 +524,7 @@ def test_every_problem_of_a_config_is_told_at_once(write_config):
         load(write_config(sources=[{"name": "a", "kind": "csv", "pathz": []}]))
 
 
-def test_nothing_left_to_train_on_is_an_error(write_config, tmp_path):
-    with pytest.raises(DataError, match="no document is left"):
-        prepare(load(write_config(steps=[{"kind": "length", "options": {"min_characters": 10_000}}])))
+@pytest.mark.parametrize("further", [[], [{"kind": "exact_dedup"}, {"kind": "near_dedup"}]], ids=["alone", "dedup"])
+def test_nothing_left_to_train_on_is_an_error(write_config, tmp_path, further):
+    with pytest.raises(DataError, match=r"no document is left(.|\n)*a: length dropped 40, under 10000 characters"):
+        prepare(load(write_config(steps=[{"kind": "length", "options": {"min_characters": 10_000}}, *further])))
