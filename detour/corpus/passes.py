@@ -47,7 +47,7 @@ def read_group(job: Job, source: int, group: int) -> None:
     for f in job.groups[source][group]:
         report, damage = ReadReport(strict=job.config.strict), None
         try:
-            for document in _documents(job, reader, source, f, report):
+            for document in documents_of_file(job, reader, source, f, report):
                 pending.append(document)
                 size += len(document.text)
                 if size >= job.config.shard_megabytes << 20:
@@ -66,7 +66,7 @@ def read_group(job: Job, source: int, group: int) -> None:
     write_json(job.read_record(source, group), {"shard_documents": sizes, "files": records})
 
 
-def _documents(
+def documents_of_file(
     job: Job, reader: readers.Reader, source: int, input_file: int, report: ReadReport
 ) -> Iterator[Document]:
     """The documents of an input file that have text, with the source's language and license as defaults."""

@@ -57,7 +57,7 @@ def prepare(
     about 100 bytes per document if there are corpus steps. Disk, until the end, besides the rows: the compressed text
     and the tokens.
     """
-    job = _job_of(config)
+    job = job_of(config)
     config, out = job.config, Path(config.out)
     ignored_files = _ignored_files(config)
     inputs = _inputs(job)
@@ -91,14 +91,15 @@ def prepare_part(config: PrepareConfig, stage: str, part: int, parts: int, say: 
     Raises:
         DataError: ``out`` does not hold this preparation, or something cannot be read or written.
     """
-    job = _job_of(config)
+    job = job_of(config)
     if not _plan(job).exists():
         raise DataError(f"{job.work}: no unfinished preparation")
     _claim(job, identity_of(config, _inputs(job)))
     run_part(job, stage, part, parts, say)
 
 
-def _job_of(config: PrepareConfig) -> Job:
+def job_of(config: PrepareConfig) -> Job:
+    """The preparation with its input files. Raises DataError if a source has none."""
     # licenses are written to the outputs, so values from the environment are hidden
     config = replace(config, sources=[replace(s, license=redacted(s.license)) for s in config.sources])
     input_files = tuple(_input_files_of(source) for source in config.sources)
