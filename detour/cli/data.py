@@ -146,7 +146,9 @@ def plan(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Overrides, as for detour data prepare.", metavar="KEY=VALUE")
     ] = None,
-    megabytes: Annotated[float, typer.Option(help="Text to sample from each source, in MB.", min=0.01)] = 4.0,
+    megabytes: Annotated[
+        float, typer.Option(help="Text of each source to prepare as a sample, in MB.", min=0.01)
+    ] = 4.0,
 ) -> None:
     """Tell what a preparation will take: documents, tokens, core-hours, disk, memory. Prepares a sample of each source."""
     from rich.console import Console

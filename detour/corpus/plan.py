@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 import resource
 import sys
 import tempfile
@@ -23,7 +25,8 @@ from detour.corpus.text import ReadReport
 from detour.data.manifest import SPLITS
 from detour.errors import DataError
 
-SAMPLED_FILES = 8  # of a source, evenly spaced
+SAMPLED_FILES = 64  # of a source, drawn by a fixed seed
+READ_PER_PREPARED = 16  # more is read than prepared: files are not alike from beginning to end, and reading is fast
 WARM_UP = 8  # a run over one part in eight tells what does not grow with the text
 BYTES_PER_DOCUMENT = 100  # of memory, where duplicates are decided (`detour.corpus.global_dedup`)
 
@@ -36,7 +39,7 @@ class SourcePlan:
         name: The source.
         files: Number of its input files.
         bytes: Their size on disk.
-        fraction: Fraction of these bytes that was sampled.
+        fraction: Fraction of these bytes that was read.
         documents: Documents that can be read.
         kept: Those that the steps leave, in both splits.
         tokens: Tokens in the rows.
@@ -77,12 +80,13 @@ class PreparationPlan:
 def plan_preparation(config: PrepareConfig, *, megabytes: float = 4.0) -> PreparationPlan:
     """Prepares a sample of each source in a temporary folder, and scales up what was read, kept and spent.
 
-    The sample is taken from the beginnings of up to eight files of a source. Duplicates are rarer in it than in the whole,
-    so that ``kept``, ``tokens`` and ``row_bytes`` are upper bounds where there is a deduplication.
+    The beginnings of up to 64 files of a source are read, and every so many documents of them are prepared. Duplicates are
+    rarer in a sample than in the whole, so that ``kept``, ``tokens`` and ``row_bytes`` are upper bounds where there is a
+    deduplication.
 
     Args:
         config: The preparation. Its output folder is neither needed nor changed.
-        megabytes: Text to sample from each source, in MB.
+        megabytes: Text of each source to prepare, in MB; 16 times as much is read.
 
     Raises:
         DataError: A source cannot be read, or no document of its sample is left.
@@ -107,44 +111,46 @@ def _plan_source(job: Job, source: int, characters: float) -> SourcePlan:
     settings, files = job.config.sources[source], job.input_files[source]
     sizes = [file.path.stat().st_size for file, _ in files]
     began = time.process_time()
-    documents, sampled = _sample(job, source, sizes, characters)
+    documents, sampled = _sample(job, source, sizes, READ_PER_PREPARED * characters)
     reading = time.process_time() - began
     if not documents:
         raise DataError(f"source '{settings.name}': no document in the beginnings of its files")
+    length = sum(len(document.text) for document in documents)
+    some = documents[:: max(1, round(length / characters))]
     with tempfile.TemporaryDirectory(prefix="detour-plan-") as folder:
-        few = documents[: max(1, len(documents) // WARM_UP)]
+        few = some[: max(1, len(some) // WARM_UP)]
         for name in ("first", "few"):  # the first loads the tokenizer and what the steps compare with
             fixed = _prepare(job.config, source, few, Path(folder) / name)
-        whole = _prepare(job.config, source, documents, Path(folder) / "whole")
-    more = len(documents) - len(few)
-    seconds = (whole.seconds - fixed.seconds) / more * len(documents) if more else whole.seconds
-    scale = sum(sizes) / sampled
+        whole = _prepare(job.config, source, some, Path(folder) / "whole")
+    more = len(some) - len(few)
+    seconds = (whole.seconds - fixed.seconds) / more * len(some) if more else whole.seconds
+    read = sum(sizes) / sampled  # what was read to everything, and what was prepared to that
+    scale = read * length / sum(len(document.text) for document in some)
     return SourcePlan(
         name=settings.name,
         files=len(files),
         bytes=sum(sizes),
         fraction=sampled / sum(sizes),
-        documents=len(documents) * scale,
-        kept=whole.kept * scale,
+        documents=len(documents) * read,
+        kept=len(documents) * read * whole.kept / len(some),
         tokens=whole.tokens * scale,
-        core_seconds=(reading + max(seconds, 0.0)) * scale,
+        core_seconds=reading * read + max(seconds, 0.0) * scale,
         row_bytes=whole.row_bytes * scale,
         work_bytes=whole.work_bytes * scale,
     )
 
 
 def _sample(job: Job, source: int, sizes: Sequence[int], characters: float) -> tuple[list[Document], float]:
-    """The first documents of some files of a source, and the bytes on disk that they stand for."""
+    """The first documents of some files of a source, the same fraction of each, and the bytes on disk that they stand for."""
     count = min(SAMPLED_FILES, len(sizes)) if sum(sizes) > characters else len(sizes)
-    chosen = [i * len(sizes) // count for i in range(count)]
-    documents, sampled = list[Document](), 0.0
-    for index in chosen:
-        taken, part = _beginning(job, source, index, characters / count)
-        documents += taken
-        sampled += part * sizes[index]
-    if not sampled:
+    chosen = [index for index in sorted(random.Random(0).sample(range(len(sizes)), count)) if sizes[index]]
+    together = sum(sizes[index] for index in chosen)
+    if not together:
         raise DataError(f"source '{job.config.sources[source].name}': nothing but empty files")
-    return documents, sampled
+    read = [_beginning(job, source, index, characters * sizes[index] / together) for index in chosen]
+    least = min(fraction for _, fraction in read)
+    documents = [document for taken, fraction in read for document in taken[: math.ceil(len(taken) * least / fraction)]]
+    return documents, least * together
 
 
 def _beginning(job: Job, source: int, index: int, characters: float) -> tuple[list[Document], float]:

@@ -77,7 +77,7 @@ def test_a_sample_of_everything_counts_what_the_preparation_counts(write, tmp_pa
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet"])
 def test_a_part_is_scaled_up(write, suffix):
-    (found,) = plan_preparation(write(a=(suffix, 20_000)), megabytes=0.6).sources
+    (found,) = plan_preparation(write(a=(suffix, 20_000)), megabytes=0.05).sources
     assert found.fraction < 0.5
     assert found.documents == pytest.approx(20_000, rel=0.06)
     assert found.kept == pytest.approx(20_000 * 8 / 15, rel=0.06)
