@@ -41,6 +41,11 @@ class StoppedError(DetourError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of a library in Rust, such as tokenizers. Its class is no Exception and cannot be imported."""
+    return type(error).__name__ == "PanicException"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, for quoting inside another message; its class name if it has no message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -43,7 +43,7 @@ class OptimizerConfig:
     Attributes:
         name: "adamw" or "stableadamw".
         betas: Decay rates of the two moments.
-        eps: Added to the denominator.
+        eps: Added to the denominator; above 0.
         weight_decay: Decoupled: the fraction of a weight subtracted per step at the peak learning rate, scaled with the
             learning rate below it. Biases and norms are not decayed.
         clip_norm: Largest gradient norm; null does not clip.

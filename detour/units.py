@@ -29,6 +29,11 @@ def scientific(number: float, decimals: int | None = None) -> str:
     return f"{mantissa.rstrip('0').rstrip('.') if decimals is None else mantissa}e{int(exponent)}"
 
 
+def disk_size(size: float) -> str:
+    """A number of bytes of weights or files: 12345678 -> '12 MB', 3.45e9 -> '3.5 GB'; from 100 MB in GB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 9.95e7 else f"{size / 1e6:,.2g} MB"
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things: 1, 'file' -> '1 file'; 2000, 'file' -> '2,000 files'."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -14,6 +14,7 @@ from detour.cost.plan import caveats, gpu_hours, plan
 from detour.cost.plan_table import show
 from detour.optimizer import PhaseOptimizer
 from detour.phases import PhaseRope
+from detour.units import disk_size
 
 
 def run_of(*tokens: int, warmup: int = 0, decay: bool = True) -> RunConfig:
@@ -90,6 +91,14 @@ def test_the_table_of_a_small_run_shows_costs_and_warnings(capsys):
     assert len(rows) == 3
     assert not any(" 0.0 " in row for row in rows)
     assert "Warning: The decay, phase 'p1', has only 4 steps" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 MB"), (999e3, "1 MB"), (12_345_678, "12 MB"), (99.6e6, "0.1 GB"), (1e8, "0.1 GB"), (3.45e9, "3.5 GB")],
+)
+def test_small_sizes_are_not_rounded_to_nothing(size, text):
+    assert disk_size(size) == text
 
 
 def test_a_run_on_a_cpu_has_hours_only_if_its_speed_is_given(capsys):

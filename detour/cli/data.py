@@ -140,6 +140,31 @@ def prepare(
     show(record, redacted(settings.out))
 
 
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="The preparation's YAML.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides, as for detour data prepare.", metavar="KEY=VALUE")
+    ] = None,
+    megabytes: Annotated[
+        float, typer.Option(help="Text of each source to prepare as a sample, in MB.", min=0.01)
+    ] = 4.0,
+) -> None:
+    """Tell what a preparation will take: documents, tokens, core-hours, disk, memory. Prepares a sample of each source."""
+    from rich.console import Console
+
+    from detour.console import show
+    from detour.corpus.config import load
+    from detour.corpus.plan import plan_preparation
+    from detour.corpus.plan_table import lines_of, table_of
+    from detour.redact import redacted
+
+    with _errors_printed(Console(stderr=True)):
+        settings = load(config, overrides or [])
+        found = plan_preparation(settings, megabytes=megabytes)
+    show(table_of(found, redacted(settings.out)), *lines_of(found, settings))
+
+
 @app.command(hidden=True)
 def part(
     config: Annotated[Path, typer.Argument(help="The preparation's YAML.", metavar="CONFIG")],

@@ -28,7 +28,7 @@ from detour.cli.probe import app as probe_commands
 from detour.cli.retention import app as retention_commands
 from detour.cli.runs import app as run_commands
 from detour.cli.verdict import app as verdict_command
-from detour.errors import DetourError, StoppedError
+from detour.errors import DetourError, StoppedError, first_line, is_panic
 from detour.files import reason, starved
 from detour.redact import RedactingFormatter, redacted
 
@@ -100,6 +100,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(
             redacted(f"error: {getattr(error, 'filename', None) or 'the system refused'}: {problem}"), file=sys.stderr
         )
+        raise SystemExit(1) from None
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        print(redacted(f"error: a tokenizer failed: {first_line(error)}"), file=sys.stderr)
         raise SystemExit(1) from None
 
 

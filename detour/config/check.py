@@ -120,7 +120,10 @@ def _schedule(run: RunConfig) -> Iterator[str]:
 def _rest(run: RunConfig) -> Iterator[str]:
     system = run.system
     yield from optimizer.problems("optimizer", run.optimizer)
-    yield from at_least(0, optimizer__eps=run.optimizer.eps)
+    if (
+        not run.optimizer.eps > 0
+    ):  # at 0, a parameter without a gradient so far, such as an unused position, becomes NaN
+        yield f"optimizer.eps: {run.optimizer.eps}, expected a number above 0"
     yield from at_least(
         1,
         checkpoint__interval_tokens=run.checkpoint.interval_tokens,

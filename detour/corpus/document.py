@@ -25,6 +25,7 @@ class Document(NamedTuple):
         language: The language, if known.
         metadata: The values of the requested metadata columns.
         repeats: Number of copies in the training rows.
+        input_file: Index of the input file within its source; set by `detour.corpus.passes.read_group`.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Document(NamedTuple):
     language: str | None = None
     metadata: Mapping[str, Any] | None = None
     repeats: int = 1
+    input_file: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

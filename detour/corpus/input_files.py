@@ -70,6 +70,9 @@ def format_of(path: Path) -> str:
 def files_under(folder: Path) -> list[Path]:
     """All files under a folder, sorted. Links to folders are followed; each folder is visited once.
 
+    Hidden files and folders are left out, as by patterns: they are checkpoints of notebooks, or what other systems leave
+    beside each file.
+
     Raises:
         UnreachableError: A folder cannot be listed.
     """
@@ -79,8 +82,10 @@ def files_under(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()  # so that a folder with two names is always visited under the same one
-        found += [Path(here, name) for name in names]
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".")
+        )  # sorted, since one may have two names
+        found += [Path(here, name) for name in names if not name.startswith(".")]
     return sorted(found)
 
 

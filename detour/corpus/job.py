@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from detour.corpus import steps
 from detour.corpus.config import PrepareConfig
@@ -16,16 +17,16 @@ from detour.corpus.steps import CorpusStep, Step
 
 
 class DocumentShard(NamedTuple):
-    """Consecutive documents of one input file, by their indices. Sorting shards puts them in corpus order."""
+    """Consecutive documents of one group of input files, by their indices. Sorting shards puts them in corpus order."""
 
     source: int
-    input_file: int
+    group: int
     number: int
 
     @property
     def stem(self) -> str:
         """Beginning of the names of its files in the work folder."""
-        return f"s{self.source:03}-f{self.input_file:06}-d{self.number:06}"
+        return f"s{self.source:03}-g{self.group:06}-d{self.number:06}"
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Job:
     Attributes:
         config: Its configuration.
         input_files: For each source its files in order, as (file, whether it belongs to the validation split).
+        groups: For each source the ranges of input files that are read together, see `group_files`.
         work: Folder of the intermediate files.
     """
 
     config: PrepareConfig
     input_files: tuple[tuple[tuple[InputFile, bool], ...], ...]
+    groups: tuple[tuple[range, ...], ...]
     work: Path
 
     @property
@@ -58,9 +61,9 @@ class Job:
         return [_step(step.kind, json.dumps(step.options, sort_keys=True)) for step in self.config.steps]
 
     @property
-    def file_indices(self) -> list[tuple[int, int]]:
-        """(source, input file) for every input file, in corpus order."""
-        return [(s, f) for s, files in enumerate(self.input_files) for f in range(len(files))]
+    def group_indices(self) -> list[tuple[int, int]]:
+        """(source, group) for every group of input files, in corpus order."""
+        return [(s, g) for s, groups in enumerate(self.groups) for g in range(len(groups))]
 
     def applies(self, step: int, source: int) -> bool:
         """Whether a step is configured for a source."""
@@ -71,13 +74,21 @@ class Job:
         """Path of a document shard's output of a pass."""
         return self.work / str(pass_index) / f"{shard.stem}.{suffix}"
 
-    def read_record(self, source: int, input_file: int) -> Path:
-        """Path of the record that `passes.read_input_file` writes after it has read a file."""
-        return self.work / "0" / f"s{source:03}-f{input_file:06}.json"
+    def read_record(self, source: int, group: int) -> Path:
+        """Path of the record that `passes.read_group` writes after it has read a group of files."""
+        return self.work / "0" / f"s{source:03}-g{group:06}.json"
 
-    def revisions_file(self, source: int, input_file: int) -> Path:
-        """Path of the list of records in a file that replace or delete others; only readers with revisions write one."""
-        return self.work / "0" / f"s{source:03}-f{input_file:06}.revisions.npz"
+    def files_read(self, source: int) -> list[dict[str, Any]]:
+        """What was read of each input file of a source, in order. Pass 0 must be complete."""
+        return [
+            file for g in range(len(self.groups[source])) for file in load_json(self.read_record(source, g))["files"]
+        ]
+
+    def revisions_file(self, source: int, group: int) -> Path:
+        """Path of the list of records in a file that replace or delete others; only readers with revisions write one.
+        Their files are groups of one.
+        """
+        return self.work / "0" / f"s{source:03}-g{group:06}.revisions.npz"
 
     def decision_file(self, pass_index: int, shard: DocumentShard) -> Path:
         """Path of the mask, bool [documents], of the documents that go on to the next pass."""
@@ -95,10 +106,29 @@ class Job:
 def document_shards_of(job: Job) -> list[DocumentShard]:
     """All document shards in corpus order. Pass 0 must be complete."""
     return [
-        DocumentShard(source, input_file, number)
-        for source, input_file in job.file_indices
-        for number in range(len(load_json(job.read_record(source, input_file))["shard_documents"]))
+        DocumentShard(source, group, number)
+        for source, group in job.group_indices
+        for number in range(len(load_json(job.read_record(source, group))["shard_documents"]))
     ]
+
+
+def group_files(files: Sequence[tuple[InputFile, bool]], *, most_bytes: int, alone: bool) -> tuple[range, ...]:
+    """Consecutive input files that are read together, since each document shard costs several files in the work folder:
+    thousands of small files would take minutes.
+
+    Args:
+        files: The input files of a source, with whether each belongs to the validation split. A group is of one split.
+        most_bytes: The most bytes on disk of a group of more than one file.
+        alone: Whether every file is a group of its own.
+    """
+    starts, size = list[int](), 0
+    for f, (file, in_validation) in enumerate(files):
+        bytes_on_disk = file.path.stat().st_size if file.path.is_file() else most_bytes
+        size += bytes_on_disk
+        if alone or not starts or size > most_bytes or in_validation != files[f - 1][1]:
+            starts.append(f)
+            size = bytes_on_disk
+    return tuple(range(a, b) for a, b in zip(starts, [*starts[1:], len(files)], strict=True))
 
 
 @cache

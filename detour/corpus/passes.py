@@ -1,4 +1,4 @@
-"""The tasks of the worker processes: read an input file into document shards, and take a shard through a run of steps.
+"""The tasks of the worker processes: read input files into document shards, and take a shard through a run of steps.
 
 A preparation is a few passes over the document shards. Pass 0 reads. Each later pass applies the steps up to the next
 corpus step, for which it writes signatures; the last pass tokenizes. Outputs are written atomically. The outputs of a
@@ -16,12 +16,12 @@ import numpy as np
 import xxhash
 
 from detour.corpus import readers
-from detour.corpus.config import SourceConfig
 from detour.corpus.document import LICENSE_COLUMNS, Columns, Document
 from detour.corpus.document_encoder import document_encoder_of
 from detour.corpus.document_shards import load_documents, save_array, save_arrays, save_documents
 from detour.corpus.input_files import files_under
 from detour.corpus.job import DocumentShard, Job
+from detour.corpus.readers import InputFile
 from detour.corpus.steps import CorpusStep, DocumentStep, StepReport
 from detour.corpus.text import MAX_RECORD_BYTES, TOO_LONG, ReadReport
 from detour.data.manifest import SPLITS
@@ -29,55 +29,88 @@ from detour.errors import DataError
 from detour.files import atomic_write, sha256_of, write_json
 
 
-def read_input_file(job: Job, source: int, input_file: int) -> None:
-    """Pass 0: reads a file into document shards of about ``shard_megabytes`` of text, and records what was read.
+def read_group(job: Job, source: int, group: int) -> None:
+    """Pass 0: reads a group of files into document shards of about ``shard_megabytes`` of text, and records what was read.
 
     A damaged file ends the reading of this file only; the documents before the damage are kept. If the preparation is
     strict, the damage is raised.
     """
-    settings, (this, _) = job.config.sources[source], job.input_files[source][input_file]
-    reader = readers.build(settings.kind, settings.options)
-    report = ReadReport(strict=job.config.strict)
-    documents = _complete(reader.read(this, _columns(job, source), report), settings, report)
-    sizes, damage = [], None
+    reader = readers.build(job.config.sources[source].kind, job.config.sources[source].options)
+    sizes, records = list[int](), list[dict[str, Any]]()
     pending, size = list[Document](), 0
 
     def save() -> None:
-        save_documents(job.file(0, DocumentShard(source, input_file, len(sizes)), "docs"), pending)
+        save_documents(job.file(0, DocumentShard(source, group, len(sizes)), "docs"), pending)
         sizes.append(len(pending))
         pending.clear()
 
-    try:
-        for document in documents:
-            pending.append(document)
-            size += len(document.text)
-            if size >= job.config.shard_megabytes << 20:
-                save()
-                size = 0
-    except DataError as error:
-        if job.config.strict:
-            raise
-        damage = str(error).replace(str(this.path), this.name)
+    for f in job.groups[source][group]:
+        report, damage = ReadReport(strict=job.config.strict), None
+        try:
+            for document in documents_of_file(job, reader, source, f, report):
+                pending.append(document)
+                size += len(document.text)
+                if size >= job.config.shard_megabytes << 20:
+                    save()
+                    size = 0
+        except DataError as error:
+            if job.config.strict:
+                raise
+            damage = str(error)
+        if report.revisions:
+            assert reader.revises
+            _save_revisions(job.revisions_file(source, group), report)
+        records.append(_read_record(job.input_files[source][f][0], report, damage))
     if pending:
         save()
-    if report.revisions:
-        key, version, deleted, first = zip(*report.revisions, strict=True)
-        save_arrays(
-            job.revisions_file(source, input_file),
-            key=np.array(key, np.int64),
-            version=np.array(version, np.int64),
-            deleted=np.array(deleted, bool),
-            first=np.array([*first, report.documents], np.int64),
+    write_json(job.read_record(source, group), {"shard_documents": sizes, "files": records})
+
+
+def documents_of_file(
+    job: Job, reader: readers.Reader, source: int, input_file: int, report: ReadReport
+) -> Iterator[Document]:
+    """The documents of an input file that have text, with the source's language and license as defaults."""
+    settings = job.config.sources[source]
+    for document in reader.read(job.input_files[source][input_file][0], _columns(job, source), report):
+        if not document.text.strip():
+            report.skip("empty text", f"{document.path}: {document.id}")
+            continue
+        if len(document.text) > MAX_RECORD_BYTES:  # formats without lines; lines are measured while they are read
+            report.skip(TOO_LONG, f"{document.path}: {document.id}")
+            continue
+        report.documents += 1
+        yield document._replace(
+            language=document.language or settings.language,
+            license=document.license or settings.license,
+            input_file=input_file,
         )
-    write_json(job.read_record(source, input_file), {
-        "name": this.name, "shard_documents": sizes, "damage": damage, "documents": report.documents,
-        "bytes": this.path.stat().st_size if this.path.is_file() else 0, "sha256": digest_of(this.path),
+
+
+def _save_revisions(path: Path, report: ReadReport) -> None:
+    key, version, deleted, first = zip(*report.revisions, strict=True)
+    save_arrays(
+        path,
+        key=np.array(key, np.int64),
+        version=np.array(version, np.int64),
+        deleted=np.array(deleted, bool),
+        first=np.array([*first, report.documents], np.int64),
+    )
+
+
+def _read_record(file: InputFile, report: ReadReport, damage: str | None) -> dict[str, Any]:
+    """What was read of a file, without the folder that it is in."""
+    return {
+        "name": file.name,
+        "damage": damage and damage.replace(str(file.path), file.name),
+        "documents": report.documents,
+        "bytes": file.path.stat().st_size if file.path.is_file() else 0,
+        "sha256": digest_of(file.path),
         "skipped": dict(report.skipped),
         "examples": {
-            reason: [where.replace(str(this.path), this.name) for where in locations]
+            reason: [where.replace(str(file.path), file.name) for where in locations]
             for reason, locations in report.examples.items()
         },
-    })  # fmt: skip
+    }
 
 
 def digest_of(path: Path) -> str:
@@ -157,8 +190,8 @@ def _sign(
 def _tokenize(job: Job, pass_index: int, shard: DocumentShard, documents: Iterator[Document]) -> dict[str, Any]:
     document_encoder = document_encoder_of(job.config.tokenizer, job.config.special_tokens_in_text)
     literal_specials = dict.fromkeys(SPLITS, 0)
-    licenses: dict[str, set[str]] = {split: set() for split in SPLITS}
-    lengths, repeats, keys, in_validation, without_tokens = [], [], [], [], 0
+    licenses: dict[str, dict[int, set[str]]] = {split: {} for split in SPLITS}
+    lengths, repeats, keys, input_files, in_validation, without_tokens = [], [], [], [], [], 0
     with atomic_write(job.file(pass_index, shard, "tokens")) as file:
         for document, ids in document_encoder(documents):
             if ids is None:
@@ -168,30 +201,32 @@ def _tokenize(job: Job, pass_index: int, shard: DocumentShard, documents: Iterat
             lengths.append(len(ids))
             repeats.append(document.repeats)
             keys.append(xxhash.xxh64_intdigest(document.id, seed=job.config.seed))
-            in_validation.append(_is_validation(job, shard, document))
+            input_files.append(document.input_file)
+            in_validation.append(_is_validation(job, shard.source, document))
             split = "validation" if in_validation[-1] else "train"
             literal_specials[split] += document_encoder.literal_specials(document.text)
             if document.license:
-                licenses[split].add(document.license)
+                licenses[split].setdefault(document.input_file, set()).add(document.license)
     save_arrays(
         job.file(pass_index, shard, "npz"),
         length=np.array(lengths, np.uint32),
         repeats=np.array(repeats, np.uint32),
         key=np.array(keys, np.uint64),
+        input_file=np.array(input_files, np.uint32),
         in_validation=np.array(in_validation, bool),
     )
     return {
         "documents": len(lengths),
         "without_tokens": without_tokens,
         "literal_specials": literal_specials,
-        "licenses": {split: sorted(found) for split, found in licenses.items()},
+        "licenses": {split: {f: sorted(found) for f, found in of.items()} for split, of in licenses.items()},
     }
 
 
-def _is_validation(job: Job, shard: DocumentShard, document: Document) -> bool:
+def _is_validation(job: Job, source: int, document: Document) -> bool:
     """The split is chosen per document, by hash(id, seed), so all rows and copies of a document are in one split."""
-    if job.config.sources[shard.source].validation_paths:
-        return job.input_files[shard.source][shard.input_file][1]
+    if job.config.sources[source].validation_paths:
+        return job.input_files[source][document.input_file][1]
     drawn = xxhash.xxh64_intdigest(f"validation {document.id}", seed=job.config.seed) / 2**64
     return drawn < job.config.validation_fraction
 
@@ -210,18 +245,3 @@ def _columns(job: Job, source: int) -> Columns:
         metadata=tuple(dict.fromkeys([*given.metadata, *of_steps])),
         required=tuple(required),
     )
-
-
-def _complete(documents: Iterable[Document], settings: SourceConfig, report: ReadReport) -> Iterator[Document]:
-    """The documents that have text, with the source's language and license as defaults."""
-    for document in documents:
-        if not document.text.strip():
-            report.skip("empty text", f"{document.path}: {document.id}")
-            continue
-        if len(document.text) > MAX_RECORD_BYTES:  # formats without lines; lines are measured while they are read
-            report.skip(TOO_LONG, f"{document.path}: {document.id}")
-            continue
-        report.documents += 1
-        yield document._replace(
-            language=document.language or settings.language, license=document.license or settings.license
-        )

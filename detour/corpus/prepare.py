@@ -19,7 +19,7 @@ from detour.corpus.document_encoder import document_encoder_of
 from detour.corpus.document_shards import load_json
 from detour.corpus.global_dedup import decide
 from detour.corpus.input_files import describe_ignored, files_under
-from detour.corpus.job import Job, document_shards_of
+from detour.corpus.job import Job, document_shards_of, group_files
 from detour.corpus.passes import digest_of
 from detour.corpus.prepared import FORMAT, differences, identity_of, record_of, streams_yaml, write_removals
 from detour.corpus.readers import InputFile
@@ -57,7 +57,7 @@ def prepare(
     about 100 bytes per document if there are corpus steps. Disk, until the end, besides the rows: the compressed text
     and the tokens.
     """
-    job = _job_of(config)
+    job = job_of(config)
     config, out = job.config, Path(config.out)
     ignored_files = _ignored_files(config)
     inputs = _inputs(job)
@@ -91,18 +91,27 @@ def prepare_part(config: PrepareConfig, stage: str, part: int, parts: int, say: 
     Raises:
         DataError: ``out`` does not hold this preparation, or something cannot be read or written.
     """
-    job = _job_of(config)
+    job = job_of(config)
     if not _plan(job).exists():
         raise DataError(f"{job.work}: no unfinished preparation")
     _claim(job, identity_of(config, _inputs(job)))
     run_part(job, stage, part, parts, say)
 
 
-def _job_of(config: PrepareConfig) -> Job:
+def job_of(config: PrepareConfig) -> Job:
+    """The preparation with its input files. Raises DataError if a source has none."""
     # licenses are written to the outputs, so values from the environment are hidden
     config = replace(config, sources=[replace(s, license=redacted(s.license)) for s in config.sources])
     input_files = tuple(_input_files_of(source) for source in config.sources)
-    return Job(config=config, input_files=input_files, work=Path(config.out) / WORK)
+    groups = tuple(
+        group_files(
+            files,
+            most_bytes=config.shard_megabytes << 20,
+            alone=readers.build(source.kind, source.options).revises,
+        )
+        for source, files in zip(config.sources, input_files, strict=True)
+    )
+    return Job(config=config, input_files=input_files, groups=groups, work=Path(config.out) / WORK)
 
 
 def _run(job: Job, run: Callable[[Stage], None], say: Say) -> list[dict[str, Any]]:
@@ -116,9 +125,9 @@ def _run(job: Job, run: Callable[[Stage], None], say: Say) -> list[dict[str, Any
         step_records.append(load_json(done))
     run(stage_of(job, READ))
     if job.config.strict:  # an earlier run may have read files without it
-        for s, f in job.file_indices:
-            read = load_json(job.read_record(s, f))
-            _refuse_faults(job.config.sources[s].name, [read], read["skipped"], read["examples"])
+        for s, source in enumerate(job.config.sources):
+            for read in job.files_read(s):
+                _refuse_faults(source.name, [read], read["skipped"], read["examples"])
     apply_revisions(job)
     shards = document_shards_of(job)
     for k in range(1, len(job.passes) + 1):
@@ -187,12 +196,13 @@ def _name_of(source: SourceConfig, file: InputFile, in_validation: bool) -> str:
 
 def _refuse_changed(job: Job, hashes: dict[str, str]) -> None:
     """Raises DataError if a file has changed since it was read, perhaps by an earlier run that was killed."""
-    for s, f in job.file_indices:
-        file, in_validation = job.input_files[s][f]
-        read = load_json(job.read_record(s, f))["sha256"]
-        name = _name_of(job.config.sources[s], file, in_validation)
-        if read and read != (hashes.get(name) or digest_of(file.path)):
-            raise DataError(f"{file.path}: has changed since it was read; delete {job.config.out} and prepare it again")
+    for s, source in enumerate(job.config.sources):
+        for (file, in_validation), read in zip(job.input_files[s], job.files_read(s), strict=True):
+            found = hashes.get(_name_of(source, file, in_validation)) or digest_of(file.path)
+            if read["sha256"] and read["sha256"] != found:
+                raise DataError(
+                    f"{file.path}: has changed since it was read; delete {job.config.out} and prepare it again"
+                )
 
 
 def _hashes(inputs: dict[str, Path]) -> dict[str, str]:

@@ -154,9 +154,9 @@ def _step_counts(job: Job) -> dict[tuple[int, int], dict[str, Any]]:
 def _read_counts(job: Job, source: int) -> dict[str, Any]:
     """What was read of a source's files and what was skipped."""
     files, skipped, examples = [], Counter[str](), {}
-    for f in range(len(job.input_files[source])):
-        read = load_json(job.read_record(source, f))
-        removed = removed_by_revision(job, source, f)
+    removals = removed_by_revision(job, source)
+    for f, read in enumerate(job.files_read(source)):
+        removed = removals.get(f, {})
         read["documents"] -= sum(removed.values())
         for reason, n in removed.items():
             read["skipped"][reason] = n

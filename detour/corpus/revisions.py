@@ -26,7 +26,7 @@ def apply_revisions(job: Job) -> None:
     if done.exists():
         return
     files = _chronological(job)
-    records = [dict(np.load(job.revisions_file(s, f))) for s, f in files]
+    records = [dict(np.load(job.revisions_file(s, g))) for s, g in files]
     sizes = [len(of_file["key"]) for of_file in records]
     key, version, deleted = (
         np.concatenate([np.empty(0, np.int64), *[of_file[name] for of_file in records]])
@@ -34,20 +34,21 @@ def apply_revisions(job: Job) -> None:
     )
     fates = np.split(_fates(key, version, deleted.astype(bool)), np.cumsum(sizes)[:-1]) if records else []
     counts = {}
-    for (s, f), of_file, fate in zip(files, records, fates, strict=True):
+    for (s, g), of_file, fate in zip(files, records, fates, strict=True):
         of_document = np.repeat(fate, np.diff(of_file["first"]))  # documents before the first record belong to none
         of_document = np.concatenate([np.zeros(of_file["first"][0], np.int8), of_document])
-        _save_decisions(job, s, f, of_document == KEPT)
-        counts[job.read_record(s, f).stem] = {
+        _save_decisions(job, s, g, of_document == KEPT)
+        counts[job.read_record(s, g).stem] = {
             reason: int((of_document == code).sum()) for code, reason in REASONS.items()
         }
     write_json(done, counts)  # last: marks all decisions as written
 
 
-def removed_by_revision(job: Job, source: int, input_file: int) -> dict[str, int]:
-    """Documents of a file that `apply_revisions` removed, by reason."""
-    counts = load_json(job.work / "0" / "revisions.json").get(job.read_record(source, input_file).stem, {})
-    return {reason: n for reason, n in counts.items() if n}
+def removed_by_revision(job: Job, source: int) -> dict[int, dict[str, int]]:
+    """Documents that `apply_revisions` removed, by input file and reason."""
+    counts = load_json(job.work / "0" / "revisions.json")
+    found = {files[0]: counts.get(job.read_record(source, g).stem, {}) for g, files in enumerate(job.groups[source])}
+    return {f: {reason: n for reason, n in of_file.items() if n} for f, of_file in found.items()}
 
 
 def _fates(key: np.ndarray, version: np.ndarray, deleted: np.ndarray) -> np.ndarray:
@@ -78,19 +79,20 @@ def _run_ends(*columns: np.ndarray) -> np.ndarray:
 
 
 def _chronological(job: Job) -> list[tuple[int, int]]:
-    """(source, input file) of the files with revisions: by NLM's year and number if all names have them, else in corpus
-    order.
+    """(source, group) of the files with revisions: by NLM's year and number if all names have them, else in corpus order.
+
+    Each of these files is a group of its own.
     """
-    files = [(s, f) for s, f in job.file_indices if job.revisions_file(s, f).exists()]
-    numbers = [NUMBERED.search(job.input_files[s][f][0].path.name) for s, f in files]
+    files = [(s, g) for s, g in job.group_indices if job.revisions_file(s, g).exists()]
+    numbers = [NUMBERED.search(job.input_files[s][job.groups[s][g][0]][0].path.name) for s, g in files]
     if all(numbers):
         number_of = {file: (int(n[1]), int(n[2])) for file, n in zip(files, numbers, strict=True) if n}
         files.sort(key=lambda file: (number_of[file], file))
     return files
 
 
-def _save_decisions(job: Job, source: int, input_file: int, keep: np.ndarray) -> None:
+def _save_decisions(job: Job, source: int, group: int, keep: np.ndarray) -> None:
     """Writes the mask of each document shard, as `global_dedup.decide` does."""
-    sizes = load_json(job.read_record(source, input_file))["shard_documents"]
+    sizes = load_json(job.read_record(source, group))["shard_documents"]
     for number, of_shard in enumerate(np.split(keep, np.cumsum(sizes)[:-1]) if sizes else []):
-        save_array(job.decision_file(0, DocumentShard(source, input_file, number)), of_shard)
+        save_array(job.decision_file(0, DocumentShard(source, group, number)), of_shard)

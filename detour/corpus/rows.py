@@ -64,10 +64,9 @@ def write_rows(job: Job, source: int, split: str) -> None:
             writer.write(row)
         tokenized = [load_json(job.file(last, shard, "json")) for shard in shards]
         empty = sum(record["without_tokens"] for record in tokenized)
-        records = [load_json(job.read_record(source, f)) for f in range(len(job.input_files[source]))]
-        empty += sum(record["skipped"].get("empty text", 0) for record in records)
+        empty += sum(file["skipped"].get("empty text", 0) for file in job.files_read(source))
         writer.finish(
-            sources=_source_files(job, source, split, shards, tokens),
+            sources=_source_files(job, source, [record["licenses"][split] for record in tokenized], tokens),
             documents=sum(lengths.values()),
             empty_skipped=empty if split == "train" else 0,  # empty documents have no split; count them once
             documents_split=sum(n for length, n in lengths.items() if length > job.config.longest_document),
@@ -83,6 +82,7 @@ class _Tokens:
         self.files = [job.file(last, shard, "tokens") for shard in shards]
         self.opened: dict[int, IO[bytes]] = {}  # in order of use, the most recent last
         self.dtype = np.dtype(ids_dtype(document_encoder_of(job.config.tokenizer).info.vocab_size))
+        self.documents = Counter[int]()  # by input file
         shard, offset, length, repeats, key = [], [], [], [], []
         for s, this in enumerate(shards):
             with np.load(job.file(last, this, "npz")) as arrays:
@@ -92,6 +92,8 @@ class _Tokens:
                 length.append(arrays["length"][selected])
                 repeats.append(np.where(validation, np.uint32(1), arrays["repeats"][selected]))
                 key.append(arrays["key"][selected])
+                files, counts = np.unique(arrays["input_file"][selected], return_counts=True)
+                self.documents.update(dict(zip(files.tolist(), counts.tolist(), strict=True)))
                 shard.append(np.full(int(selected.sum()), s, np.uint32))
         self.shard, self.offset, self.length = map(np.concatenate, (shard or [()], offset or [()], length or [()]))
         self.repeats, self.key = map(np.concatenate, (repeats or [()], key or [()]))
@@ -137,22 +139,20 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def _source_files(job: Job, source: int, split: str, shards: list[DocumentShard], tokens: _Tokens) -> list[SourceFile]:
+def _source_files(job: Job, source: int, licenses: list[dict[str, list[str]]], tokens: _Tokens) -> list[SourceFile]:
     """The input files of the folder's documents, with the number of documents and the licenses of each."""
-    documents, licenses = Counter[int](), dict[int, set[str]]()
-    per_shard = np.bincount(tokens.shard.astype(np.int64), minlength=len(shards))
-    for shard, n in zip(shards, per_shard.tolist(), strict=True):
-        documents[shard.input_file] += n
-        found = load_json(job.file(len(job.passes), shard, "json"))["licenses"][split]
-        licenses.setdefault(shard.input_file, set()).update(found)
-    records = {f: load_json(job.read_record(source, f)) for f, n in documents.items() if n}
+    licenses_of = dict[int, set[str]]()
+    for of_shard in licenses:
+        for f, found in of_shard.items():
+            licenses_of.setdefault(int(f), set()).update(found)
     return [
         SourceFile(
             path=record["name"],
             sha256=record["sha256"],
             bytes=record["bytes"],
-            documents=documents[f],
-            license=", ".join(sorted(licenses[f])) or None,
+            documents=tokens.documents[f],
+            license=", ".join(sorted(licenses_of.get(f, ()))) or None,
         )
-        for f, record in sorted(records.items())
+        for f, record in enumerate(job.files_read(source))
+        if tokens.documents[f]
     ]

@@ -12,6 +12,7 @@ UNSPACED = (  # scripts without spaces between words: each character counts as a
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+HAS_UNSPACED = re.compile(f"[{UNSPACED}]")
 FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio; odd, so multiplication is invertible
 
 
@@ -23,6 +24,11 @@ def word_hashes(text: str) -> np.ndarray:
     Cost: about 15 MB/s.
     """
     return np.array([_hash_of(word) for word in WORD.findall(text.lower())], np.uint64)
+
+
+def word_count(text: str) -> int:
+    """Words, separated by white space. In scripts without spaces between words each character is a word."""
+    return sum(len(WORD.findall(part)) if HAS_UNSPACED.search(part) else 1 for part in text.split())
 
 
 def shingles(words: np.ndarray, n: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 
 from detour.corpus.document_shards import load_json
 from detour.corpus.job import Job, document_shards_of
-from detour.corpus.passes import process_shard, read_input_file
+from detour.corpus.passes import process_shard, read_group
 from detour.corpus.rows import write_rows
 from detour.corpus.workers import Workers
 from detour.data.manifest import SPLITS
@@ -34,7 +34,7 @@ class Stage:
     Attributes:
         name: ``read``, ``pass-1``, ``pass-2``, ..., or ``rows``.
         what: For lines of progress.
-        task: Called with the arguments of an item.
+        task: Called with the job and the arguments of an item.
         items: The arguments of every item, in an order that depends on the preparation only.
         is_done: Whether an item is finished.
     """
@@ -54,16 +54,15 @@ class Stage:
 def stage_of(job: Job, name: str) -> Stage:
     """A stage by its name. All stages before it must be complete. Raises ConfigError if there is none of this name."""
     if name == READ:
-        items = [(job, s, f) for s, f in job.file_indices]
         return Stage(
             name=name,
-            what="reading files",
-            task=read_input_file,
-            items=items,
-            is_done=lambda item: job.read_record(*item[1:]).exists(),
+            what="reading groups of files",
+            task=read_group,
+            items=job.group_indices,
+            is_done=lambda item: job.read_record(*item).exists(),
         )
     if name == ROWS:  # a split without documents leaves no trace; `write_rows` itself skips what is there
-        items = [(job, s, split) for s in range(len(job.input_files)) for split in SPLITS]
+        items = [(s, split) for s in range(len(job.input_files)) for split in SPLITS]
         return Stage(name=name, what="packing rows", task=write_rows, items=items, is_done=lambda item: False)
     numbers = {pass_name(k): k for k in range(1, len(job.passes) + 1)}
     if name not in numbers:
@@ -73,8 +72,8 @@ def stage_of(job: Job, name: str) -> Stage:
         name=name,
         what=f"{'tokenizing' if k == len(job.passes) else 'cleaning'} document shards",
         task=process_shard,
-        items=[(job, k, shard) for shard in document_shards_of(job)],
-        is_done=lambda item: job.file(k, item[2], "json").exists(),
+        items=[(k, shard) for shard in document_shards_of(job)],
+        is_done=lambda item: job.file(k, item[1], "json").exists(),
     )
 
 
@@ -97,7 +96,7 @@ def runner(job: Job, command: Sequence[str], say: Say) -> Iterator[Callable[[Sta
     """
     executor = job.config.executor
     if executor is None:
-        with Workers(job.config.processes) as workers:
+        with Workers(job.config.processes, job) as workers:
             yield lambda stage: _run_here(stage, stage.unfinished, workers, say)
     elif not command:
         raise ConfigError("executor: a preparation runs as jobs only from the command line, with the path of its YAML")
@@ -110,7 +109,7 @@ def run_part(job: Job, name: str, part: int, parts: int, say: Say) -> None:
     """Runs the unfinished ones of every ``parts``-th item of a stage, from item ``part`` on, and marks them as finished."""
     stage = stage_of(job, name)
     mine = [item for item in stage.items[part::parts] if not stage.is_done(item)]
-    with Workers(job.config.processes) as workers:
+    with Workers(job.config.processes, job) as workers:
         _run_here(stage, mine, workers, say)
     write_json(_mark(job, name, part), {"items": len(stage.items[part::parts])})
 

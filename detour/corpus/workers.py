@@ -20,13 +20,15 @@ class Workers:
 
     Args:
         processes: With 1, tasks run sequentially in this process.
+        shared: The first argument of every task. Sent to each process once, not with every task: a preparation of
+            thousands of files lists them all.
     """
 
-    def __init__(self, processes: int) -> None:
-        self._pool = None
+    def __init__(self, processes: int, shared: Any) -> None:
+        self._pool, self._shared = None, shared
         if processes > 1:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_initialize)
+            self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_initialize, initargs=(shared,))
 
     def __enter__(self) -> Workers:
         return self
@@ -36,11 +38,11 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def run(self, task: Task, arguments: Iterable[tuple[Any, ...]], on_done: Callable[[], None]) -> None:
-        """Calls ``task(*arguments)`` for each tuple of arguments, in any order. The first error cancels the rest.
+        """Calls ``task(shared, *arguments)`` for each tuple of arguments, in any order. The first error cancels the rest.
 
         Args:
             task: A function that can be pickled.
-            arguments: Its arguments, one tuple per call.
+            arguments: Its further arguments, one tuple per call.
             on_done: Called after each call has finished.
 
         Raises:
@@ -48,10 +50,10 @@ class Workers:
         """
         if self._pool is None:
             for each in arguments:
-                task(*each)
+                task(self._shared, *each)
                 on_done()
             return
-        futures = [self._pool.submit(task, *each) for each in arguments]
+        futures = [self._pool.submit(_call, task, each) for each in arguments]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -66,7 +68,16 @@ class Workers:
                 future.cancel()
 
 
-def _initialize() -> None:
+_shared: Any = None  # in a worker process, the first argument of its tasks
+
+
+def _call(task: Task, arguments: tuple[Any, ...]) -> None:
+    task(_shared, *arguments)
+
+
+def _initialize(shared: Any) -> None:
+    global _shared
+    _shared = shared
     os.environ["RAYON_NUM_THREADS"] = "1"  # no threads inside the tokenizer: parallelism is across processes
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from detour.config.schema import RunConfig
 from detour.cost.evaluation import evaluation_flops, evaluations
 from detour.cost.plan import PhasePlan, caveats, document_length, gpu_hours, memory, plan, rows_that_fit
-from detour.units import short
+from detour.units import disk_size, short
 
 GPU_TFLOPS, GPU_GIGABYTES = 790.0, 80.0  # assumed where nothing is given: an H100, dense bf16
 
@@ -134,8 +134,8 @@ def _memory_note(run: RunConfig, gigabytes: float | None) -> str:
     else:
         advice = f"In {gigabytes:g} GB not even one row fits: use gradient_checkpointing, FSDP or a smaller seq_len; "
     return (
-        f"Estimated peak memory per device at micro_batch_size {rows} (phase {phase}): {need.state / 1e9:.1f} GB of weights, "
+        f"Estimated peak memory per device at micro_batch_size {rows} (phase {phase}): {disk_size(need.state)} of weights, "
         "gradients and moments (system.parallelism: fsdp_full_shard shards these), "
-        f"{need.activations / 1e9:.1f} GB of activations, {need.loss / 1e9:.1f} GB "
+        f"{disk_size(need.activations)} of activations, {disk_size(need.loss)} "
         f"for the loss. {advice}`detour tune` measures it."
     )

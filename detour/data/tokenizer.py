@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import TokenizerInfo
 from detour.data.tokenizer_folder import build, needs_build
-from detour.errors import DataError, first_line
+from detour.errors import DataError, first_line, is_panic
 from detour.hub import check_hub
 from detour.vocab import Vocab
 
@@ -143,7 +143,7 @@ def encoder_of(
     """Returns a function from texts to their ids, ``dtype`` [n] each, with the tokenizer's template and no truncation.
 
     Special tokens that a text spells out, such as "[MASK]", are encoded as text, or with ``literal_specials`` as the
-    special ids.
+    special ids. The function raises DataError where the tokenizer fails.
 
     Texts of more than ``slice_characters`` are encoded in slices that begin at white space or after punctuation, where
     pre-tokenizers split words anyway. So the ids are the same, and memory is bounded by a slice. If a tokenizer does not
@@ -169,10 +169,16 @@ def encoder_of(
 
     def encode(texts: list[str]) -> list[np.ndarray]:
         short = [text for text in texts if len(text) <= slice_characters]
-        encoded = iter(backend.encode_batch_fast(short))
-        return [
-            np.array(next(encoded).ids, dtype) if len(text) <= slice_characters else encode_long(text) for text in texts
-        ]
+        try:
+            encoded = iter(backend.encode_batch_fast(short))
+            return [
+                np.array(next(encoded).ids, dtype) if len(text) <= slice_characters else encode_long(text)
+                for text in texts
+            ]
+        except BaseException as error:  # a pattern of its tokenizer.json that needs too many steps, for example
+            if not is_panic(error):
+                raise
+            raise DataError(f"tokenizer '{tokenizer.name_or_path}': fails on a text: {first_line(error)}") from None
 
     return encode
 

@@ -12,7 +12,7 @@ from detour.experiments.cells import Plan, finetuning_tasks
 from detour.experiments.page_tables import matched
 from detour.experiments.tree import Node
 from detour.jobs import log_of
-from detour.units import counted, short
+from detour.units import counted, disk_size, short
 
 BYTES_PER_PARAMETER = 12  # of a checkpoint: fp32 weights and two moments
 
@@ -36,7 +36,7 @@ def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: fl
         flops, alone, disk = _flops(node, document_tokens), _all_flops(node, document_tokens), _disk(node)
         table.add_row(
             node.run.name, node.parent or "-", short(node.shared) if node.shared else "-", short(node.tokens),
-            f"{flops:.2e}", *_hours(flops, flops_per_second), f"{disk / 1e9:.1f} GB",
+            f"{flops:.2e}", *_hours(flops, flops_per_second), disk_size(disk),
         )  # fmt: skip
         sums["tokens"] += node.tokens
         sums["flops"] += flops
@@ -46,7 +46,7 @@ def show_plan(plan: Plan, *, document_tokens: float | None, flops_per_second: fl
     table.add_section()
     table.add_row(
         "total", "", "", short(sums["tokens"]), f"{sums['flops']:.2e}",
-        *_hours(sums["flops"], flops_per_second), f"{sums['disk'] / 1e9:.1f} GB",
+        *_hours(sums["flops"], flops_per_second), disk_size(sums['disk']),
     )  # fmt: skip
     config, tasks = plan.experiment.config, finetuning_tasks(plan.experiment)
     encoders = len(plan.experiment.runs)

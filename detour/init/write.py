@@ -30,7 +30,7 @@ from detour.init.text import BYTES_PER_TOKEN, Text, Tokens, faults
 from detour.markup import markdown
 from detour.models.architecture import Architecture
 from detour.training.start_check import check_start
-from detour.units import counted, duration, scientific, short
+from detour.units import counted, disk_size, duration, scientific, short
 
 LEAST_DOCUMENTS = 50
 LEAST_HELD_OUT = 7  # expected documents of a source: none has a chance below one in a thousand
@@ -245,7 +245,7 @@ def _commands(
         {
             "line": line,
             "time": duration(3600 * hours) if hours > 1 / 60 else "a minute",
-            "disk": _disk(size),
+            "disk": disk_size(size) if size else "-",
             "done": done,
         }
         for line, hours, size, done in (
@@ -257,10 +257,6 @@ def _commands(
             ("detour export runs/twin --out encoders/twin", 0, 4 * arch.parameters, "encoders/twin"),
         )
     ]
-
-
-def _disk(size: float) -> str:
-    return "-" if not size else f"{size / 1e9:,.2g} GB" if size >= 1e8 else f"{size / 1e6:,.2g} MB"
 
 
 def _render(name: str, values: dict[str, Any]) -> str:

@@ -74,7 +74,8 @@ def mixed_folder(folder: Path) -> None:
     for name in ("README.md", "table.csv", "more.parquet", "old.jsonl.zip", "sub/notes.doc"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
-    for name in (".DS_Store", "lines.jsonl.gz.md5"):
+    (folder / ".ipynb_checkpoints").mkdir()
+    for name in (".DS_Store", "lines.jsonl.gz.md5", "._lines.jsonl", ".ipynb_checkpoints/lines-checkpoint.jsonl"):
         (folder / name).write_bytes(b"x")
 
 
@@ -268,6 +269,20 @@ def test_a_table_parted_by_other_signs_is_told_how_to_read_it(tmp_path, sign):
     with pytest.raises(DataError, match=r"its fields are separated by .*set options: \{delimiter"):
         read("csv", path)
     assert [document.text for document in read("csv", path, delimiter=sign)] == ["Un cœur, deux"]
+
+
+@pytest.mark.parametrize("options", [{}, {"delimiter": ";"}], ids=["", "delimiter"])
+def test_a_table_that_excel_begins_with_its_separator(tmp_path, options):
+    (tmp_path / "a.csv").write_bytes("\ufeffsep=;\r\nid;text\r\n1;Un cœur, deux\r\n".encode())
+    assert [(d.id, d.text) for d in read("csv", tmp_path / "a.csv", **options)] == [("1", "Un cœur, deux")]
+
+
+def test_spaces_around_the_names_of_columns_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text("id, text\n1, a\n")
+    with pytest.raises(
+        DataError, match=r"no 'text' column, found 'id', ' text': there are spaces or quotes around the names"
+    ):
+        read("csv", tmp_path / "a.csv")
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path):

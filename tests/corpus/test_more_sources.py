@@ -98,6 +98,8 @@ def test_the_split_of_a_saved_dataset_is_the_one_that_is_asked_for(tmp_path):
         read("huggingface", tmp_path / "several")
     with pytest.raises(DetourError, match="is the single split 'train', expected 'test'"):
         read("huggingface", tmp_path / "one", split="test")
+    with pytest.raises(DataError, match=r"sev\*: datasets cannot be given by a pattern"):
+        read("huggingface", tmp_path / "sev*")
 
 
 def config_of(folder: Path, tokenizer: Path, **source) -> Path:

@@ -157,6 +157,39 @@ def test_the_result_does_not_depend_on_processes_or_parts(write_config, forked_p
     assert digest_of(tmp_path / "other") != digests[0]
 
 
+def test_many_small_files_are_read_together_and_counted_one_by_one(write_config, tokenizer, tmp_path, monkeypatch):
+    """Every fifth file is in the validation split, and a line of one is damaged; the peer reads each file alone."""
+    import detour.corpus.prepare as module
+
+    (tmp_path / "many").mkdir()
+    for i in range(40):
+        records = [{"text": text(n), "license": f"L{i % 2}"} for n in range(10 * i, 10 * i + 1 + i % 3)]
+        content = "".join(json.dumps(record) + "\n" for record in records) + ("{\n" if i == 38 else "")
+        (tmp_path / "many" / f"{'v' if i % 5 == 0 else ''}{i:02}.jsonl").write_text(content)
+    paths, held_out = str(tmp_path / "many" / "[0-9]*.jsonl"), str(tmp_path / "many" / "v*.jsonl")
+    source = {"name": "s", "kind": "jsonl", "paths": [paths], "validation_paths": [held_out]}
+    group_files, replace, written = module.group_files, Path.replace, {}
+    for alone in (False, True):
+        names = written[alone] = set[Path]()
+        with monkeypatch.context() as patched:
+            if alone:
+                patched.setattr(
+                    module, "group_files", lambda files, **given: group_files(files, **{**given, "alone": True})
+                )
+            patched.setattr(Path, "replace", lambda old, new, names=names: names.add(Path(new)) or replace(old, new))
+            record, _ = prepare(
+                load(write_config(out=str(tmp_path / f"out{alone}"), sources=[source], steps=STEPS[1:3]))
+            )
+    assert digest_of(tmp_path / "outFalse") == digest_of(tmp_path / "outTrue")
+    assert len(written[False]) < 60 < 300 < len(written[True])
+    files = {file["name"]: file["documents"] for file in record["sources"]["s"]["files"]}
+    assert files == {f"{'v' if i % 5 == 0 else ''}{i:02}.jsonl": 1 + i % 3 for i in range(40)}
+    told = json.loads((tmp_path / "outFalse" / "validation" / "s" / "manifest.json").read_text())["sources"]
+    assert {file["path"]: file["license"] for file in told} == {
+        f"v{i:02}.jsonl": f"L{i % 2}" for i in range(0, 40, 5)
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
@@ -189,7 +222,7 @@ def test_the_result_does_not_depend_on_what_runs_the_stages(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, forked_python, tmp_path, monkeypatch):
-    """One of four input files is damaged for ``strict``; the others were read and are not read again."""
+    """One of two groups of files is damaged for ``strict``; the other was read and is not read again."""
     prepare(load(write_config(out=str(tmp_path / "whole"))))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     path = tmp_path / "in" / "a" / "1.jsonl"
@@ -199,13 +232,12 @@ def test_a_job_that_fails_is_named_and_the_same_command_goes_on(write_config, fo
     failed = CliRunner().invoke(app, call)
     assert failed.exit_code == 1
     output = "".join(failed.output.split())
-    assert "read-1:exitcode1;itslog:" in output
+    assert "read-0:exitcode1;itslog:" in output
     assert "1.jsonl:20:notvalidJSON" in output, failed.output
-    records = (tmp_path / "out" / ".work" / "0").glob("s*-f*.json")
+    records = (tmp_path / "out" / ".work" / "0").glob("s*-g*.json")
     kept = {record: record.stat().st_mtime_ns for record in records}
     names = {record.name for record in kept}
-    assert {"s000-f000000.json", "s001-f000000.json"} <= names
-    assert "s000-f000001.json" not in names
+    assert names == {"s001-g000000.json"}
     path.write_text(good)
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
@@ -316,7 +348,7 @@ def test_an_interrupted_preparation_goes_on_and_redoes_nothing(write_config, tmp
     real = module.process_shard
 
     def failing(job, k, part):
-        if len(done) == 2:
+        if len(done) == 1:
             raise KeyboardInterrupt
         real(job, k, part)
         done.append((k, part))
@@ -328,7 +360,7 @@ def test_an_interrupted_preparation_goes_on_and_redoes_nothing(write_config, tmp
         prepare(load(write_config(steps=STEPS, seed=3)))
     monkeypatch.setattr(module, "process_shard", lambda job, k, part: (real(job, k, part), done.append((k, part))))
     prepare(load(write_config(steps=STEPS)))
-    assert len(done) == len(set(done)) == 8  # four parts, two passes
+    assert len(done) == len(set(done)) == 4  # two parts, two passes
     assert digest_of(tmp_path / "out") == digest_of(tmp_path / "whole")
 
 
@@ -492,6 +524,7 @@ def test_every_problem_of_a_config_is_told_at_once(write_config):
         load(write_config(sources=[{"name": "a", "kind": "csv", "pathz": []}]))
 
 
-def test_nothing_left_to_train_on_is_an_error(write_config, tmp_path):
-    with pytest.raises(DataError, match="no document is left"):
-        prepare(load(write_config(steps=[{"kind": "length", "options": {"min_characters": 10_000}}])))
+@pytest.mark.parametrize("further", [[], [{"kind": "exact_dedup"}, {"kind": "near_dedup"}]], ids=["alone", "dedup"])
+def test_nothing_left_to_train_on_is_an_error(write_config, tmp_path, further):
+    with pytest.raises(DataError, match=r"no document is left(.|\n)*a: length dropped 40, under 10000 characters"):
+        prepare(load(write_config(steps=[{"kind": "length", "options": {"min_characters": 10_000}}, *further])))

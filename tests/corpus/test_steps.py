@@ -71,6 +71,15 @@ def test_the_length_filter_counts_characters_and_words():
     assert texts(apply("length", doc("one two"), doc("one"), min_words=2)) == ["one two"]
 
 
+def test_the_length_filter_counts_the_characters_of_scripts_without_spaces_as_words():
+    documents = doc("患者因发热入院。"), doc("อาการดี"), doc("a-b c"), doc("أُدخل المريض"), doc("MRI 检查")
+    kept = [
+        [d.text for d in documents if d.text in texts(apply("length", *documents, min_words=n))] for n in (3, 4, 7, 8)
+    ]
+    assert [len(each) for each in kept] == [3, 2, 2, 0]
+    assert kept[2] == ["患者因发热入院。", "อาการดี"]  # seven characters each, without the full stop
+
+
 @pytest.mark.parametrize(("value", "condition", "fits"), [
     (3, ">= 3", True), (2.9, ">=3", False), ("3", ">2", True), (None, ">= 0", False), ("case", "case", True),
     ("case", "other", False), (4, "4", True), (["a", "b"], "b", True), ("many", ">= 3", False),

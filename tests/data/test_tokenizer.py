@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from detour.cli.main import main
 from detour.data.tokenizer import (
     ROLES,
     encoder_of,
@@ -266,3 +267,21 @@ def test_slices_keep_the_order_of_short_and_long_texts(bpe):
     whole = encoder_of(bpe, dtype="uint16")(texts)
     sliced = encoder_of(bpe, dtype="uint16", slice_characters=16)(texts)
     assert [ids.tolist() for ids in sliced] == [ids.tolist() for ids in whole]
+
+
+@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|aa)+$"])
+def test_a_pattern_that_needs_too_many_steps_is_one_clear_error(bpe, tmp_path, pattern, capfd, monkeypatch):
+    """Its steps double with each letter; Oniguruma gives up, and the library panics with an error that is no Exception."""
+    file = saved(bpe, tmp_path) / "tokenizer.json"
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pre_tokenizer": split}))
+    tokenizer = load_tokenizer(tmp_path)
+    for slice_characters in (1000, 100):  # entire, and in slices
+        encode = encoder_of(tokenizer, dtype="uint16", slice_characters=slice_characters)
+        assert encode(["blood"])
+        with pytest.raises(DataError, match=rf"tokenizer '{tmp_path}': fails on a text: .*retry-limit"):
+            encode(["blood", ("a" * 80 + "! ") * 2])
+    monkeypatch.setattr("detour.cli.main.app", lambda **_: tokenizer("a" * 60 + "!"))
+    with pytest.raises(SystemExit, match="1"):
+        main([])
+    assert "error: a tokenizer failed: Onig: Regex search error: retry-limit" in capfd.readouterr().err

@@ -38,11 +38,13 @@ class Reader(ABC):
         suffixes: Suffixes of the files to read; also followed by a compression suffix if ``compressed``.
         companions: Suffixes of accompanying files without documents, which are not reported as ignored.
         compressed: Whether `read` decompresses.
+        revises: Whether records of one file may replace those of another (`ReadReport.revise`).
     """
 
     suffixes: ClassVar[tuple[str, ...]]
     companions: ClassVar[tuple[str, ...]] = ()
     compressed: ClassVar[bool] = True
+    revises: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:

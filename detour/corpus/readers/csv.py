@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from detour.corpus.text import (
 )
 from detour.errors import DataError
 
+SEPARATOR = re.compile("sep=(.)")  # a first line that Excel reads and writes
+
 
 @register("csv")
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Csv(TextReader):
     A row with invalid quoting is counted as skipped, and reading resumes at the second line of the row.
 
     Attributes:
-        delimiter: Field delimiter; empty means a tab for .tsv and a comma otherwise.
+        delimiter: Field delimiter; empty means that of a first line ``sep=;``, or else a tab for .tsv and a comma otherwise.
         quoted: Whether ``"`` quotes fields; set to false for tab-separated files in which it is an ordinary character.
     """
 
@@ -50,9 +53,13 @@ class Csv(TextReader):
         delimiter = self.delimiter or ("\t" if ".tsv" in file.path.name.lower() else ",")
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         lines = _Lines(file, report, self.encoding)
-        table = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
         try:
+            table = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
             header = next((row for row in table if any(row)), None)
+            if header and (declared := SEPARATOR.fullmatch(delimiter.join(header))):
+                delimiter = self.delimiter or declared[1]
+                table = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+                header = next((row for row in table if any(row)), None)
         except csv.Error as error:
             why = (
                 "its lines end in carriage returns only; save it with line feeds" if "new-line" in str(error) else error
@@ -61,6 +68,11 @@ class Csv(TextReader):
         if header is None:
             return
         other = _other_delimiter(delimiter.join(header), columns.text)
+        if columns.text not in header and other == delimiter:
+            raise DataError(
+                f"{file.path}:1: no '{columns.text}' column, found {', '.join(map(repr, header[:8]))}: there are spaces or "
+                "quotes around the names; name the columns as they are, or remove them"
+            )
         if columns.text not in header and other:
             raise DataError(
                 f"{file.path}:1: no '{columns.text}' column, found {', '.join(header[:8])}; its fields are separated by "

@@ -34,6 +34,8 @@ class HuggingFace(Reader):
     def input_files(self, paths: Sequence[str]) -> list[InputFile]:
         files = []
         for path in paths:
+            if not Path(path).is_dir() and set(path) & {*"*?["}:
+                raise DataError(f"{path}: datasets cannot be given by a pattern, expected the name of each")
             shards = getattr(self._open(Path(path)), "num_shards", 1) if not Path(path).is_dir() else 1
             name = Path(path).name if Path(path).is_dir() else path
             names = [name] if shards == 1 else [f"{name}#{i}" for i in range(shards)]

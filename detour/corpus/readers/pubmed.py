@@ -31,6 +31,7 @@ class PubMed(Reader):
     """
 
     suffixes = (".xml",)
+    revises = True
     abstracts_only: bool = True
 
     def read(self, file: InputFile, columns: Columns, report: ReadReport) -> Iterator[Document]:

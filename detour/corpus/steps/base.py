@@ -104,7 +104,7 @@ class Signatures:
 
     def column(self, j: int) -> np.ndarray:
         """uint64 [n]: column ``j`` of all signatures."""
-        return np.concatenate([np.load(file, mmap_mode="r")[:, j] for file in self.files])
+        return np.concatenate([np.empty(0, np.uint64), *[np.load(file, mmap_mode="r")[:, j] for file in self.files]])
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """uint64 [len(indices), k]: signatures of these documents, in any order."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from detour.corpus.document import Document
+from detour.corpus.shingles import word_count
 from detour.corpus.steps.base import DocumentStep, StepReport, register
 
 
@@ -17,7 +18,8 @@ class Length(DocumentStep):
     Attributes:
         min_characters: Minimum number of characters, without leading and trailing white space.
         max_characters: Maximum number of characters; null for no limit.
-        min_words: Minimum number of words, separated by white space.
+        min_words: Minimum number of words, separated by white space; in scripts without spaces between words, such as
+            Chinese, each character counts as a word.
     """
 
     min_characters: int = 0
@@ -31,7 +33,7 @@ class Length(DocumentStep):
                 report.dropped[f"under {self.min_characters} characters"] += 1
             elif self.max_characters is not None and size > self.max_characters:
                 report.dropped[f"over {self.max_characters} characters"] += 1
-            elif self.min_words and len(document.text.split()) < self.min_words:
+            elif self.min_words and word_count(document.text) < self.min_words:
                 report.dropped[f"under {self.min_words} words"] += 1
             else:
                 yield document

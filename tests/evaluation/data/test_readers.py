@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,8 @@ def test_local_files_may_be_compressed_and_otherwise_named(folder, tmp_path):
     (folder / "silver.jsonl.gz").write_bytes(gzip.compress(line.encode()))
     (folder / "test.jsonl").write_text(line)
     assert read(tmp_path, "local", "classification", files={"train": "silver"}).keys() == {"train", "test"}
+    (folder / "dev.jsonl.xz").write_bytes(lzma.compress(line.encode()))
+    assert [e.id for e in read(tmp_path, "local", "classification", files={"train": "silver"})["dev"]] == ["1"]
     (folder / "test.jsonl.gz").write_bytes(gzip.compress(line.encode()))
     with pytest.raises(DataError, match=r"test\.jsonl and test\.jsonl\.gz"):
         read(tmp_path, "local", "classification", files={"train": "silver"})

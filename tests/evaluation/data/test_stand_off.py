@@ -90,6 +90,16 @@ def test_brat_offsets_that_count_a_mark_or_line_ends_that_are_gone(folder):
     assert entities(read_brat(folder, BOM + TEXT.encode(), by_one.encode())) == [KEPT[0], KEPT[1]]
 
 
+def test_brat_suffixes_in_upper_case_are_read(folder):
+    (folder / "train" / "a.TXT").write_text(TEXT)
+    (folder / "train" / "a.Ann").write_text(ANN)
+    assert entities(read(folder, "brat", folders={"train": "train"})) == KEPT
+    assert entities(read_brat(folder, TEXT.encode(), ANN.encode())) == [*KEPT, *KEPT]
+    (folder / "train" / "a.txt").write_text("another text")
+    with pytest.raises(DataError, match=r"a\.txt: a\.TXT is there, too"):
+        read(folder, "brat", folders={"train": "train"})
+
+
 def test_brat_of_deft_with_every_kind_of_line_and_an_entity_over_a_line_break(folder):
     """In the style of DEFT 2020: French labels, brat's fragments at a line end, events, relations and notes beside them."""
     text = "Homme de 54 ans, fièvre à 39 °C.\nŒdème du bras droit et de la jambe.\n"

@@ -80,7 +80,7 @@ def existing_folder(folder: Path) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Reads an entire UTF-8 file, decompressed if .gz or .zst, without a byte order mark. Raises DataError."""
+    """Reads an entire UTF-8 file, decompressed by its suffix, without a byte order mark. Raises DataError."""
     try:
         return decoded(read_bytes(path))
     except UnusableRecordError as problem:
@@ -88,7 +88,7 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads an entire file, decompressed if .gz or .zst, without a byte order mark, line ends unchanged. Raises DataError."""
+    """Reads an entire file, decompressed by its suffix, without a byte order mark, line ends unchanged. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     return b"".join(read_chunks(path, ReadReport())).removeprefix(codecs.BOM_UTF8)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detour.corpus.input_files import files_under
 from detour.errors import DataError
 from detour.evaluation.data.readers.base import SPLITS, check_keys, existing_folder, lines_of, read_text, registry
 from detour.evaluation.data.readers.stand_off import Annotated, Claim, StandOffReader
@@ -41,25 +42,36 @@ class Brat(StandOffReader):
         return self.folders or FOLDERS
 
     def documents(self, location: Path, name: str) -> Iterator[Annotated]:
-        for path in annotated_texts(existing_folder(location)):
-            yield _document(path, f"{name}/{path.relative_to(location).with_suffix('').as_posix()}")
+        for path, annotation in annotated_texts(existing_folder(location)).items():
+            yield _document(path, annotation, f"{name}/{path.relative_to(location).with_suffix('').as_posix()}")
 
 
-def annotated_texts(folder: Path) -> list[Path]:
-    """Sorted texts that have annotations; logs how many lack them. Raises DataError for annotations without a text."""
-    texts = {path.with_suffix(""): path for path in folder.rglob("*.txt")}
-    annotations = {path.with_suffix(""): path for path in folder.rglob("*.ann")}
+def annotated_texts(folder: Path) -> dict[Path, Path]:
+    """Texts that have annotations -> their annotations, sorted; logs how many lack them. Suffixes are case-insensitive; hidden
+    files are left out.
+
+    Raises:
+        DataError: Annotations without a text, or two files whose names differ in the case of the suffix only.
+    """
+    texts, annotations = _by_stem(folder, ".txt"), _by_stem(folder, ".ann")
     if alone := sorted(annotations.keys() - texts.keys()):
         raise DataError(f"{annotations[alone[0]]}: no .txt file beside it ({len(alone)} files without one)")
     if not annotations:
         raise DataError(f"{folder}: no .txt file with an .ann file beside it")
     if bare := sorted(texts.keys() - annotations.keys()):
         log.warning("%s: %d .txt files without an .ann file left out, the first %s", folder, len(bare), texts[bare[0]])
-    return sorted(texts[stem] for stem in annotations)
+    return {texts[stem]: annotations[stem] for stem in sorted(annotations)}
 
 
-def _document(path: Path, id: str) -> Annotated:
-    annotation = path.with_suffix(".ann")
+def _by_stem(folder: Path, suffix: str) -> dict[Path, Path]:
+    found: dict[Path, Path] = {}
+    for path in (path for path in files_under(folder) if path.suffix.lower() == suffix):
+        if (other := found.setdefault(path.with_suffix(""), path)) != path:
+            raise DataError(f"{path}: {other.name} is there, too; expected one of them")
+    return found
+
+
+def _document(path: Path, annotation: Path, id: str) -> Annotated:
     lines = enumerate(lines_of(read_text(annotation)), start=1)
     claims = [_claim(line, f"{annotation}:{number}") for number, line in lines if _is_entity(line, annotation, number)]
     return Annotated(id, "", read_text(path), claims)

@@ -41,7 +41,8 @@ class Fracco(Reader):
         kind_only("fracco", "codes of documents", kind, "multilabel")
         folder = existing_folder(folder_of(root, self.path))
         codes = self._codes(folder / self.table)
-        texts = {f"{path.stem}.ann": path for path in existing_folder(folder / self.texts).glob("*.txt")}
+        files = sorted(existing_folder(folder / self.texts).iterdir())
+        texts = {f"{path.stem}.ann": path for path in files if path.suffix.lower() == ".txt"}
         examples = [
             Example(id=name, parts=(read_text(texts[name]),), target=tuple(sorted(codes[name])))
             for name in sorted(codes.keys() & texts.keys())

@@ -43,7 +43,7 @@ class Frasimed(Reader):
         kind_only("frasimed", "codes of documents", kind, "multilabel")
         folder = existing_folder(folder_of(root, self.path))
         texts = annotated_texts(folder)
-        notes = {path: _notes(path.with_suffix(".ann"), self.codings) for path in texts}
+        notes = {path: _notes(annotation, self.codings) for path, annotation in texts.items()}
         present = {coding for found in notes.values() for coding, _ in found}
         coding = next((coding for coding in self.codings if coding in present), None)
         if coding is None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detour.corpus.compression import COMPRESSIONS
+from detour.corpus.input_files import COMPRESSED
 from detour.corpus.text import ReadReport, raw_records
 from detour.errors import DataError
 from detour.evaluation.data.examples import Splits
@@ -27,7 +29,7 @@ from detour.evaluation.data.readers.base import (
 @registry.register("local")
 @dataclass(frozen=True, kw_only=True)
 class Local(Reader):
-    """Reads a folder with ``train``, ``dev`` and ``test`` as ``.jsonl`` (also .gz, .zst) and an optional ``task.json``.
+    """Reads a folder with ``train``, ``dev`` and ``test`` as ``.jsonl`` (also compressed) and an optional ``task.json``.
 
     A line is ``{"id", "text", "label"}``, ``{"id", "text", "labels": [..]}``, ``{"id", "text_a", "text_b", "score"}`` or
     ``{"id", "tokens": [..], "ner_tags": [..]}``, depending on the task's kind. Lines with the same ``doc_id`` stay in
@@ -51,13 +53,14 @@ class Local(Reader):
         folder, splits = existing_folder(folder_of(root, self.path)), {}
         for split in SPLITS:
             stem = self.files.get(split, split)
-            found = [path for suffix in ("", ".gz", ".zst") if (path := folder / f"{stem}.jsonl{suffix}").is_file()]
+            names = [f"{stem}.jsonl{suffix}" for suffix in ("", *COMPRESSIONS)]
+            found = [path for name in names if (path := folder / name).is_file()]
             if len(found) > 1:
                 raise DataError(f"{folder}: holds {found[0].name} and {found[1].name}, expected one of them")
             if found:
                 splits[split] = examples_of(_records(found[0]), kind, self.columns)
         if not splits:
-            raise DataError(f"{folder}: no train.jsonl, dev.jsonl or test.jsonl (also .gz, .zst)")
+            raise DataError(f"{folder}: no train.jsonl, dev.jsonl or test.jsonl ({COMPRESSED})")
         return splits
 
     def declared_labels(self, root: Path) -> list[str]:
