@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from types import NoneType
 
 from detour import objectives, optimizer, scheduled
@@ -72,7 +73,7 @@ def _phases(run: RunConfig) -> Iterator[str]:
             except ConfigError as error:
                 yield f"{where}.{error}"
             try:
-                arch.with_rope(theta=phase.rope.theta, local_theta=phase.rope.local_theta)
+                arch.with_rope(**asdict(phase.rope))
             except ConfigError as error:
                 yield f"{where}.rope: {error}"
         yield from phase_data(run, phase.data, f"{where}.data")

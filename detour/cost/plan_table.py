@@ -105,7 +105,7 @@ def _phase_notes(run: RunConfig) -> list[str]:
     ] + [
         f"{what} in phase {phase.name}: {', '.join(words)}."
         for phase in run.phases
-        for what, words in (("Optimizer", phase.optimizer.words), ("Rotary bases", phase.rope.words))
+        for what, words in (("Optimizer", phase.optimizer.words), ("Rotary positions", phase.rope.words))
         if words
     ]
 

@@ -46,7 +46,7 @@ def reading_notes(run: RunHistory) -> list[str]:
     notes += [f"Optimizer in phase {phase.name}: {phase.optimizer}." for phase in run.phases if phase.optimizer]
     if ropes := [f"{phase.rope} in phase {phase.name}" for phase in run.phases if phase.rope]:
         notes.append(
-            f"Rotary bases: {'; '.join(ropes)}. Held-out losses are measured under those of the phase that trained last."
+            f"Rotary positions: {'; '.join(ropes)}. Held-out losses are measured under those of the phase that trained last."
         )
     if run.metrics.evaluations:
         notes.append("Losses are in nats per supervised token. Losses at the start of a phase precede its first batch.")

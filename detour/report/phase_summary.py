@@ -28,7 +28,7 @@ class PhaseSummary:
         planned: Tokens in the configuration.
         options: Objective options that distinguish this use of the objective from others in the run, as text.
         optimizer: What the phase changes of the run's optimizer, as text; empty for nothing.
-        rope: Bases of the rotary positions that the phase sets, as text; empty for those of the model.
+        rope: Bases and scaling of the rotary positions that the phase sets, as text; empty for those of the model.
         clip_norm: Gradient norm above which gradients are clipped, or None.
         start: Tokens the run had seen when the phase began.
         matmul_flops: FLOPs that the devices would have done in the same time at their measured GEMM throughput; 0 if
