@@ -280,6 +280,10 @@ NAN, INF = float("nan"), float("inf")
             "phases[0].rope: architecture: global_rope_theta is 0.0, expected a number",
         ),
         (
+            {"phases__0__rope": {"scaling": {"rope_type": "yarn", "factor": 8.0}}},
+            "phases[0].rope: architecture: global_rope_scaling has factor, rope_type; yarn takes rope_type, factor, orig",
+        ),
+        (
             {"phases__0__rope": {"local_theta": NAN}},
             "phases[0].rope: architecture: local_rope_theta is nan, expected a",
         ),
