@@ -99,10 +99,10 @@ def test_what_phases_change_and_a_resume_are_the_same_on_two_processes(tiny_run,
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp", "fsdp_full_shard"])
 def test_a_module_and_a_stream_of_an_objective_are_the_same_on_two_processes(streamed_run, launch, parallelism):
     # in each step, some parameters have no gradient: the head of the pairs, or the head of the language model
-    alone = streamed_run("alone")
+    alone = streamed_run("alone", micro=(1, 1))  # of the two processes: two micro-batches of text, three of pairs
     train(alone)
     one = checkpoints.listing(RunFolder.of(alone).checkpoints)
-    run = streamed_run(parallelism, system={"parallelism": parallelism})
+    run = streamed_run(parallelism, micro=(1, 1), system={"parallelism": parallelism})
     folder = RunFolder.of(run).checkpoints
     folder.mkdir(parents=True)
     os.symlink(one[2].path, folder / one[2].path.name)  # from the middle of the turns
