@@ -6,7 +6,9 @@ import json
 import shutil
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from composer.core import Callback
@@ -17,6 +19,8 @@ from detour.build import build_encoder, build_trainer
 from detour.config.check import check
 from detour.cost.flops import training_flops
 from detour.cost.plan import plan
+from detour.cost.plan_table import show
+from detour.data.stream_spec import StreamSpec
 from detour.errors import CheckpointError, ConfigError
 from detour.experiments.tree import shared_tokens
 from detour.export.run import export_run
@@ -26,6 +30,7 @@ from detour.training.checkpoints import files
 from detour.training.checkpoints.files import listing, newest_valid
 from detour.training.objective_modules import add_modules
 from detour.training.run_folder import RunFolder
+from detour.training.tune import measured, trials
 from tests.training.test_phase_data import orders_of, watch
 
 CLASSES = sorted(RELATIONS)
@@ -156,12 +161,43 @@ def test_the_cost_of_a_pair_is_counted_with_the_head_and_without_the_vocabulary(
     assert costs[0]["flops"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_plan_weighs_turns_by_the_tokens_of_their_batches(streamed_run):
+def test_the_plan_weighs_turns_by_the_tokens_of_their_batches_and_knows_the_length_of_a_pair(
+    streamed_run, pair_rows, capsys
+):
     run = streamed_run("planned")
     mlm, head = 4 * 64, 6 * 48
+    lengths = np.load(Path(pair_rows) / "lengths.npy")  # of each length, how many pairs
+    mean = (lengths[:, 0] * lengths[:, 1]).sum() / lengths[:, 1].sum()
+    assert 5 < mean < 30
     line = plan(run, document_tokens=16)[1]
-    supervised = (2 * mlm * 0.3 + head / 16) / (2 * mlm + head)
+    supervised = (2 * mlm * 0.3 + head / mean) / (2 * mlm + head)
     assert line.supervised == pytest.approx(2000 * supervised)
+    settings: dict = {"document_tokens": 16, "peak_tflops": 1, "mfu": 0.4, "memory_gigabytes": 80}
+    show(run, **settings)
+    assert f"Document length in the stream pairs: {mean:,.4g} tokens, the mean of its rows." in capsys.readouterr().out
+
+    away = replace(
+        run.phases[1], streams={"pairs": replace(run.phases[1].streams["pairs"], train=[StreamSpec(path="a")])}
+    )
+    run = replace(run, phases=[run.phases[0], away, run.phases[2]])
+    assert plan(run, document_tokens=16)[1].supervised == pytest.approx(
+        2000 * (2 * mlm * 0.3 + head / 48) / (2 * mlm + head)
+    )
+    show(run, **settings)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "stream pairs: 48 tokens, a whole row, because its folders are not on this machine." in said
+
+
+def test_tune_measures_text_and_says_what_it_leaves_out(streamed_run):
+    run = streamed_run("tuned")
+    found, left_out = measured(run)
+    assert {objective.name for objective in found} == {"mlm"}
+    (sentence,) = left_out
+    assert sentence.startswith("pair_classification (phase ontology) is not measured")
+    assert "phases[1].streams.pairs.micro_batch_size" in sentence
+    pairs = replace(run.phases[1], objective="pair_classification", options={"classes": CLASSES})
+    with pytest.raises(ConfigError, match=r"pair_classification \(phase ontology\) is not measured"):
+        next(trials(replace(run, phases=[pairs]), memory_bytes=None, document_tokens=20))
 
 
 @pytest.mark.parametrize(
