@@ -242,6 +242,15 @@ def pair_rows(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(root / "rows")
 
 
+@pytest.fixture(scope="session")
+def held_out_pairs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """40 other pairs, in the same kind of rows."""
+    root = tmp_path_factory.mktemp("held_out_pairs")
+    (root / "pairs.jsonl").write_text("".join(json.dumps(p._asdict()) + "\n" for p in pairs(count=40, seed=6)))
+    pack_pairs([root / "pairs.jsonl"], tokenizer=corpus.tokenizer, out=root / "rows", seq_len=48)
+    return str(root / "rows")
+
+
 @pytest.fixture
 def streamed_run(tiny_run: Callable[..., RunConfig], pair_rows: str) -> Callable[..., RunConfig]:
     """A function that gives a run: MLM; then two MLM steps and one of pairs in turn, of other rows in other batches; then MLM.

@@ -99,7 +99,8 @@ def pack_pairs_of_text(
     from rich.console import Console
 
     from detour.corpus.pack import print_report
-    from detour.corpus.pack_pairs import HeldOut, PairColumns, pack_pairs, pack_pairs_with_held_out
+    from detour.corpus.pack_pairs import pack_pairs, pack_pairs_with_held_out
+    from detour.corpus.pairs import HeldOut, PairColumns
     from detour.corpus.text import ReadReport
 
     columns = PairColumns(first=first, second=second, label=label)

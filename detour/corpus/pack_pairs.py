@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
+from detour.corpus.pairs import HeldOut, PairColumns
 from detour.corpus.text import Document, ReadReport, find_files, read_documents
 from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import SPLITS, ShardManifest, SourceFile
@@ -29,42 +29,6 @@ from detour.files import sha256_of
 
 MOST_CLASSES = 1000  # more are free text in the wrong column
 PAIRS_AT_ONCE = 4096  # per call of the tokenizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairColumns:
-    """Keys of a pair's JSON object: the two texts and the class."""
-
-    first: str = "first"
-    second: str = "second"
-    label: str = "label"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """Which pairs are held out of training.
-
-    Attributes:
-        fraction: Expected fraction of the pairs, in (0, 1).
-        by: Key of the JSON objects whose value decides, so that all pairs with an equal value are on one side; "" for the two
-            texts in either order. White space and case make no difference.
-        seed: Another seed holds out others.
-    """
-
-    fraction: float
-    by: str = ""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1:
-            raise DataError(f"--held-out is {self.fraction}, expected a fraction between 0 and 1")
-
-    def holds(self, pair: Document, columns: PairColumns) -> bool:
-        """Whether a pair is held out."""
-        texts = {columns.first: pair.text} | dict(_of(pair))
-        values = [texts[columns.first], texts[columns.second]] if not self.by else [texts[self.by]]
-        key = "\n".join(sorted(" ".join(str(value).split()).casefold() for value in values))
-        return xxhash.xxh64_intdigest(f"validation {key}", seed=self.seed) / 2**64 < self.fraction
 
 
 @dataclass(frozen=True)

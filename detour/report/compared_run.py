@@ -27,7 +27,7 @@ from detour.training.run_folder import RECORD
 
 UNKNOWN, ABSENT = "(not recorded)", "(none)"
 # mappings and lists of any length
-FREE = ("phases", "data.train", "data.validation", "evaluation.objectives", "model.architecture")
+FREE = ("phases", "data.train", "data.validation", "evaluation.objectives", "evaluation.streams", "model.architecture")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,10 +75,15 @@ class RunHistory:
 
     @property
     def held_out_rows(self) -> str:
-        """Evaluated rows of each validation folder, as text; empty if not recorded."""
-        folders = (self.held_out or {}).get("folders")
-        known = [f for f in folders if isinstance(f, dict)] if isinstance(folders, list) else []
-        return ", ".join(f"{f.get('rows')} of {f.get('of')} of {f.get('name')}" for f in known)
+        """Evaluated rows of each validation folder, and of those of streams, as text; empty if not recorded."""
+        held_out = self.held_out or {}
+        streams = held_out.get("streams")
+        found = []
+        for stream, folders in {"": held_out.get("folders"), **(streams if isinstance(streams, dict) else {})}.items():
+            known = [f for f in folders if isinstance(f, dict)] if isinstance(folders, list) else []
+            of = f" (stream {stream})" if stream else ""
+            found += [f"{f.get('rows')} of {f.get('of')} of {f.get('name')}{of}" for f in known]
+        return ", ".join(found)
 
     def trains(self, objective: str, tokens: int) -> bool:
         """Whether the phase that trained up to a token count did so under an objective, alone or in turn with others."""

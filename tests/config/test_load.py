@@ -234,7 +234,7 @@ NAN, INF = float("nan"), float("inf")
             {"data__validation__0__proportion": 2.0},
             "data.validation: rows are drawn in proportion to the folders' sizes",
         ),
-        ({"data__train__0__name": "x"}, "data.train: name is for folders of data.validation"),
+        ({"data__train__0__name": "x"}, "data.train: name is for folders of held-out rows, as in data.validation"),
         ({"data__validation__0__name": "a/b"}, "data.validation: the name 'a/b' holds '/'"),
         (
             {"data__validation": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]},

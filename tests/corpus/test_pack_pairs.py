@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from data_prep.synthetic import RELATIONS, pairs
 from detour.cli.main import app
-from detour.corpus.pack_pairs import PairColumns, pack_pairs
+from detour.corpus.pack_pairs import pack_pairs
+from detour.corpus.pairs import PairColumns
 from detour.data.loader import build_loader
 from detour.data.manifest import ShardManifest
 from detour.data.stream_spec import StreamSpec
