@@ -8,7 +8,7 @@ from detour.report.run_history import RunHistory
 TITLES = {
     "loss": "Loss",
     "learning_rate": "Learning rate",
-    "scheduled": "Scheduled options",
+    "scheduled": "Scheduled values",
     "throughput": "Throughput",
     "gradient_norm": "Gradient norm",
     "held_out_by_folder": "Held-out loss by folder",
@@ -21,14 +21,17 @@ def captions(run: RunHistory) -> dict[str, str]:
         f"Thin line: every step. Thick line: exponential moving average over about {smoothing_span(run)} steps, "
         "restarted at each phase."
     )
+    rows = "on the same rows under every objective"
+    if (run.held_out or {}).get("streams"):
+        rows += " of text, on rows of their own under those that read a stream"
     held_out = (
-        "Points: held-out losses, on the same rows under every objective; filled while that objective trains, hollow "
+        f"Points: held-out losses, {rows}; filled while that objective trains, hollow "
         "otherwise. Panels marked close up are scaled to their filled points, without a steep initial drop."
     )
     return {
         "loss": " ".join([smoothed, held_out, *_task_mismatches(run)]) if run.metrics.evaluations else smoothed,
         "learning_rate": "The learning rate of each step.",
-        "scheduled": "Options of an objective that change over a phase: the value of each step.",
+        "scheduled": "Options of an objective, and proportions of folders, that change over a phase: the value of each step.",
         "throughput": "Tokens per second over all devices: every step, and the median of each phase.",
         "gradient_norm": smoothed,
         "held_out_by_folder": "Loss on the rows of each validation folder, and on all rows together.",

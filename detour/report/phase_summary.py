@@ -29,6 +29,7 @@ class PhaseSummary:
         options: Objective options that distinguish this use of the objective from others in the run, as text.
         optimizer: What the phase changes of the run's optimizer, as text; empty for nothing.
         rope: Bases and scaling of the rotary positions that the phase sets, as text; empty for those of the model.
+        mixture: Names of the phase's own folders of rows, if their proportions change over it.
         clip_norm: Gradient norm above which gradients are clipped, or None.
         start: Tokens the run had seen when the phase began.
         matmul_flops: FLOPs that the devices would have done in the same time at their measured GEMM throughput; 0 if
@@ -44,6 +45,7 @@ class PhaseSummary:
     options: str = ""
     optimizer: str = ""
     rope: str = ""
+    mixture: tuple[str, ...] = ()
     clip_norm: float | None = None
     start: int = 0
     tokens: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from detour.data.validation import names_of
 from detour.errors import DataError
 from detour.optimizer import PhaseOptimizer
 from detour.phases import PhaseRope
 from detour.report.held_out import EVALUATION, labeled, read_evaluation, with_options
 from detour.report.metrics_log import Metrics, read_metrics
 from detour.report.phase_summary import PhaseSummary, with_costs
+from detour.scheduled import is_scheduled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,14 @@ class RunHistory:
         """An objective with the options of its phases, in order."""
         texts = [phase.options for phase in self.phases if phase.objective == objective and phase.options]
         return labeled(objective, ", then ".join(dict.fromkeys(texts)))
+
+    def scheduled_label(self, column: str) -> str:
+        """What a metric that starts with "phase/" holds: the key of the option, or the folder whose proportion it is."""
+        key = column.removeprefix("phase/")
+        if not (found := re.fullmatch(r"train\[(\d+)\]\.proportion", key)):
+            return key
+        names = {phase.mixture[int(found[1])] for phase in self.phases if int(found[1]) < len(phase.mixture)}
+        return f"proportion of {names.pop()}" if len(names) == 1 else key
 
     @property
     def held_out_rows(self) -> str:
@@ -144,7 +155,8 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseSummary]]:
 
 
 def _phase(phase: dict[str, Any], clip_norm: Any) -> PhaseSummary:
-    own = PhaseOptimizer.of(phase)
+    own, streams = PhaseOptimizer.of(phase), (phase.get("data") or {}).get("train") or []
+    changes = any(is_scheduled(stream.get("proportion")) for stream in streams)
     clip_norm = clip_norm if own.clip_norm is None else own.clip_norm
     return PhaseSummary(
         name=str(phase["name"]),
@@ -152,6 +164,7 @@ def _phase(phase: dict[str, Any], clip_norm: Any) -> PhaseSummary:
         planned=int(phase["tokens"]),
         optimizer=", ".join(own.words),
         rope=", ".join(PhaseRope(**(phase.get("rope") or {})).words),
+        mixture=tuple(names_of([str(stream["path"]) for stream in streams]) if changes else ()),
         clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
     )
 
