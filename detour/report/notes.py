@@ -64,7 +64,7 @@ def _task_mismatches(run: RunHistory) -> list[str]:
     sentences = []
     for name in run.metrics.evaluations:
         evaluated = run.held_out_options.get(name, "")
-        if any(phase.objective == name and phase.options != evaluated for phase in run.phases):
+        if any(use == name and options != evaluated for phase in run.phases for use, options in phase.uses):
             sentences.append(
                 f"Training {run.training_label(name)} and held-out {run.held_out_label(name)} are different tasks; their "
                 "losses are not comparable."

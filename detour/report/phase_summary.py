@@ -27,6 +27,7 @@ class PhaseSummary:
     Attributes:
         planned: Tokens in the configuration.
         options: Objective options that distinguish this use of the objective from others in the run, as text.
+        turns: Objectives trained in turn -> their options, as text.
         optimizer: What the phase changes of the run's optimizer, as text; empty for nothing.
         rope: Bases and scaling of the rotary positions that the phase sets, as text; empty for those of the model.
         mixture: Names of the phase's own folders of rows, if their proportions change over it.
@@ -43,6 +44,7 @@ class PhaseSummary:
     objective: str
     planned: int
     options: str = ""
+    turns: dict[str, str] = field(default_factory=dict)
     optimizer: str = ""
     rope: str = ""
     mixture: tuple[str, ...] = ()
@@ -57,6 +59,11 @@ class PhaseSummary:
     tokens_per_second: float = math.nan
     lr: tuple[float, float] | None = None
     held_out: dict[str, tuple[HeldOut | None, HeldOut | None]] = field(default_factory=dict)
+
+    @property
+    def uses(self) -> list[tuple[str, str]]:
+        """The objectives that the phase trains, alone or in turn, with their options."""
+        return [(self.objective, self.options), *self.turns.items()]
 
     @property
     def label(self) -> str:

@@ -72,8 +72,8 @@ class RunHistory:
         return labeled(objective, self.held_out_options.get(objective, ""))
 
     def training_label(self, objective: str) -> str:
-        """An objective with the options of its phases, in order."""
-        texts = [phase.options for phase in self.phases if phase.objective == objective and phase.options]
+        """An objective with the options of its phases and turns, in order."""
+        texts = [text for phase in self.phases for name, text in phase.uses if name == objective and text]
         return labeled(objective, ", then ".join(dict.fromkeys(texts)))
 
     def scheduled_label(self, column: str) -> str:
