@@ -177,7 +177,7 @@ def _parts(
         ledger=ledger,
         guard=guard,
         metrics=metrics,
-        callbacks=[guard, ledger, EvalLoss([folder.name for folder in held_out.folders])],
+        callbacks=[guard, ledger, EvalLoss({name: held_out.folders_of(name) for name in run.evaluation.objectives})],
         loggers=[metrics, *wandb_loggers(run, folder, batches_trained=batches)],
     )
     parts.callbacks.append(
@@ -224,7 +224,7 @@ def _composer_model(run: RunConfig, encoder: Encoder, held_out: ValidationData) 
         encoder,
         bf16=run.system.precision == "bf16",
         mask_draws=run.evaluation.mask_draws,
-        folders=max(1, len(held_out.folders)),
+        folders=max([1, *map(len, held_out.folders.values())]),
     )
 
 

@@ -45,7 +45,7 @@ class StepSettings:
         clip_norm: Largest gradient norm of the step; None does not clip.
         group_settings: Settings whose betas and weight decay `apply` sets; None if no phase of the run changes the optimizer.
         peak_lr: Peak learning rate of the run, to which weight decay is relative.
-        sets_rope: Whether `apply` sets the bases of the rotary positions: a phase of the run changes them.
+        sets_rope: Whether `apply` sets bases and scaling of the rotary positions: a phase of the run changes them.
     """
 
     span: PhaseSpan
@@ -73,14 +73,14 @@ class StepSettings:
         return {key: scheduled.at(value, self.fraction) for key, value in found}
 
     def apply(self, optimizer: Optimizer, encoder: Encoder | None = None) -> None:
-        """Sets every parameter group and the rotary bases, and resets the optimizer state if the phase requires it.
+        """Sets every parameter group and the rotary positions, and resets the optimizer state if the phase requires it.
 
         Args:
             optimizer: Its groups are those of `detour.training.optim.parameter_groups` where a phase changes weight decay.
-            encoder: The model, before anything wraps it; None if no phase changes its rotary bases.
+            encoder: The model, before anything wraps it; None if no phase changes its rotary positions.
 
         Raises:
-            ConfigError: A phase changes the rotary bases, and there is no encoder.
+            ConfigError: A phase changes the rotary positions, and there is no encoder.
         """
         self.set_rope(encoder)
         if self.reset_optimizer:
@@ -90,11 +90,12 @@ class StepSettings:
             group["lr"] = self.lr
 
     def set_rope(self, encoder: Encoder | None) -> None:
-        """Sets the bases of the rotary positions, if a phase of the run changes them."""
+        """Sets bases and scaling of the rotary positions, if a phase of the run changes them."""
         if self.sets_rope:
             if encoder is None:
                 raise ConfigError(f"phases[{self.span.index}].rope: phases change it, but apply was given no encoder")
-            encoder.use_rope(self.span.phase.rope.theta, self.span.phase.rope.local_theta)
+            rope = self.span.phase.rope
+            encoder.use_rope(rope.theta, rope.local_theta, rope.scaling)
 
     def set_groups(self, optimizer: Optimizer) -> None:
         """Sets betas and weight decay of every parameter group, if a phase of the run changes them."""

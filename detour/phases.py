@@ -67,20 +67,29 @@ class PhaseData:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseRope:
-    """Bases of the rotary positions during a phase, where they differ from `model.architecture`.
+    """Rotary positions during a phase, where they differ from `model.architecture`.
 
     Attributes:
         theta: Base in layers that attend to the whole document; null takes that of the model.
         local_theta: Base in layers with a window, in families that have one of its own; null takes that of the model.
+        scaling: Scaling in layers that attend to the whole document, as of `model.architecture`: rope_type "linear",
+            "llama3", or "yarn" with its numbers, or "default" for none; null takes that of the model.
     """
 
     theta: float | None = None
     local_theta: float | None = None
+    scaling: dict[str, Any] | None = None
 
     @property
     def words(self) -> list[str]:
-        """What it changes, one entry per base: ``["theta 160,000"]``."""
-        return [f"{key} {value:,g}" for key, value in asdict(self).items() if value is not None]
+        """What it changes, one entry per setting: ``["theta 160,000", "scaling linear (factor 8)"]``."""
+        bases = {"theta": self.theta, "local_theta": self.local_theta}
+        words = [f"{key} {value:,g}" for key, value in bases.items() if value is not None]
+        if self.scaling is not None:
+            numbers = {key: value for key, value in self.scaling.items() if key != "rope_type"}
+            spelled = ", ".join(f"{key} {value:,g}" for key, value in numbers.items())
+            words.append(f"scaling {self.scaling.get('rope_type')}" + (f" ({spelled})" if spelled else ""))
+        return words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +106,7 @@ class Phase:
         freeze: Parameters frozen during the phase.
         lr_factor: Factor on the scheduled learning rate during the phase: a number, or a schedule over the phase.
         optimizer: Settings of the optimizer, where they differ from the run's.
-        rope: Bases of the rotary positions, where they differ from the model's.
+        rope: Bases and scaling of the rotary positions, where they differ from the model's.
         evaluate: Held-out losses measured during the phase and at its end, names among `evaluation.objectives`; null for all.
         rewarm_tokens: Length of a linear warmup from 0 at the start of the phase; 0 for none.
         optimizer_state: "keep" the optimizer state, as the paper does, or "reset" it when the phase begins.
@@ -188,7 +197,7 @@ class PhaseSchedule:
                 lines.append(f"phases[{index}]: '{theirs['name']}' was trained and is now missing")
                 continue
             finished = sum(phase["tokens"] for phase in other[: index + 1]) < tokens
-            for key, value in {**theirs, **_UNSET, **theirs}.items():
+            for key, value in _completed(theirs).items():
                 if mine[index][key] == value or key == "evaluate":  # measures, and changes nothing
                     continue
                 schedules = [
@@ -206,6 +215,13 @@ _BY_TOKENS = (
     "data",
     "streams",
 )  # what may hold schedules, besides the rate, which is compared by its values
+
+
+def _completed(phase: dict[str, Any]) -> dict[str, Any]:
+    """A record of any version with every key of this one, in its own order first."""
+    found = {**phase, **_UNSET, **phase}
+    nested = {key: default for key, default in _UNSET.items() if isinstance(default, dict) and default}
+    return found | {key: default | found[key] for key, default in nested.items()}
 
 
 # what a record of an earlier version means where it lacks a key

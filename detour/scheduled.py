@@ -17,6 +17,7 @@ from detour.errors import ConfigError
 from detour.registry import suggestion
 
 KEYS = ("from", "to", "shape", "steps")
+_MOST_NAMES = 3  # that are spelled out
 SHAPES = ("linear", "cosine", "steps")
 
 
@@ -61,7 +62,8 @@ def scheduled(value: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, 
 def spelled(value: Any) -> str:
     """A value in words: ``0.3``; ``0.3 to 0.15 (cosine)`` for a schedule; ``clm (proportion 1) + mlm (rate 0.3)`` for parts.
 
-    A part of a list is a mapping with an objective, whose options stand beside its other values.
+    A part of a list is a mapping with an objective, whose options stand beside its other values. Of more than three names,
+    such as classes, two are named.
     """
     if is_scheduled(value):
         shape = value.get("shape", "linear")
@@ -76,6 +78,8 @@ def spelled(value: Any) -> str:
             f"{value['objective']} ({words})" if "objective" in value and words else str(value.get("objective", words))
         )
     if isinstance(value, (list, tuple)):
+        if len(value) > _MOST_NAMES and all(isinstance(item, str) for item in value):
+            return f"{', '.join(value[: _MOST_NAMES - 1])}, and {len(value) - _MOST_NAMES + 1} more"
         return " + ".join(map(spelled, value))
     if isinstance(value, float):
         return f"{value:g}"

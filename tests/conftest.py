@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -193,9 +193,12 @@ def phase_folders(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.fixture
 def phased_run(tiny_run: Callable[..., RunConfig], phase_folders: dict[str, str]) -> Callable[..., RunConfig]:
-    """A function that gives a run of five phases that differ in objective, folders, row length and batch size."""
+    """A function that gives a run of five phases that differ in objective, folders, row length and batch size.
 
-    def make(name: str, *, workers: int = 0, **sections) -> RunConfig:
+    ``changes`` are keys of phases by their names.
+    """
+
+    def make(name: str, *, workers: int = 0, changes: Mapping[str, dict] | None = None, **sections) -> RunConfig:
         mixture = [
             {"path": phase_folders["general"], "proportion": 0.25},
             {"path": phase_folders["domain"], "proportion": 0.75},
@@ -218,6 +221,7 @@ def phased_run(tiny_run: Callable[..., RunConfig], phase_folders: dict[str, str]
             },
             {"name": "again", "objective": "mlm", "tokens": 500, "data": {"restart": True}},
         ]
+        phases = [{**phase, **(changes or {}).get(str(phase["name"]), {})} for phase in phases]
         values = {
             "phases": phases,
             "schedule": {"decay_phase": "again"},
@@ -238,12 +242,26 @@ def pair_rows(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(root / "rows")
 
 
+@pytest.fixture(scope="session")
+def held_out_pairs(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """40 other pairs, in the same kind of rows."""
+    root = tmp_path_factory.mktemp("held_out_pairs")
+    (root / "pairs.jsonl").write_text("".join(json.dumps(p._asdict()) + "\n" for p in pairs(count=40, seed=6)))
+    pack_pairs([root / "pairs.jsonl"], tokenizer=corpus.tokenizer, out=root / "rows", seq_len=48)
+    return str(root / "rows")
+
+
 @pytest.fixture
 def streamed_run(tiny_run: Callable[..., RunConfig], pair_rows: str) -> Callable[..., RunConfig]:
-    """A function that gives a run: MLM; then two MLM steps and one of pairs in turn, of other rows in other batches; then MLM."""
+    """A function that gives a run: MLM; then two MLM steps and one of pairs in turn, of other rows in other batches; then MLM.
 
-    def make(name: str, *, workers: int = 0, phases: list | None = None, **sections) -> RunConfig:
-        stream = {"train": [{"path": pair_rows}], "seq_len": 48, "global_batch_size": 6, "micro_batch_size": 3}
+    ``micro`` are the micro-batch sizes of the text and of the pairs.
+    """
+
+    def make(
+        name: str, *, workers: int = 0, phases: list | None = None, micro: tuple[int, int] = (2, 3), **sections
+    ) -> RunConfig:
+        stream = {"train": [{"path": pair_rows}], "seq_len": 48, "global_batch_size": 6, "micro_batch_size": micro[1]}
         classes = {"objective": "pair_classification", "options": {"classes": sorted(RELATIONS)}}
         turns = {"turns": [{"objective": "mlm", "steps": 2}, classes]}
         middle = {
@@ -258,8 +276,8 @@ def streamed_run(tiny_run: Callable[..., RunConfig], pair_rows: str) -> Callable
             middle,
             {"name": "decay", "objective": "mlm", "tokens": 900},
         ]
-        return tiny_run(
-            name, phases=phases, data={"workers": workers}, checkpoint={"interval_tokens": 600, "keep": 100}, **sections
-        )
+        data = {"workers": workers, "micro_batch_size": micro[0]}
+        checkpoint = {"interval_tokens": 600, "keep": 100}
+        return tiny_run(name, phases=phases, data=data, checkpoint=checkpoint, **sections)
 
     return make

@@ -142,7 +142,7 @@ def test_held_out_losses_are_counted_and_said_to_cost_more(capsys):
 def test_what_a_phase_changes_of_optimizer_and_positions_is_listed(capsys):
     run = run_of(100_000, 4000)
     phases = [run.phases[0], replace(run.phases[1], optimizer=PhaseOptimizer(weight_decay=0.3, clip_norm="none"))]
-    phases[1] = replace(phases[1], rope=PhaseRope(theta=160_000.0))
+    phases[1] = replace(phases[1], rope=PhaseRope(theta=160_000.0, scaling={"rope_type": "default"}))
     show(replace(run, phases=phases), document_tokens=None, peak_tflops=989, mfu=0.4, memory_gigabytes=80)
     assert "Optimizer in phase p1: weight_decay 0.3, clip_norm none." in (out := capsys.readouterr().out)
-    assert "Rotary bases in phase p1: theta 160,000." in out
+    assert "Rotary positions in phase p1: theta 160,000, scaling default." in out

@@ -98,6 +98,8 @@ def test_the_learning_rate_factor_of_a_phase_may_change_over_it():
             "clm (proportion 1) + mntp (proportion 1 to 3, rate 0.15)",
         ),
         ([{"objective": "mlm"}], "mlm"),
+        (["a", "b", "c"], "a + b + c"),
+        (["a", "b", "c", "d", "e"], "a, b, and 3 more"),
     ],
 )
 def test_a_value_is_spelled_in_words(value, words):

@@ -85,7 +85,13 @@ def pack_pairs_of_text(
     first: Annotated[str, typer.Option(help="Key of the first text in JSON objects.")] = "first",
     second: Annotated[str, typer.Option(help="Key of the second text.")] = "second",
     label: Annotated[str, typer.Option(help="Key of the class.")] = "label",
-    seed: Annotated[int, typer.Option(help="Seed of the row order.")] = 0,
+    held_out: Annotated[
+        float | None, typer.Option(help="Fraction of the pairs for OUT/validation; the rest is in OUT/train.")
+    ] = None,
+    held_out_by: Annotated[
+        str, typer.Option(help="Key whose equal values stay on one side. Default: the two texts, in either order.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the row order, and of what is held out.")] = 0,
     strict: Annotated[bool, typer.Option(help="Stop at the first pair that cannot be used.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the rows in --out.")] = False,
 ) -> None:
@@ -93,21 +99,33 @@ def pack_pairs_of_text(
     from rich.console import Console
 
     from detour.corpus.pack import print_report
-    from detour.corpus.pack_pairs import PairColumns, pack_pairs
+    from detour.corpus.pack_pairs import pack_pairs, pack_pairs_with_held_out
+    from detour.corpus.pairs import HeldOut, PairColumns
+    from detour.corpus.text import ReadReport
 
+    columns = PairColumns(first=first, second=second, label=label)
+    settings: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "out": out,
+        "seq_len": seq_len,
+        "columns": columns,
+        "seed": seed,
+    }
+    settings |= {"strict": strict, "overwrite": overwrite}
     with _errors_printed(Console(stderr=True)):
-        manifest, report = pack_pairs(
-            inputs,
-            tokenizer=tokenizer,
-            out=out,
-            seq_len=seq_len,
-            columns=PairColumns(first=first, second=second, label=label),
-            seed=seed,
-            strict=strict,
-            overwrite=overwrite,
-        )
-    print_report(manifest, report, out, "text")
-    print(f"classes: [{', '.join(manifest.classes)}]")
+        if held_out is None:
+            if held_out_by:
+                raise typer.BadParameter("--held-out-by needs --held-out, the fraction")
+            manifest, report = pack_pairs(inputs, **settings)
+            manifests = {"": manifest}
+        else:
+            held = HeldOut(fraction=held_out, by=held_out_by, seed=seed)
+            manifests, report = pack_pairs_with_held_out(inputs, held_out=held, **settings)
+    for split, manifest in manifests.items():
+        print_report(
+            manifest, report if split == [*manifests][-1] else ReadReport(), out / split, "text"
+        )  # faults once
+    print(f"classes: [{', '.join(next(iter(manifests.values())).classes)}]")
 
 
 @app.command()

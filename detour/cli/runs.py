@@ -36,7 +36,7 @@ def plan(
     overrides: Overrides = None,
     document_tokens: Annotated[
         float | None,
-        typer.Option(help="Mean document length in tokens. Default: the row length.", min=1),
+        typer.Option(help="Mean document length of text, in tokens. Default: the row length.", min=1),
     ] = None,
     peak_tflops: Annotated[
         float | None,
@@ -79,7 +79,7 @@ def tune(
         float | None,
         typer.Option(help="Stop before a trial needs more, in GB. Default: the device's memory.", min=0.1),
     ] = None,
-    document_tokens: Annotated[float, typer.Option(help="Mean document length in tokens.", min=8)] = 500.0,
+    document_tokens: Annotated[float, typer.Option(help="Mean document length of text, in tokens.", min=8)] = 500.0,
 ) -> None:
     """Measure throughput and memory for growing micro-batches on this device, and recommend one."""
     from detour.config.load import load

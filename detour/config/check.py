@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from types import NoneType
 
 from detour import objectives, optimizer, scheduled
 from detour.config.check_data import MOST, at_least, caches, one_of, phase_data, run_data, streams
+from detour.config.check_evaluation import evaluation
 from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.names import fault_of_label, fault_of_name
@@ -72,7 +74,7 @@ def _phases(run: RunConfig) -> Iterator[str]:
             except ConfigError as error:
                 yield f"{where}.{error}"
             try:
-                arch.with_rope(theta=phase.rope.theta, local_theta=phase.rope.local_theta)
+                arch.with_rope(**asdict(phase.rope))
             except ConfigError as error:
                 yield f"{where}.rope: {error}"
         yield from phase_data(run, phase.data, f"{where}.data")
@@ -142,25 +144,7 @@ def _rest(run: RunConfig) -> Iterator[str]:
     )
     if run.guard.spike_factor is not None and not run.guard.spike_factor > 1:
         yield f"guard.spike_factor: {run.guard.spike_factor}, expected a number above 1, or null"
-    for name, options in run.evaluation.objectives.items():
-        if not isinstance(options, (Mapping, NoneType)):
-            yield f"evaluation.objectives.{name}: {options!r}, expected a mapping of its options"
-            continue
-        try:
-            objective = objectives.build(name, options)
-            if objective.by_step:
-                yield f"evaluation.objectives.{name}: it differs from step to step; name the objectives that it consists of"
-            if any(part.stream_at(0) or isinstance(part, objectives.ModuleObjective) for part, _ in objective.parts):
-                yield f"evaluation.objectives.{name}: it needs modules or rows of its own; held-out losses are of the encoder"
-            if any(scheduled.scheduled(dict(options or {}))):
-                yield f"evaluation.objectives.{name}: an option is a schedule; held-out losses need constant ones"
-        except ConfigError as error:
-            yield f"evaluation.objectives.{name}: {error}"
-    if 0 < run.evaluation.rows < len(run.data.validation):
-        yield (
-            f"evaluation.rows: {run.evaluation.rows}, expected at least one for each of the {len(run.data.validation)} "
-            "folders of data.validation"
-        )
+    yield from evaluation(run)
     seeds = {"seed": run.seed, "data.shuffle_seed": run.data.shuffle_seed, "evaluation.seed": run.evaluation.seed}
     for key, seed in seeds.items():
         if not 0 <= seed < 2**32:  # what numpy takes
@@ -185,6 +169,7 @@ def _paths(run: RunConfig) -> Iterator[str]:
     paths["match.run"] = run.match.run
     paths["branch.run"] = run.branch.run
     folders = {"data.train": run.data.train, "data.validation": run.data.validation}
+    folders |= {f"evaluation.streams.{name}": listed for name, listed in run.evaluation.streams.items()}
     for index, phase in enumerate(run.phases):
         folders[f"phases[{index}].data.train"] = phase.data.train
         folders |= {f"phases[{index}].streams.{name}.train": data.train for name, data in phase.streams.items()}

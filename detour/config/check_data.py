@@ -44,15 +44,6 @@ def run_data(run: RunConfig) -> Iterator[str]:
     if not data.train:
         yield "data.train: empty, expected at least one folder of rows"
     yield from _training_streams("data.train", data.train, limited=data.cache_gigabytes is not None)
-    if any(stream.proportion is not None for stream in data.validation):
-        yield "data.validation: rows are drawn in proportion to the folders' sizes; leave proportion out"
-    names = [stream.name for stream in data.validation if stream.name is not None]
-    for name, count in Counter(names).items():
-        if fault := fault_of_name(name):
-            yield f"data.validation: the name {name[:40]!r} {fault}"
-        elif count > 1:
-            yield f"data.validation: {count} folders are called '{name}'"
-    yield from _each_once("data.validation", data.validation)
     if data.cache_gigabytes is not None and not 0 < data.cache_gigabytes < math.inf:
         yield f"data.cache_gigabytes: {data.cache_gigabytes}, expected a number above 0, or null for no limit"
     yield from at_least(8, data__seq_len=data.seq_len)
@@ -66,6 +57,19 @@ def run_data(run: RunConfig) -> Iterator[str]:
     yield from at_least(0, data__workers=data.workers)
 
 
+def held_out(key: str, folders: Sequence[StreamSpec]) -> Iterator[str]:
+    """Contradictions in the held-out folders of a key."""
+    if any(folder.proportion is not None for folder in folders):
+        yield f"{key}: rows are drawn in proportion to the folders' sizes; leave proportion out"
+    names = [folder.name for folder in folders if folder.name is not None]
+    for name, count in Counter(names).items():
+        if fault := fault_of_name(name):
+            yield f"{key}: the name {name[:40]!r} {fault}"
+        elif count > 1:
+            yield f"{key}: {count} folders are called '{name}'"
+    yield from _each_once(key, folders)
+
+
 def _training_streams(key: str, streams: Sequence[StreamSpec], *, limited: bool) -> Iterator[str]:
     given = [stream.proportion for stream in streams if stream.proportion is not None]
     if given and len(given) < len(streams):
@@ -73,7 +77,7 @@ def _training_streams(key: str, streams: Sequence[StreamSpec], *, limited: bool)
     elif given:
         yield from _proportions(key, streams)
     if any(stream.name is not None for stream in streams):
-        yield f"{key}: name is for folders of data.validation"
+        yield f"{key}: name is for folders of held-out rows, as in data.validation"
     yield from _each_once(key, streams)
     if limited and any(stream.remote is None for stream in streams):
         yield f"data.cache_gigabytes: given, and not every folder of {key} has a remote to fetch its shards from again"

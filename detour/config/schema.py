@@ -155,10 +155,11 @@ class EvaluationConfig:
     Attributes:
         interval_tokens: Tokens between evaluations; also evaluates at each phase boundary and at the end.
         rows: Validation rows per evaluation, drawn from all folders in proportion to their size, at least one from each.
-        objectives: Objective name to its options.
+        objectives: Objective name to its options; one with a module must be trained in a phase.
+        streams: Held-out folders of the streams that objectives read, such as pairs; otherwise as `data.validation`.
         seed: Seed of the rows drawn and of their masks; independent of `seed`, so that runs are comparable.
-        mask_draws: Independent maskings of the rows per evaluation. The loss is the mean over all draws; its standard
-            deviation over them is logged. Objectives without randomness are evaluated once.
+        mask_draws: Independent maskings of the rows per evaluation, whose mean is the loss and whose standard deviation is
+            logged. Objectives without randomness are evaluated once.
         change_on_resume: Allow a resume to change how held-out losses are measured (folders, rows, seed, draws, options);
             logged, and marked in the report. If false, that is refused.
     """
@@ -169,6 +170,7 @@ class EvaluationConfig:
     mask_draws: int = 1
     change_on_resume: bool = False
     objectives: dict[str, Any] = field(default_factory=lambda: {"mlm": {"rate": 0.15}, "clm": {}})
+    streams: dict[str, list[StreamSpec]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +178,7 @@ class LoggingConfig:
     """Where metrics go, besides metrics.jsonl in the run folder.
 
     Attributes:
-        wandb_project: Weights & Biases project; null for none. Without a key or a connection, logs offline into
-            the run folder.
+        wandb_project: Weights & Biases project; null for none. Logs into the run folder without a key or connection.
         wandb_entity: Team or user there.
         progress_bar: Draw a progress bar on the terminal.
     """

@@ -1,6 +1,6 @@
 """Packs pairs of texts and the class of each pair into one folder of rows, for the objective `pair_classification`.
 
-``detour data pack-pairs pairs.jsonl --tokenizer DIR --out DIR --seq-len 128``
+``detour data pack-pairs pairs.jsonl --tokenizer DIR --out DIR --seq-len 128 --held-out 0.02``
 
 A pair is one document, with the tokenizer's own template for pairs ([CLS] first [SEP] second [SEP]). Its two spans are the
 tokens of the two texts.
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from detour.corpus.pairs import HeldOut, PairColumns
 from detour.corpus.text import Document, ReadReport, find_files, read_documents
 from detour.data.literal_specials import encode_specials_as_text
-from detour.data.manifest import ShardManifest, SourceFile
+from detour.data.manifest import SPLITS, ShardManifest, SourceFile
 from detour.data.packing import pack_rows
 from detour.data.shards import LabeledSpans, RowWriter, ids_dtype
 from detour.data.tokenizer import load_tokenizer, tokenizer_info
@@ -28,15 +29,6 @@ from detour.files import sha256_of
 
 MOST_CLASSES = 1000  # more are free text in the wrong column
 PAIRS_AT_ONCE = 4096  # per call of the tokenizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairColumns:
-    """Keys of a pair's JSON object: the two texts and the class."""
-
-    first: str = "first"
-    second: str = "second"
-    label: str = "label"
 
 
 @dataclass(frozen=True)
@@ -51,8 +43,15 @@ class _Pair:
 class _Pairs:
     """The tokenized pairs, with counts that are updated while the files are read."""
 
-    def __init__(self, tokenizer: str | Path, columns: PairColumns, classes: Sequence[str], report: ReadReport) -> None:
-        loaded = load_tokenizer(tokenizer)
+    def __init__(
+        self,
+        tokenizer: str | Path,
+        columns: PairColumns,
+        classes: Sequence[str],
+        report: ReadReport,
+        held_out: HeldOut | None = None,
+    ) -> None:
+        loaded, self.held_out = load_tokenizer(tokenizer), held_out
         self.info, self.columns, self.classes, self.report = tokenizer_info(loaded), columns, list(classes), report
         self.lengths: Counter[int] = Counter()
         self.per_file: Counter[Path] = Counter()
@@ -61,9 +60,10 @@ class _Pairs:
         self._backend.no_padding()
         encode_specials_as_text(self._backend, loaded)
 
-    def of(self, files: Sequence[Path], seq_len: int) -> Iterator[_Pair]:
-        """The pairs that fit into a row, in order."""
-        dtype, read = ids_dtype(self.info.vocab_size), _records(files, self.columns, self.report)
+    def of(self, files: Sequence[Path], seq_len: int, split: str = "") -> Iterator[_Pair]:
+        """The pairs that fit into a row, in order; those of one side if some are held out."""
+        dtype, by = ids_dtype(self.info.vocab_size), self.held_out.by if self.held_out else ""
+        read = _records(files, self.columns, self.report, by)
         while some := list(islice(read, PAIRS_AT_ONCE)):
             encodings = self._backend.encode_batch([(pair.text, str(_of(pair)[self.columns.second])) for pair in some])
             for pair, encoding in zip(some, encodings, strict=True):
@@ -72,6 +72,8 @@ class _Pairs:
                     why = "a text without tokens" if spans is None else f"longer than a row of {seq_len} tokens"
                     self.report.skip(why, pair.id)
                     continue
+                if self.held_out and self.held_out.holds(pair, self.columns) != (split == "validation"):
+                    continue  # only here, so that the report is that of all pairs
                 self.lengths[len(encoding.ids)] += 1
                 self.per_file[pair.path] += 1
                 label = self.classes.index(_label(pair, self.columns))
@@ -124,25 +126,108 @@ def pack_pairs(
 
     Cost: the files are read twice.
     """
+    (manifest,), report = _pack(
+        inputs,
+        {"": out},
+        None,
+        tokenizer=tokenizer,
+        seq_len=seq_len,
+        columns=columns,
+        seed=seed,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    return manifest, report
+
+
+def pack_pairs_with_held_out(
+    inputs: Sequence[Path],
+    *,
+    held_out: HeldOut,
+    tokenizer: str | Path,
+    out: Path,
+    seq_len: int,
+    columns: PairColumns | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    overwrite: bool = False,
+) -> tuple[dict[str, ShardManifest], ReadReport]:
+    """The same into two folders, ``out/train`` and ``out/validation``, which have no pair in common and the same classes.
+
+    Args:
+        inputs: As of `pack_pairs`, as all that is not named here.
+        held_out: Which pairs go to ``validation``.
+        out: Folder of the two.
+
+    Returns:
+        The manifests by folder, and the counts of one read.
+
+    Raises:
+        DataError: As of `pack_pairs`; or one of the folders would have no pair.
+
+    Cost: the files are read three times, the texts tokenized twice.
+    """
+    folders = {split: out / split for split in SPLITS}
+    manifests, report = _pack(
+        inputs,
+        folders,
+        held_out,
+        tokenizer=tokenizer,
+        seq_len=seq_len,
+        columns=columns,
+        seed=seed,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    return dict(zip(SPLITS, manifests, strict=True)), report
+
+
+def _pack(
+    inputs: Sequence[Path],
+    folders: Mapping[str, Path],
+    held_out: HeldOut | None,
+    *,
+    tokenizer: str | Path,
+    seq_len: int,
+    columns: PairColumns | None,
+    seed: int,
+    strict: bool,
+    overwrite: bool,
+) -> tuple[list[ShardManifest], ReadReport]:
     if seq_len < 8:
         raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
-    columns, report = columns or PairColumns(), ReadReport(strict=strict)
+    columns, report, manifests = columns or PairColumns(), ReadReport(strict=strict), []
     files = find_files(inputs, report)
     classes = _classes(files, columns)
-    pairs = _Pairs(tokenizer, columns, classes, report)
+    for split, out in folders.items():
+        report = ReadReport(strict=strict)
+        pairs = _Pairs(tokenizer, columns, classes, report, held_out)
+        rows = pack_rows(pairs.of(find_files(inputs, report), seq_len, split), seq_len=seq_len, seed=seed)
+        manifests.append(_write(rows, pairs, files, out, seq_len, seed, overwrite))
+    return manifests, report
+
+
+def _write(
+    rows: Iterable[Sequence[_Pair]],
+    pairs: _Pairs,
+    files: Sequence[Path],
+    out: Path,
+    seq_len: int,
+    seed: int,
+    overwrite: bool,
+) -> ShardManifest:
     with RowWriter(
-        out, seq_len=seq_len, tokenizer=pairs.info, seed=seed, overwrite=overwrite, classes=classes
+        out, seq_len=seq_len, tokenizer=pairs.info, seed=seed, overwrite=overwrite, classes=pairs.classes
     ) as writer:
-        for row in pack_rows(pairs.of(files, seq_len), seq_len=seq_len, seed=seed):
+        for row in rows:
             writer.write([pair.ids for pair in row], [pair.labeled for pair in row])
-        manifest = writer.finish(
+        return writer.finish(
             sources=pairs.sources(files),
             documents=pairs.lengths.total(),
-            empty_skipped=report.skipped["empty text"],
+            empty_skipped=pairs.report.skipped["empty text"],
             documents_split=0,
             document_lengths=pairs.lengths,
         )
-    return manifest, report
 
 
 def _of(pair: Document) -> Mapping[str, object]:
@@ -153,11 +238,15 @@ def _label(pair: Document, columns: PairColumns) -> str:
     return str(_of(pair)[columns.label]).strip()
 
 
-def _records(files: Iterable[Path], columns: PairColumns, report: ReadReport) -> Iterator[Document]:
-    """The pairs that have both texts and a label; others are counted in the report."""
+def _records(files: Iterable[Path], columns: PairColumns, report: ReadReport, by: str = "") -> Iterator[Document]:
+    """The pairs that have both texts and a label, and a value of the key ``by``; others are counted in the report."""
     keys = (columns.second, columns.label)
-    for document in read_documents(files, text_column=columns.first, report=report, metadata=keys):
+    further = () if by in ("", columns.first, *keys) else (by,)
+    for document in read_documents(files, text_column=columns.first, report=report, metadata=(*keys, *further)):
         second, label = (_of(document).get(key) for key in keys)
+        if further and (not isinstance(value := _of(document).get(by), str | int) or isinstance(value, bool)):
+            report.skip(f"no text or number in '{by}'", document.id)
+            continue
         if not isinstance(second, str):
             report.skip(f"no text in '{columns.second}'", document.id)
         elif not isinstance(label, str | int) or isinstance(label, bool) or not str(label).strip():

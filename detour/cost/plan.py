@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from detour import objectives, scheduled
 from detour.config.schema import RunConfig
 from detour.cost.flops import training_flops
 from detour.cost.memory import Memory, step_memory
+from detour.data.manifest import MANIFEST, ShardManifest
 from detour.models.architecture import Architecture
 from detour.objectives import ModuleObjective, Objective
 from detour.phases import Phase
@@ -55,8 +57,8 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
 
     Args:
         run: The configuration.
-        document_tokens: Mean document length, on which the cost of attention depends; None takes that of full rows, or the
-            longest that the model allows.
+        document_tokens: Mean document length of text, on which the cost of attention depends; None takes that of full rows,
+            or the longest that the model allows. Of streams, see `document_length`.
     """
     schedule, lr = run.phase_schedule, run.schedule
     lines, first = [], 0  # first token of the next step
@@ -89,9 +91,24 @@ def plan(run: RunConfig, *, document_tokens: float | None = None) -> list[PhaseP
 
 
 def document_length(run: RunConfig, phase: Phase, document_tokens: float | None, stream: str = "") -> float:
-    """Mean document length that a plan assumes in a phase or one of its streams, in tokens."""
+    """Mean document length that a plan assumes in a phase or one of its streams, in tokens.
+
+    ``document_tokens`` is that of text. A stream has documents of its own: their mean is read in its folders if they are
+    there, as of the pairs in them alike, and is otherwise a row.
+    """
     seq_len = run.data_of(phase, stream).seq_len
+    if stream:
+        document_tokens = stream_document_length(run, phase, stream)
     return min(document_tokens or seq_len, seq_len, run.architecture.longest_document)
+
+
+def stream_document_length(run: RunConfig, phase: Phase, stream: str) -> float | None:
+    """Mean tokens of the documents in a stream's folders; None if one of them is not on this machine."""
+    folders = [Path(spec.path) for spec in run.data_of(phase, stream).train]
+    if not all((folder / MANIFEST).exists() for folder in folders):
+        return None
+    counts = [ShardManifest.load(folder).counts for folder in folders]
+    return sum(each.tokens for each in counts) / sum(each.pieces for each in counts)
 
 
 def _parts(run: RunConfig, phase: Phase, *, fraction: float = 0.0) -> list[tuple[Objective, float, int]]:

@@ -10,7 +10,16 @@ from rich.table import Table
 
 from detour.config.schema import RunConfig
 from detour.cost.evaluation import evaluation_flops, evaluations
-from detour.cost.plan import PhasePlan, caveats, document_length, gpu_hours, memory, plan, rows_that_fit
+from detour.cost.plan import (
+    PhasePlan,
+    caveats,
+    document_length,
+    gpu_hours,
+    memory,
+    plan,
+    rows_that_fit,
+    stream_document_length,
+)
 from detour.units import disk_size, short
 
 GPU_TFLOPS, GPU_GIGABYTES = 790.0, 80.0  # assumed where nothing is given: an H100, dense bf16
@@ -43,6 +52,7 @@ def show(
         *_phase_notes(run),
         f"Assumed document length: {', then '.join(lengths)} tokens (--document-tokens); attention costs more in longer "
         "documents.",
+        *_stream_notes(run),
         "Hours on a CPU need its speed: `detour tune` measures it, and --peak-tflops takes it."
         if peak is None
         else f"{unit[0].upper()}{unit[1:]} assume {peak:g} TFLOP/s per device (--peak-tflops) and an MFU of {mfu:.0%} (--mfu).",
@@ -107,7 +117,7 @@ def _phase_notes(run: RunConfig) -> list[str]:
     ] + [
         f"{what} in phase {phase.name}: {', '.join(words)}."
         for phase in run.phases
-        for what, words in (("Optimizer", phase.optimizer.words), ("Rotary bases", phase.rope.words))
+        for what, words in (("Optimizer", phase.optimizer.words), ("Rotary positions", phase.rope.words))
         if words
     ]
 
@@ -123,6 +133,20 @@ def _evaluation_notes(run: RunConfig, training: float, document_tokens: float | 
         f"Not in the table: held-out losses ({times}, up to {run.evaluation.rows:,} rows), {flops:.1e} FLOPs, "
         f"{flops / training:.2g} of training."
     ]
+
+
+def _stream_notes(run: RunConfig) -> list[str]:
+    """The document length of each stream, and where it is from."""
+    notes = {}
+    for phase in run.phases:
+        for stream in phase.streams:
+            known = stream_document_length(run, phase, stream) is not None
+            length = document_length(run, phase, None, stream)
+            notes[
+                f"Document length in the stream {stream}: {length:,.4g} tokens, "
+                + ("the mean of its rows." if known else "a whole row, because its folders are not on this machine.")
+            ] = None
+    return [*notes]
 
 
 def _memory_note(run: RunConfig, gigabytes: float | None) -> str:

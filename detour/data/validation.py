@@ -58,6 +58,7 @@ def draw(
     rows: int,
     seed: int,
     names: Sequence[str | None] = (),
+    key: str = "data.validation",
 ) -> list[ValidationFolder]:
     """Draws the rows to evaluate on, from all folders in proportion to their size, without replacement.
 
@@ -68,18 +69,17 @@ def draw(
         rows: Total number of rows to draw; all rows if there are fewer.
         seed: Seed of the draw.
         names: Name of each folder; None, or an empty sequence, for those of `names_of`.
+        key: Key of the folders, for messages.
 
     Raises:
         DataError: Two folders have one name, or contain the same rows, or ``rows`` is less than the number of folders.
     """
     for later, identity in enumerate(sha256):
         if (first := sha256.index(identity)) != later:
-            raise DataError(
-                f"data.validation: {paths[first]} and {paths[later]} contain the same rows; leave one of them out"
-            )
+            raise DataError(f"{key}: {paths[first]} and {paths[later]} contain the same rows; leave one of them out")
     called = [given or derived for given, derived in zip(names or [None] * len(paths), names_of(paths), strict=True)]
     if twice := [name for name in called if called.count(name) > 1]:
-        raise DataError(f"data.validation: two folders are called '{twice[0]}'; give them names that differ")
+        raise DataError(f"{key}: two folders are called '{twice[0]}'; give them names that differ")
     return [
         ValidationFolder(
             name=name, sha256=identity, drawn=draw_from(count, quota, seed=seed, sha256=identity), total_rows=count

@@ -118,8 +118,8 @@ def _tokenizer(name: str, sha256: str) -> Any:
     return tokenizer
 
 
-def rope_of(state: dict[str, Any]) -> dict[str, float | None]:
-    """The rotary bases of the phase that trained last before a checkpoint, as arguments of `Architecture.with_rope`."""
+def rope_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Rotary bases and scaling of the phase that trained last before a checkpoint, as arguments of `Architecture.with_rope`."""
     last = state["callbacks"]["PhaseSwitch"]["phase_of_last_batch"] or 0
     return state["run"]["config"]["phases"][last].get("rope") or {}
 

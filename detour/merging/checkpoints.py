@@ -121,8 +121,8 @@ def _choose(folder: Path, tokens: Sequence[int] | None) -> list[int]:
         )
     if len(ropes) > 1:
         raise CheckpointError(
-            f"{folder}: checkpoints {', '.join(map(str, chosen))} were trained last under different rotary bases "
-            f"({'; '.join(sorted(rope or 'those of the model' for rope in ropes))}), and their average has one"
+            f"{folder}: checkpoints {', '.join(map(str, chosen))} were trained last under different rotary positions "
+            f"({'; '.join(sorted(rope or 'those of the model' for rope in ropes))}), and their average has one setting"
         )
     if len(chosen) < 2:
         raise CheckpointError(
@@ -133,7 +133,7 @@ def _choose(folder: Path, tokens: Sequence[int] | None) -> list[int]:
 
 
 def _trained_last(checkpoint: checkpoints.Checkpoint) -> tuple[str, str, str]:
-    """Name, objective and rotary bases of the phase of a checkpoint's last steps."""
+    """Name, objective and rotary positions of the phase of a checkpoint's last steps."""
     state = checkpoint.state()
     with checkpoint.translate_errors():
         costs = [cost for cost in read_costs(state) if cost.tokens]

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from detour.attention_rule import Rule
 from detour.errors import ConfigError
@@ -35,6 +35,11 @@ class Rotary:
     head_dim: int
     theta: float
     scaling: tuple[tuple[str, float | str], ...] = ()
+
+    @classmethod
+    def of(cls, head_dim: int, theta: float, scaling: Mapping[str, Any] | None) -> Rotary:
+        """The same from a scaling as a mapping, or None."""
+        return cls(head_dim, theta, tuple(sorted((scaling or {}).items())))
 
 
 class LayerRule(NamedTuple):
@@ -95,19 +100,23 @@ class Architecture(ABC):
     def layer_rules(self, attention: str) -> list[LayerRule]:
         """The rule of each layer. Raises ConfigError for an ``attention`` that `Rule.of` does not know."""
 
-    def with_rope(self, *, theta: float | None = None, local_theta: float | None = None) -> Architecture:
-        """The same with other bases of the rotary positions.
+    def with_rope(
+        self, *, theta: float | None = None, local_theta: float | None = None, scaling: Mapping[str, Any] | None = None
+    ) -> Architecture:
+        """The same with other rotary positions.
 
         Args:
             theta: Base in layers that attend to the whole document; None leaves it.
             local_theta: Base in layers with a window; None leaves it.
+            scaling: Scaling in layers that attend to the whole document (`detour.models.rope_scaling`), the rope_type
+                "default" for none; None leaves it.
 
         Raises:
-            ConfigError: The family has no such base, or the base is no number above 0.
+            ConfigError: The family has no such base or scaling, or a number is out of range.
         """
-        if theta is None and local_theta is None:
+        if theta is None and local_theta is None and scaling is None:
             return self
-        raise ConfigError(f"models of the family {self.family} have no rotary positions whose base could be set")
+        raise ConfigError(f"models of the family {self.family} have no rotary positions that could be set")
 
     @property
     @abstractmethod

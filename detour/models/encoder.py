@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -74,17 +74,23 @@ class Encoder(nn.Module):
             layer.after_attention = torch.compile(layer.after_attention)  # type: ignore[method-assign]
         self.head.forward = torch.compile(self.head.forward, dynamic=True)  # type: ignore[method-assign]
 
-    def use_rope(self, theta: float | None = None, local_theta: float | None = None) -> None:
-        """Sets the bases of the rotary positions from the next forward pass on; `arch` has them.
+    def use_rope(
+        self,
+        theta: float | None = None,
+        local_theta: float | None = None,
+        scaling: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Sets bases and scaling of the rotary positions from the next forward pass on; `arch` has them.
 
         Args:
             theta: Base in layers that attend to the whole document; None for the one that the encoder was built with.
             local_theta: Base in layers with a window; None as above.
+            scaling: Scaling in layers that attend to the whole document, as `Architecture.with_rope` takes it.
 
         Raises:
-            ConfigError: The family has no such base.
+            ConfigError: The family has no such base or scaling.
         """
-        self.arch = self._built_as.with_rope(theta=theta, local_theta=local_theta)
+        self.arch = self._built_as.with_rope(theta=theta, local_theta=local_theta, scaling=scaling)
 
     def hidden(
         self,

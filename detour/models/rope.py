@@ -10,12 +10,14 @@ from torch import Tensor
 
 from detour.errors import ConfigError
 from detour.models.architecture import Rotary
+from detour.models.rope_scaling import YARN, attention_factor
 
 
 def rotary_table(position_N: Tensor, rotary: Rotary, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cosines and sines [N, 1, 1, d / 2] for tokens at the given positions; computed in fp32, then cast."""
     angle_ND = position_N[:, None].float() * _frequencies(rotary, position_N.device)
-    return angle_ND.cos().to(dtype)[:, None, None], angle_ND.sin().to(dtype)[:, None, None]
+    factor = attention_factor(dict(rotary.scaling))
+    return (factor * angle_ND.cos()).to(dtype)[:, None, None], (factor * angle_ND.sin()).to(dtype)[:, None, None]
 
 
 def _frequencies(rotary: Rotary, device: torch.device) -> Tensor:
@@ -28,13 +30,29 @@ def _frequencies(rotary: Rotary, device: torch.device) -> Tensor:
     slowed = plain / scaling["factor"]
     if scaling["rope_type"] == "linear":
         return slowed
+    if scaling["rope_type"] == "yarn":
+        keep = _yarn_keep(rotary, {**YARN, **scaling}).to(device)
+        return slowed * (1 - keep) + plain * keep
     if scaling["rope_type"] != "llama3":
-        raise ConfigError(f"rotary scaling '{scaling['rope_type']}', expected 'linear' or 'llama3'")
+        raise ConfigError(f"rotary scaling '{scaling['rope_type']}', expected 'linear', 'llama3' or 'yarn'")
     # turns within the original length: above high_freq_factor unchanged, below low_freq_factor slowed, between interpolated
     turns = scaling["original_max_position_embeddings"] * plain / (2 * math.pi)
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     share = ((turns - low) / (high - low)).clamp(0, 1)
     return (1 - share) * slowed + share * plain
+
+
+def _yarn_keep(rotary: Rotary, scaling: dict[str, Any]) -> Tensor:
+    """Share of its own speed that each frequency keeps, [d / 2]: arXiv 2309.00071, section 3.2, with transformers' rounding."""
+
+    def index(turns: float) -> float:  # of the frequency that turns so often within the original length
+        length = scaling["original_max_position_embeddings"]
+        return rotary.head_dim * math.log(length / (turns * 2 * math.pi)) / (2 * math.log(rotary.theta))
+
+    first = max(math.floor(index(scaling["beta_fast"])), 0)
+    last = min(math.ceil(index(scaling["beta_slow"])), rotary.head_dim - 1)
+    ramp = (torch.arange(rotary.head_dim // 2, dtype=torch.float32) - first) / ((last - first) or 0.001)
+    return 1 - ramp.clamp(0, 1)
 
 
 def rotate(x_NKHd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

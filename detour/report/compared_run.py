@@ -27,7 +27,7 @@ from detour.training.run_folder import RECORD
 
 UNKNOWN, ABSENT = "(not recorded)", "(none)"
 # mappings and lists of any length
-FREE = ("phases", "data.train", "data.validation", "evaluation.objectives", "model.architecture")
+FREE = ("phases", "data.train", "data.validation", "evaluation.objectives", "evaluation.streams", "model.architecture")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,8 @@ def _data(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
 def _architecture(model: Mapping[str, Any]) -> Any:
     given = model.get("architecture")
     try:
-        return asdict(architecture(model["size"], dict(given or {})))
+        found = asdict(architecture(model["size"], dict(given or {})))
+        return {key: _scaling(value) if key.endswith("rope_scaling") else value for key, value in found.items()}
     except (ConfigError, KeyError, TypeError, ValueError):
         return given
 
@@ -169,10 +170,19 @@ def _phase(phase: Any) -> Any:
         return phase
     data = {**asdict(PhaseData()), **(phase.get("data") or {})}
     rope = asdict(PhaseRope()) | (phase.get("rope") or {})
+    rope["scaling"] = _scaling(rope["scaling"])
     optimizer = asdict(PhaseOptimizer()) | (phase.get("optimizer") or {})
     options = _options(phase.get("objective"), phase.get("options"))
     later = {"streams": phase.get("streams") or {}, "evaluate": phase.get("evaluate")}  # keys that older records lack
     return {**phase, **later, "options": options, "data": data, "optimizer": optimizer, "rope": rope}
+
+
+def _scaling(scaling: Any) -> Any:
+    """A scaling of rotary positions as one value: one run's numbers have no counterpart in a run without a scaling."""
+    if not isinstance(scaling, dict):
+        return scaling
+    numbers = [f"{key} {value:g}" for key, value in sorted(scaling.items()) if isinstance(value, (int, float))]
+    return ", ".join([str(scaling.get("rope_type")), *numbers])
 
 
 def _options(name: Any, options: Any) -> Any:

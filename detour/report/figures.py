@@ -124,23 +124,22 @@ def _learning_rate(figure: Figure, run: RunHistory) -> None:
 
 
 def scheduled_columns(run: RunHistory) -> list[str]:
-    """The metrics that hold the value of an option which changes over a phase."""
+    """The metrics that hold a value which changes over a phase: an option, or the proportion of a folder."""
     return [name for name in run.metrics.columns if name.startswith("phase/") and name != "phase/index"]
 
 
 def _scheduled(figure: Figure, run: RunHistory) -> None:
     names = scheduled_columns(run)
-    figure.set_figheight(1.0 + 2.0 * len(names))
-    for index, name in enumerate(names):
-        panel = figure.add_subplot(len(names), 1, index + 1)
-        prepare(panel, run, name.removeprefix("phase/"))
+    figure.set_figheight(1.6 + 2.0 * len(names))
+    panels = [figure.add_subplot(len(names), 1, index + 1) for index in range(len(names))]
+    for panel, name in zip(panels, names, strict=True):
+        prepare(panel, run, truncate(run.scheduled_label(name), 40).replace(" of ", " of\n"))
         values_N = run.metrics.column(name)
         for phase, mine_N in _each_phase(run):
             x, y = run.metrics.column("before")[mine_N], values_N[mine_N]
             some = thin(y, _RAW_POINTS)
             panel.plot(x[some], y[some], color=color_of(run, phase.objective), lw=2)
-    handles = _objective_handles(run, lambda name: name)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
+    finish(figure, panels[0], run, "Scheduled values", _objective_handles(run, lambda name: name))
 
 
 def _throughput(figure: Figure, run: RunHistory) -> None:

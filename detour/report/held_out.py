@@ -76,7 +76,8 @@ def with_options(
     evaluation = _mapping(config.get("evaluation"))
     held_out = {str(name): _mapping(options) for name, options in _mapping(evaluation.get("objectives")).items()}
     training = [_mapping(phase.get("options")) for phase in config["phases"]]
-    uses = [*zip((phase.objective for phase in phases), training, strict=True), *held_out.items()]
+    turns = [use for options in training for use in _turns(options)]
+    uses = [*zip((phase.objective for phase in phases), training, strict=True), *turns, *held_out.items()]
     shown: dict[str, list[str]] = {}
     for objective, options in uses:
         shown[objective] = list(dict.fromkeys([*shown.get(objective, []), *map(str, options)]))
@@ -92,10 +93,24 @@ def with_options(
         _mapping(_mapping(recorded.get("held_out")).get("objectives")),
     )
     accounts = [
-        replace(phase, options=words(phase.objective, options, _mapping(of_phases.get(phase.name))))
+        replace(
+            phase,
+            options=words(phase.objective, options, _mapping(of_phases.get(phase.name))),
+            turns={name: words(name, own, {}) for name, own in _turns(options)},
+        )
         for phase, options in zip(phases, training, strict=True)
     ]
     return accounts, {name: words(name, options, _mapping(of_held_out.get(name))) for name, options in held_out.items()}
+
+
+def _turns(options: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The objectives that a phase trains in turn, with their options."""
+    turns = options.get("turns")
+    return [
+        (str(turn["objective"]), _mapping(turn.get("options")))
+        for turn in (turns if isinstance(turns, list) else [])
+        if isinstance(turn, dict) and "objective" in turn
+    ]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from detour.report.run_history import RunHistory
 TITLES = {
     "loss": "Loss",
     "learning_rate": "Learning rate",
-    "scheduled": "Scheduled options",
+    "scheduled": "Scheduled values",
     "throughput": "Throughput",
     "gradient_norm": "Gradient norm",
     "held_out_by_folder": "Held-out loss by folder",
@@ -21,14 +21,17 @@ def captions(run: RunHistory) -> dict[str, str]:
         f"Thin line: every step. Thick line: exponential moving average over about {smoothing_span(run)} steps, "
         "restarted at each phase."
     )
+    rows = "on the same rows under every objective"
+    if (run.held_out or {}).get("streams"):
+        rows += " of text, on rows of their own under those that read a stream"
     held_out = (
-        "Points: held-out losses, on the same rows under every objective; filled while that objective trains, hollow "
+        f"Points: held-out losses, {rows}; filled while that objective trains, hollow "
         "otherwise. Panels marked close up are scaled to their filled points, without a steep initial drop."
     )
     return {
         "loss": " ".join([smoothed, held_out, *_task_mismatches(run)]) if run.metrics.evaluations else smoothed,
         "learning_rate": "The learning rate of each step.",
-        "scheduled": "Options of an objective that change over a phase: the value of each step.",
+        "scheduled": "Options of an objective, and proportions of folders, that change over a phase: the value of each step.",
         "throughput": "Tokens per second over all devices: every step, and the median of each phase.",
         "gradient_norm": smoothed,
         "held_out_by_folder": "Loss on the rows of each validation folder, and on all rows together.",
@@ -46,7 +49,7 @@ def reading_notes(run: RunHistory) -> list[str]:
     notes += [f"Optimizer in phase {phase.name}: {phase.optimizer}." for phase in run.phases if phase.optimizer]
     if ropes := [f"{phase.rope} in phase {phase.name}" for phase in run.phases if phase.rope]:
         notes.append(
-            f"Rotary bases: {'; '.join(ropes)}. Held-out losses are measured under those of the phase that trained last."
+            f"Rotary positions: {'; '.join(ropes)}. Held-out losses are measured under those of the phase that trained last."
         )
     if run.metrics.evaluations:
         notes.append("Losses are in nats per supervised token. Losses at the start of a phase precede its first batch.")
@@ -61,7 +64,7 @@ def _task_mismatches(run: RunHistory) -> list[str]:
     sentences = []
     for name in run.metrics.evaluations:
         evaluated = run.held_out_options.get(name, "")
-        if any(phase.objective == name and phase.options != evaluated for phase in run.phases):
+        if any(use == name and options != evaluated for phase in run.phases for use, options in phase.uses):
             sentences.append(
                 f"Training {run.training_label(name)} and held-out {run.held_out_label(name)} are different tasks; their "
                 "losses are not comparable."

@@ -27,8 +27,10 @@ class PhaseSummary:
     Attributes:
         planned: Tokens in the configuration.
         options: Objective options that distinguish this use of the objective from others in the run, as text.
+        turns: Objectives trained in turn -> their options, as text.
         optimizer: What the phase changes of the run's optimizer, as text; empty for nothing.
-        rope: Bases of the rotary positions that the phase sets, as text; empty for those of the model.
+        rope: Bases and scaling of the rotary positions that the phase sets, as text; empty for those of the model.
+        mixture: Names of the phase's own folders of rows, if their proportions change over it.
         clip_norm: Gradient norm above which gradients are clipped, or None.
         start: Tokens the run had seen when the phase began.
         matmul_flops: FLOPs that the devices would have done in the same time at their measured GEMM throughput; 0 if
@@ -42,8 +44,10 @@ class PhaseSummary:
     objective: str
     planned: int
     options: str = ""
+    turns: dict[str, str] = field(default_factory=dict)
     optimizer: str = ""
     rope: str = ""
+    mixture: tuple[str, ...] = ()
     clip_norm: float | None = None
     start: int = 0
     tokens: int = 0
@@ -55,6 +59,11 @@ class PhaseSummary:
     tokens_per_second: float = math.nan
     lr: tuple[float, float] | None = None
     held_out: dict[str, tuple[HeldOut | None, HeldOut | None]] = field(default_factory=dict)
+
+    @property
+    def uses(self) -> list[tuple[str, str]]:
+        """The objectives that the phase trains, alone or in turn, with their options."""
+        return [(self.objective, self.options), *self.turns.items()]
 
     @property
     def label(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from detour.data.validation import names_of
 from detour.errors import DataError
 from detour.optimizer import PhaseOptimizer
 from detour.phases import PhaseRope
 from detour.report.held_out import EVALUATION, labeled, read_evaluation, with_options
 from detour.report.metrics_log import Metrics, read_metrics
 from detour.report.phase_summary import PhaseSummary, with_costs
+from detour.scheduled import is_scheduled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +72,29 @@ class RunHistory:
         return labeled(objective, self.held_out_options.get(objective, ""))
 
     def training_label(self, objective: str) -> str:
-        """An objective with the options of its phases, in order."""
-        texts = [phase.options for phase in self.phases if phase.objective == objective and phase.options]
+        """An objective with the options of its phases and turns, in order."""
+        texts = [text for phase in self.phases for name, text in phase.uses if name == objective and text]
         return labeled(objective, ", then ".join(dict.fromkeys(texts)))
+
+    def scheduled_label(self, column: str) -> str:
+        """What a metric that starts with "phase/" holds: the key of the option, or the folder whose proportion it is."""
+        key = column.removeprefix("phase/")
+        if not (found := re.fullmatch(r"train\[(\d+)\]\.proportion", key)):
+            return key
+        names = {phase.mixture[int(found[1])] for phase in self.phases if int(found[1]) < len(phase.mixture)}
+        return f"proportion of {names.pop()}" if len(names) == 1 else key
 
     @property
     def held_out_rows(self) -> str:
-        """Evaluated rows of each validation folder, as text; empty if not recorded."""
-        folders = (self.held_out or {}).get("folders")
-        known = [f for f in folders if isinstance(f, dict)] if isinstance(folders, list) else []
-        return ", ".join(f"{f.get('rows')} of {f.get('of')} of {f.get('name')}" for f in known)
+        """Evaluated rows of each validation folder, and of those of streams, as text; empty if not recorded."""
+        held_out = self.held_out or {}
+        streams = held_out.get("streams")
+        found = []
+        for stream, folders in {"": held_out.get("folders"), **(streams if isinstance(streams, dict) else {})}.items():
+            known = [f for f in folders if isinstance(f, dict)] if isinstance(folders, list) else []
+            of = f" (stream {stream})" if stream else ""
+            found += [f"{f.get('rows')} of {f.get('of')} of {f.get('name')}{of}" for f in known]
+        return ", ".join(found)
 
     def trains(self, objective: str, tokens: int) -> bool:
         """Whether the phase that trained up to a token count did so under an objective, alone or in turn with others."""
@@ -139,7 +155,8 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any], list[PhaseSummary]]:
 
 
 def _phase(phase: dict[str, Any], clip_norm: Any) -> PhaseSummary:
-    own = PhaseOptimizer.of(phase)
+    own, streams = PhaseOptimizer.of(phase), (phase.get("data") or {}).get("train") or []
+    changes = any(is_scheduled(stream.get("proportion")) for stream in streams)
     clip_norm = clip_norm if own.clip_norm is None else own.clip_norm
     return PhaseSummary(
         name=str(phase["name"]),
@@ -147,6 +164,7 @@ def _phase(phase: dict[str, Any], clip_norm: Any) -> PhaseSummary:
         planned=int(phase["tokens"]),
         optimizer=", ".join(own.words),
         rope=", ".join(PhaseRope(**(phase.get("rope") or {})).words),
+        mixture=tuple(names_of([str(stream["path"]) for stream in streams]) if changes else ()),
         clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
     )
 

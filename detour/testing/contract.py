@@ -48,7 +48,8 @@ def check_objective(
         trial = _Trial(objective=objective, vocab=vocab, batch=batch, seed=seed)
         for check in _CHECKS:
             check(trial)
-        check_module(objective, vocab, cast(Batch, trial.run()), seed)
+        bare = {**trial.batch, "input_ids": torch.full_like(trial.batch["input_ids"], vocab.special_ids[0])}
+        check_module(objective, vocab, cast(Batch, trial.run()), cast(Batch, trial.run(_rows(bare, [0, 1]))), seed)
     _check_target_fraction(objective, vocab, tolerance, classes)
 
 

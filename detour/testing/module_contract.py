@@ -11,8 +11,11 @@ from detour.testing.batches import tiny_encoder
 from detour.vocab import Vocab
 
 
-def check_module(objective: Objective, vocab: Vocab, batch: Batch, seed: int) -> None:
-    """The loss is a sum over rows, and its gradient reaches the module and the encoder."""
+def check_module(objective: Objective, vocab: Vocab, batch: Batch, bare: Batch, seed: int) -> None:
+    """The loss is a sum over rows, and its gradient reaches the module and the encoder.
+
+    ``bare`` are rows of special tokens alone, in which most objectives find nothing to predict.
+    """
     if not isinstance(objective, ModuleObjective):
         return
     torch.manual_seed(seed)
@@ -29,8 +32,18 @@ def check_module(objective: Objective, vocab: Vocab, batch: Batch, seed: int) ->
     require(
         bool(torch.isfinite(total)) and total.requires_grad, f"loss_sum is {total}, expected a number with a gradient"
     )
+    (part,) = micro_batches(bare, 2)
+    empty = encoder.loss_of(part).total
+    what = f"loss_sum of a micro-batch with {len(part['supervised_at'])} labels"  # type: ignore[typeddict-item]
+    require(
+        bool(torch.isfinite(empty)) and empty.requires_grad, f"{what} is {empty}, expected a number with a gradient"
+    )
+    empty.backward()
+    grads = [parameter.grad for parameter in encoder.parameters() if parameter.grad is not None]
+    require(all(bool(grad.isfinite().all()) for grad in grads), f"{what} has a gradient that is not finite")
+    encoder.zero_grad()
     for size in (1, 3):
-        parts = [encoder.loss_of(part) for part in micro_batches(batch, size) if len(part["supervised_at"])]  # type: ignore[typeddict-item]
+        parts = [encoder.loss_of(part) for part in micro_batches(batch, size)]
         split = sum(part.total.item() for part in parts)
         require(
             abs(split - total.item()) <= 1e-4 * abs(total.item()),

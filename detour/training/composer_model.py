@@ -100,4 +100,5 @@ class DetourModel(ComposerModel):
         return {} if is_train else {"loss": self.eval_metrics}
 
     def update_metric(self, batch: Mapping[str, Any], outputs: LossSum, metric: Metric) -> None:
-        metric.update(outputs, batch["draw"], batch["stream"])
+        if not batch["idle"]:
+            metric.update(outputs, batch["draw"], batch["stream"])

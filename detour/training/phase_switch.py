@@ -72,7 +72,7 @@ class PhaseSwitch(Algorithm):
             self.clock.at(self.clock.phases.boundaries[self._phase_of_last_batch]).set_groups(optimizer)
 
     def _set_rope(self) -> None:
-        """The rotary bases of the last batch, or of the first phase: an evaluation may come before the next batch."""
+        """The rotary positions of the last batch, or of the first phase: an evaluation may come before the next batch."""
         start = self.clock.phases.boundaries[self._phase_of_last_batch or 0]
         self.clock.at(start).set_rope(self.gate.encoder)
 

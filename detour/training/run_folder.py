@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
         run: The configuration.
         tokenizer: `fingerprint` of the tokenizer.
     """
-    folders = [*run.train_streams.values(), *run.data.validation]
+    folders = [*run.train_streams.values(), *chain(*held_out_folders(run).values())]
     manifests = {stream.path: ShardManifest.load(Path(stream.path)) for stream in folders}
 
     def rows(streams: Iterable[StreamSpec]) -> list[list[Any]]:
@@ -147,21 +148,34 @@ def run_record(run: RunConfig, *, tokenizer: str) -> dict[str, Any]:
     }
 
 
-def validation_rows(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> list[ValidationFolder]:
+def held_out_folders(run: RunConfig) -> dict[str, list[StreamSpec]]:
+    """Held-out folders by stream, with those of text, `data.validation`, under ""; without empty ones."""
+    return {name: found for name, found in {"": run.data.validation, **run.evaluation.streams}.items() if found}
+
+
+def held_out_key(stream: str) -> str:
+    """Key of the held-out folders of a stream."""
+    return f"evaluation.streams.{stream}" if stream else "data.validation"
+
+
+def validation_rows(run: RunConfig, manifests: Mapping[str, ShardManifest], stream: str = "") -> list[ValidationFolder]:
     """The rows on which the run is evaluated; empty without validation folders. Raises DataError.
 
     Args:
         run: The configuration.
         manifests: Manifests of the validation folders, by path.
+        stream: Name of the stream whose rows are evaluated; "" for text.
     """
-    paths = [stream.path for stream in run.data.validation]
+    folders = held_out_folders(run).get(stream, [])
+    paths = [folder.path for folder in folders]
     return draw(
         paths,
         [manifests[path].rows_sha256 for path in paths],
         [manifests[path].counts.rows for path in paths],
         rows=run.evaluation.rows,
         seed=run.evaluation.seed,
-        names=[stream.name for stream in run.data.validation],
+        names=[folder.name for folder in folders],
+        key=held_out_key(stream),
     )
 
 
@@ -172,11 +186,14 @@ def measurement(run: RunConfig, manifests: Mapping[str, ShardManifest]) -> dict[
         run: The configuration.
         manifests: Manifests of the validation folders, by path.
     """
-    folders = validation_rows(run, manifests)
-    if not folders or not run.evaluation.objectives:
+    drawn = {
+        name: [folder.describe() for folder in validation_rows(run, manifests, name)] for name in held_out_folders(run)
+    }
+    if not drawn or not run.evaluation.objectives:
         return None
     return {
-        "folders": [folder.describe() for folder in folders],
+        "folders": drawn.pop("", []),
+        **({"streams": drawn} if drawn else {}),
         "seed": run.evaluation.seed,
         "mask_draws": run.evaluation.mask_draws,
         "objectives": {name: _options(name, options) for name, options in run.evaluation.objectives.items()},

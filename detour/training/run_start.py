@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from detour.training.checkpoints.files import Checkpoint
 from detour.training.checkpoints.select import branch_record, checkpoint_to_resume, measurement_changes
 from detour.training.extensions import check_extensions
 from detour.training.launch import check_launch, check_temporary_folder, device_of
-from detour.training.run_folder import run_record
+from detour.training.run_folder import held_out_folders, held_out_key, run_record
 from detour.training.start import Start, check_tokenizer, read_start, start_record
 from detour.vocab import Vocab
 
@@ -60,7 +61,7 @@ def find_start(run: RunConfig) -> RunStart:
     dist.initialize_dist(device, timeout=run.system.timeout_seconds)
     tokenizer = load_tokenizer(run.model.tokenizer or run.model.init or "")
     identity = tokenizer_sha256(tokenizer)
-    for stream in [*run.train_streams.values(), *run.data.validation]:
+    for stream in [*run.train_streams.values(), *chain(*held_out_folders(run).values())]:
         if stream.remote:  # the record needs the manifests
             fetch_metadata(stream.remote, stream.path, timeout_s=run.data.timeout_seconds)
     record = run_record(run, tokenizer=identity)
@@ -91,7 +92,8 @@ def check_positions(run: RunConfig, vocab: Vocab) -> None:
         ModelError: The model's positions depend on a padding id that the tokenizer has not.
     """
     arch = run.architecture
-    for key, streams in {"data.train": run.train_streams.values(), "data.validation": run.data.validation}.items():
+    held_out = {held_out_key(name): folders for name, folders in held_out_folders(run).items()}
+    for key, streams in {"data.train": run.train_streams.values(), **held_out}.items():
         for stream in streams:
             longest = ShardManifest.load(Path(stream.path)).longest_document
             if longest > arch.longest_document:

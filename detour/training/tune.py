@@ -25,6 +25,7 @@ from detour.data.packing import pack_rows, split_document
 from detour.errors import ConfigError
 from detour.models.attention import select
 from detour.models.encoder import Encoder
+from detour.objectives import ModuleObjective, Objective
 from detour.training.optim import build_optimizer
 from detour.units import short
 
@@ -56,8 +57,9 @@ def trials(run: RunConfig, *, memory_bytes: float | None, document_tokens: float
         document_tokens: Mean document length in the packed rows.
 
     Raises:
-        ConfigError: A single row does not fit.
+        ConfigError: A single row does not fit, or no objective can be measured.
     """
+    measured(run)
     device = "cuda" if run.system.device != "cpu" and torch.cuda.is_available() else "cpu"
     limit = memory_bytes or (0.75 * _available_bytes() if device == "cpu" else float("inf"))
     dtype = torch.bfloat16 if run.system.precision == "bf16" else torch.float32
@@ -101,8 +103,7 @@ def _trial(
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     speeds = []
-    for phase in {(p.objective, str(p.options)): p for p in run.phases}.values():
-        objective = objectives.build(phase.objective, phase.options)
+    for objective in measured(run)[0]:
         batch = _batch(run, rows, document_tokens, target_fraction=objective.target_fraction(document_tokens))
         batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         times = []
@@ -124,6 +125,32 @@ def _trial(
             optimizer.zero_grad()
         speeds.append(rows * run.data.seq_len / statistics.median(times[1:]))
     return Trial(rows, min(speeds), peak_memory_bytes(device))
+
+
+def measured(run: RunConfig) -> tuple[list[Objective], list[str]]:
+    """The objectives whose step is measured, and a sentence for each that is left out.
+
+    An objective with a module or a stream of its own is left out: its batches are not those of text that are made up here.
+
+    Raises:
+        ConfigError: None is left.
+    """
+    found, left_out = {}, {}
+    for phase in run.phases:
+        whole = objectives.build(phase.objective, phase.options)
+        own = [part for part, _ in whole.parts if isinstance(part, ModuleObjective) or part.stream_at(0)]
+        for part in [part for part, _ in whole.parts if part not in own] if own else [whole]:
+            found[repr(part)] = part
+        for part in own:
+            stream = part.stream_at(0)
+            where = f"phases[{run.phases.index(phase)}].streams.{stream}" if stream else "data"
+            left_out[
+                f"{part.name} (phase {phase.name}) is not measured: it has a module or rows of its own; choose "
+                f"{where}.micro_batch_size by detour plan and a short run"
+            ] = None
+    if not found:
+        raise ConfigError("; ".join(left_out))
+    return [*found.values()], [*left_out]
 
 
 def _batch(run: RunConfig, rows: int, document_tokens: float, *, target_fraction: float) -> Batch:
@@ -191,4 +218,6 @@ def tune(run: RunConfig, *, memory_gigabytes: float | None, document_tokens: flo
             str(trial.rows), f"{trial.tokens_per_second:,.0f}", f"{trial.peak_bytes / 1e9:.2f}", f"{estimate:.2f}"
         )
     console.print(table)
+    for sentence in measured(run)[1]:
+        console.print(f"{sentence}.", highlight=False)
     console.print(f"data.micro_batch_size={recommended(tried).rows}", highlight=False)

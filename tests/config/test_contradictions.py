@@ -34,7 +34,7 @@ NAN, INF = float("nan"), float("inf")
             {"data__validation__0__proportion": 2.0},
             "data.validation: rows are drawn in proportion to the folders' sizes",
         ),
-        ({"data__train__0__name": "x"}, "data.train: name is for folders of data.validation"),
+        ({"data__train__0__name": "x"}, "data.train: name is for folders of held-out rows, as in data.validation"),
         ({"data__validation__0__name": "a/b"}, "data.validation: the name 'a/b' holds '/'"),
         (
             {"data__validation": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]},
@@ -78,6 +78,10 @@ NAN, INF = float("nan"), float("inf")
         (
             {"phases__0__rope": {"theta": 0.0}},
             "phases[0].rope: architecture: global_rope_theta is 0.0, expected a number",
+        ),
+        (
+            {"phases__0__rope": {"scaling": {"rope_type": "yarn", "factor": 8.0}}},
+            "phases[0].rope: architecture: global_rope_scaling has factor, rope_type; yarn takes rope_type, factor, orig",
         ),
         (
             {"phases__0__rope": {"local_theta": NAN}},

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from data_prep.synthetic import RELATIONS, pairs
-from detour.corpus.pack_pairs import PairColumns, pack_pairs
+from detour.cli.main import app
+from detour.corpus.pack_pairs import pack_pairs
+from detour.corpus.pairs import PairColumns
 from detour.data.loader import build_loader
+from detour.data.manifest import ShardManifest
 from detour.data.stream_spec import StreamSpec
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import DataError
@@ -107,3 +111,74 @@ def test_folders_with_other_classes_are_not_read_together(corpus, written, tmp_p
             shuffle_seed=0,
             workers=0,
         )
+
+
+def texts_in(folder, tokenizer):
+    """Every pair in a folder, as its two texts."""
+    found = []
+    for batch in batches_of(folder):
+        for ids_T, lengths_D, spans_D4 in zip(
+            *(batch[key].tolist() for key in ("input_ids", "doc_lengths", "doc_spans")), strict=True
+        ):
+            for length, (a, b, c, d) in zip(lengths_D, spans_D4, strict=True):
+                if length:
+                    found.append(tuple(tokenizer.decode(ids_T[i:j]).strip() for i, j in ((a, b), (c, d))))
+    return found
+
+
+def test_held_out_pairs_are_on_one_side_whatever_their_order_case_and_label(corpus, written, tmp_path):
+    given = [pair._asdict() for pair in pairs(count=300, seed=2, language="en")]
+    given += [{"first": p["second"], "second": f" {p['first'].upper()}", "label": "none"} for p in given]
+    given += [{"first": "fever", "second": None, "label": "none"}]
+    command = ["data", "pack-pairs", str(written(given)), "--tokenizer", str(corpus.tokenizer), "--out"]
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "rows"), "--seq-len", "64", "--held-out", "0.3"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("no text in 'second'") == 1
+    tokenizer = load_tokenizer(corpus.tokenizer)
+    sides = {side: texts_in(tmp_path / "rows" / side, tokenizer) for side in ("train", "validation")}
+    assert sum(map(len, sides.values())) == 600
+    keys = {side: {frozenset(text.casefold() for text in pair) for pair in found} for side, found in sides.items()}
+    assert not keys["train"] & keys["validation"]
+    count = sum(map(len, keys.values()))
+    # a binomial of that many different pairs at 0.3: five standard deviations
+    assert abs(len(keys["validation"]) / count - 0.3) < 5 * (0.3 * 0.7 / count) ** 0.5
+    folders = [ShardManifest.load(tmp_path / "rows" / side) for side in sides]
+    assert {folder.classes for folder in folders} == {tuple(sorted(RELATIONS))}
+
+
+@pytest.mark.parametrize("by", ["first", "source"])
+def test_pairs_with_an_equal_key_stay_together(corpus, written, tmp_path, by):
+    given = [
+        {"first": f"fever {'a' * (i % 20)}", "second": f"flu {'b' * i}", "label": "xy"[i % 2], "source": f"s{i % 20}"}
+        for i in range(60)
+    ]
+    command = ["data", "pack-pairs", str(written(given)), "--tokenizer", str(corpus.tokenizer), "--seq-len", "128"]
+    command += ["--out", str(tmp_path / "rows"), "--held-out", "0.5", "--held-out-by", by]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    tokenizer = load_tokenizer(corpus.tokenizer)
+    train, validation = ({a for a, _ in texts_in(tmp_path / "rows" / s, tokenizer)} for s in ("train", "validation"))
+    assert train
+    assert validation
+    assert not train & validation
+
+
+def test_a_fraction_that_holds_out_nothing_or_all_and_a_key_alone_are_refused(corpus, written, tmp_path):
+    given = [{"first": "fever", "second": "flu", "label": label} for label in "ab"]
+    command = [
+        "data",
+        "pack-pairs",
+        str(written(given)),
+        "--tokenizer",
+        str(corpus.tokenizer),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    for more, message in (
+        (["--held-out", "1.5"], "--held-out is 1.5, expected a fraction between 0 and 1"),
+        (["--held-out", "0.5"], "so there is nothing to write"),  # equal pairs, on one side
+        (["--held-out-by", "first"], "needs --held-out"),
+        (["--held-out", "0.5", "--held-out-by", "third"], "so there is nothing to write"),
+    ):
+        result = CliRunner().invoke(app, [*command, *more, "--overwrite"])
+        assert result.exit_code
+        assert message in " ".join(result.output.split()), result.output

@@ -17,7 +17,13 @@ from detour.training.run_folder import RunFolder
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHASES = [
     {"name": "before", "objective": "mlm", "tokens": 1000},
-    {"name": "detour", "objective": "clm", "tokens": 1000, "freeze": {"layers": "0"}, "rope": {"theta": 300.0}},
+    {
+        "name": "detour",
+        "objective": "clm",
+        "tokens": 1000,
+        "freeze": {"layers": "0"},
+        "rope": {"theta": 300.0, "scaling": {"rope_type": "linear", "factor": 2.0}},
+    },
     {
         "name": "decay",
         "objective": "mlm",

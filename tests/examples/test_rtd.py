@@ -87,6 +87,17 @@ def test_its_loss_is_that_of_transformers_for_each_document_alone(rtd):
     assert total.item() == pytest.approx(masked / 0.3 + 50 * detected, rel=1e-6)
 
 
+def test_its_flops_are_six_for_each_weight_of_its_module_and_position(rtd):
+    encoder = Encoder(architecture("tiny", {"vocab_size": VOCAB.size, "num_hidden_layers": 4, **SIZES}))
+    objective, tokens, supervised = rtd(layers=2), 100.0, 15.0
+    counted = 0.0
+    for name, weight in objective.build_module(encoder).named_parameters(remove_duplicate=False):
+        if weight.ndim == 2 and "embeddings" not in name:  # looked up
+            at_masks = name.startswith(("generator.head", "generator.decoder"))
+            counted += 6 * weight.numel() * (supervised if at_masks else tokens)
+    assert objective.module_flops(encoder.arch, tokens=tokens, supervised=supervised) == counted
+
+
 def test_a_run_trains_its_generator_and_saves_what_is_not_the_encoders(rtd, tiny_run):
     phases = [
         {"name": "rtd", "objective": "rtd", "tokens": 1000},

@@ -102,8 +102,12 @@ def test_what_a_phase_changes_of_optimizer_and_positions_follows_the_settings_of
     text = " ".join(card(optimizer={"betas": [0.8, 0.9], "weight_decay": 0.3}).split())
     assert "weight decay 0.1; in phase p betas (0.8, 0.9), weight_decay 0.3. Batch" in text
     assert "weight decay 0.1. Batch" in " ".join(card().split())
+    scaling = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 1024}
+    assert "scaling yarn (factor 8, original_max_position_embeddings 1,024) in phase p." in card(
+        rope={"scaling": scaling}
+    )
     text = " ".join(card(rope={"theta": 160_000.0}).split())
-    assert "weight decay 0.1. Rotary bases: theta 160,000 in phase p. Batch" in text
+    assert "weight decay 0.1. Rotary positions: theta 160,000 in phase p. Batch" in text
 
 
 def test_what_a_phase_reads_follows_the_batch_of_the_run_and_many_files_are_summed_up():

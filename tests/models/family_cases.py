@@ -124,6 +124,7 @@ def _llama(config: type[PretrainedConfig], causal: Any, **changes: Any) -> Case:
 
 _LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
            "original_max_position_embeddings": 64}  # fmt: skip
+_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10, "beta_fast": 3.0, "beta_slow": 0.1}
 _MODERN = {**SHAPE, "local_attention": 16, "max_position_embeddings": 40, "pad_token_id": 0, "reference_compile": False}
 CASES = {
     "modernbert": Case(
@@ -151,7 +152,9 @@ CASES = {
         XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaForCausalLM, pad_token_id=1, type_vocab_size=1
     ),
     "llama": _llama(LlamaConfig, LlamaForCausalLM, rope_scaling=_LLAMA3),
-    "llama, biases": _llama(LlamaConfig, LlamaForCausalLM, attention_bias=True, mlp_bias=True, head_dim=12),
+    "llama, biases": _llama(
+        LlamaConfig, LlamaForCausalLM, attention_bias=True, mlp_bias=True, head_dim=12, rope_scaling=_YARN
+    ),
     "llama, linear": _llama(
         LlamaConfig,
         LlamaForCausalLM,
@@ -161,7 +164,7 @@ CASES = {
         rope_scaling={"rope_type": "linear", "factor": 2.0},
     ),
     "qwen2": _llama(Qwen2Config, Qwen2ForCausalLM, tie_word_embeddings=True),
-    "qwen3": _llama(Qwen3Config, Qwen3ForCausalLM, head_dim=16),
+    "qwen3": _llama(Qwen3Config, Qwen3ForCausalLM, head_dim=16, rope_scaling={**_YARN, "attention_factor": 0.8}),
     "smollm3": _llama(SmolLM3Config, SmolLM3ForCausalLM, num_hidden_layers=4),
 }
 if hasattr(transformers, "EuroBertConfig"):  # transformers 5

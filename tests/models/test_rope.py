@@ -1,10 +1,12 @@
 import pytest
 import torch
-from transformers import ModernBertConfig
+from transformers import LlamaConfig, ModernBertConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryEmbedding, apply_rotary_pos_emb
 
 from detour.models.architecture import Rotary
 from detour.models.rope import rotary_table, rotate
+from detour.models.rope_scaling import checked_scaling, scaling_in
 from tests.stack import TRANSFORMERS_5
 
 N, H = 40, 3
@@ -30,6 +32,47 @@ def test_rotation_equals_hugging_face_s(d, theta):
 
     table = rotary_table(FAR, Rotary(d, theta), torch.float32)
     torch.testing.assert_close(rotate(qk_NKHd, *table), expected, rtol=0, atol=1e-5)
+
+
+LONGEST = 8192
+YARN = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 1024}
+
+
+@pytest.mark.parametrize("d", [8, 64])
+@pytest.mark.parametrize("theta", [10_000.0, 160_000.0])
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {"rope_type": "linear", "factor": 4.0},
+        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 1024},
+        YARN,
+        YARN | {"beta_fast": 8.0, "beta_slow": 2.0},
+        YARN | {"attention_factor": 0.7},
+        YARN | {"mscale": 0.707, "mscale_all_dim": 1.0},
+        YARN | {"mscale": 0.707},  # which is ignored alone
+        YARN | {"mscale": 0.707, "mscale_all_dim": 1.0, "attention_factor": 1.5},
+        YARN | {"factor": 0.5},
+        YARN | {"beta_fast": 1.001},  # nothing between what is kept and what is slowed
+        YARN | {"original_max_position_embeddings": 4},  # no frequency turns once within the original length
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": None},  # the model's longest
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")  # of values that transformers finds odd
+def test_scaled_tables_equal_hugging_face_s(d, theta, scaling):
+    given = {key: value for key, value in scaling.items() if value is not None}
+    config = LlamaConfig(
+        hidden_size=d * H, num_attention_heads=H, head_dim=d, rope_theta=theta, max_position_embeddings=LONGEST,
+        rope_scaling=dict(given),
+    )  # fmt: skip
+    expected = [part[0, :, : d // 2] for part in LlamaRotaryEmbedding(config)(torch.zeros(1), FAR[None])]
+
+    ours = checked_scaling(scaling_in(given, "rope_scaling", longest=LONGEST), "rope_scaling")
+    table = [part[:, 0, 0] for part in rotary_table(FAR, Rotary.of(d, theta, ours), torch.float32)]
+    torch.testing.assert_close(table, expected, rtol=0, atol=2e-3)  # angles of 8,191 rad, in fp32
+    near = FAR < 64
+    torch.testing.assert_close([t[near] for t in table], [e[near] for e in expected], rtol=0, atol=1e-5)
 
 
 def test_scores_depend_on_the_distance_alone():

@@ -3,9 +3,11 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from detour.batch import IGNORE, Batch, doc_ids_of
-from detour.objectives import CLM, MLM, Objective, PairClassification, RowRandom, build, registry
+from detour.models.encoder import LossSum
+from detour.objectives import CLM, MLM, ModuleObjective, Objective, PairClassification, RowRandom, build, registry
 from detour.testing import ROWS, check_objective, make_batch, make_vocab
 from detour.vocab import Vocab
 
@@ -316,6 +318,39 @@ class LeavesAParameterOut(OwnLoss):
         module = super().build_module(encoder)
         module.unused = torch.nn.Parameter(torch.zeros(2))
         return module
+
+
+class OwnMaskedLoss(MLM, ModuleObjective):
+    """MLM through a head of its own; its mean times a count is no number where a micro-batch has no label."""
+
+    def build_module(self, encoder):
+        return torch.nn.Linear(encoder.arch.hidden_size, encoder.arch.vocab_size)
+
+    def mean(self, logits, target):
+        return cross_entropy(logits, target, reduction="sum") / max(len(target), 1)
+
+    def loss_sum(self, encoder, module, batch):
+        labels = batch["labels"].flatten()
+        at = (labels != IGNORE).nonzero().flatten()
+        mean = self.mean(module(encoder.hidden_of(batch)[at]), labels[at])
+        return LossSum(total=mean * len(at), supervised=torch.tensor(len(at)))
+
+
+class MeanOfNothing(OwnMaskedLoss):
+    def mean(self, logits, target):
+        return cross_entropy(logits, target)
+
+
+class SkipsTheEmpty(OwnMaskedLoss):
+    def mean(self, logits, target):
+        return super().mean(logits, target) if len(target) else torch.zeros(())
+
+
+@pytest.mark.parametrize(("broken", "found"), [(MeanOfNothing, "nan"), (SkipsTheEmpty, "0.0")])
+def test_the_suite_catches_a_loss_that_fails_on_a_micro_batch_without_labels(broken, found):
+    check_objective(OwnMaskedLoss(), seeds=(0,))
+    with pytest.raises(AssertionError, match=rf"micro-batch with 0 labels is .*{found}.*, expected a number"):
+        check_objective(broken(), seeds=(0,))
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,13 @@ def test_a_run_from_before_phases_could_change_optimizer_and_positions_changed_n
     rope = make(tmp_path / "d", changed(config, phases__0__rope={"theta": 1e4, "local_theta": None}))
     found = compare_runs([rope, tmp_path / "b"])
     assert found.of("differs") == ["phases[0].rope.theta"]
-    assert any(note.startswith("Rotary bases: theta 10,000 in phase ") for note in reading_notes(found.runs[0].history))
+    scaled = make(tmp_path / "e", changed(config, phases__0__rope={"scaling": {"rope_type": "linear", "factor": 2.0}}))
+    assert compare_runs([scaled, tmp_path / "b"]).of("differs") == ["phases[0].rope.scaling"]
+    whole = make(tmp_path / "f", changed(config, phases__0__rope={"scaling": {"rope_type": "linear", "factor": 2}}))
+    assert compare_runs([scaled, whole]).same
+    assert any(
+        note.startswith("Rotary positions: theta 10,000 in phase ") for note in reading_notes(found.runs[0].history)
+    )
 
 
 def test_without_its_record_a_run_is_read_from_its_newest_whole_checkpoint(config, tmp_path):

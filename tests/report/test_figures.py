@@ -111,6 +111,18 @@ def test_scheduled_options_are_drawn_where_they_were_in_force(run):
     np.testing.assert_array_equal(drawn[MLM, 400][0], run.metrics.columns["before"][:400])
     assert np.isnan(drawn[CLM, 300][1]).all()
     assert axes.get_ylabel() == "rate"
+    assert axes.get_title() == "Scheduled values"
+
+
+def test_a_scheduled_proportion_is_named_by_its_folder(run):
+    column = "phase/train[1].proportion"
+    assert run.scheduled_label(column) == "train[1].proportion"  # a record without folders
+    named = [
+        replace(phase, mixture=mixture) for phase, mixture in zip(run.phases, ((), ("papers", "notes")), strict=True)
+    ]
+    assert replace(run, phases=named).scheduled_label(column) == "proportion of notes"
+    both = [replace(phase, mixture=mixture) for phase, mixture in zip(named, (("a", "b"), ("a", "c")), strict=True)]
+    assert replace(run, phases=both).scheduled_label(column) == "train[1].proportion"
 
 
 def test_throughput_has_its_median_in_each_phase(run):

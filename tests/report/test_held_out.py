@@ -229,3 +229,14 @@ def test_a_damaged_record_stops_no_report(tmp_path, text):
     folder = make(tmp_path / "run", whole(), recorded=False)
     (folder / "evaluation.json").write_text(text)
     assert "mlm (default rate)" in page_of(folder)
+
+
+def test_the_options_of_turns_are_told_beside_those_of_phases(tmp_path):
+    folder = make(tmp_path / "run", [batch(1), *evaluation(STEP)])
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    turns = [{"objective": "mlm", "options": {"rate": 0.4}}, {"objective": "clm"}]
+    config["phases"][0] |= {"objective": "alternate", "options": {"turns": turns}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run = read_run(folder)
+    assert run.phases[0].uses[1:] == [("mlm", "rate 0.4"), ("clm", "")]
+    assert run.training_label("mlm") == "mlm (rate 0.4, then rate 0.15)"

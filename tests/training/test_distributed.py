@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.synthetic import RELATIONS
 from detour.config.load import to_yaml
 from detour.config.schema import RunConfig
 from detour.train import train
@@ -54,6 +55,11 @@ def norms(run) -> list[float]:
     return [line["grad_norm"] for line in lines if "grad_norm" in line]
 
 
+def held_out_losses(run) -> list[float]:
+    lines = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    return [line[key] for line in lines if (key := "loss/eval/pair_classification") in line]
+
+
 @pytest.mark.parametrize(("parallelism", "launcher"), [("ddp", True), ("fsdp", False), ("fsdp_full_shard", False)])
 def test_two_processes_train_what_one_trains(tiny_run, launch, parallelism, launcher):
     # gradients that were summed instead of averaged would show in their norms, though not in Adam's weights
@@ -78,7 +84,7 @@ def test_what_phases_change_and_a_resume_are_the_same_on_two_processes(tiny_run,
                 "tokens": 1000,
                 "freeze": {"layers": "0", "embeddings": True},
                 "optimizer": {"betas": [0.8, 0.9], "weight_decay": 0.2},
-                "rope": {"theta": 300.0},
+                "rope": {"theta": 300.0, "scaling": {"rope_type": "linear", "factor": 2.0}},
             },
             {"name": "decay", "objective": "mlm", "tokens": 1000, "optimizer": {"clip_norm": 0.2, "weight_decay": 0.4}},
         ],
@@ -97,12 +103,21 @@ def test_what_phases_change_and_a_resume_are_the_same_on_two_processes(tiny_run,
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp", "fsdp_full_shard"])
-def test_a_module_and_a_stream_of_an_objective_are_the_same_on_two_processes(streamed_run, launch, parallelism):
+def test_a_module_and_a_stream_of_an_objective_are_the_same_on_two_processes(
+    streamed_run, held_out_pairs, launch, parallelism
+):
     # in each step, some parameters have no gradient: the head of the pairs, or the head of the language model
-    alone = streamed_run("alone")
+    measured = {
+        "objectives": {"pair_classification": {"classes": sorted(RELATIONS)}},
+        "streams": {"pairs": [{"path": held_out_pairs}]},
+        "rows": 5,  # one process has an idle batch
+    }
+    alone = streamed_run(
+        "alone", micro=(1, 1), evaluation=measured
+    )  # of the two processes: two micro-batches of text, three of pairs
     train(alone)
     one = checkpoints.listing(RunFolder.of(alone).checkpoints)
-    run = streamed_run(parallelism, system={"parallelism": parallelism})
+    run = streamed_run(parallelism, micro=(1, 1), system={"parallelism": parallelism}, evaluation=measured)
     folder = RunFolder.of(run).checkpoints
     folder.mkdir(parents=True)
     os.symlink(one[2].path, folder / one[2].path.name)  # from the middle of the turns
@@ -110,6 +125,7 @@ def test_a_module_and_a_stream_of_an_objective_are_the_same_on_two_processes(str
     assert two.tokens == one[-1].tokens
     for file in ("model", "objectives"):
         assert largest_difference(one[-1], two, file) < 1e-5
+    assert held_out_losses(run)[-1] == pytest.approx(held_out_losses(alone)[-1], rel=1e-5)
 
 
 def test_the_number_of_processes_may_change_at_a_resume(tiny_run, launch, tmp_path):

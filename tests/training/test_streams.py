@@ -6,7 +6,9 @@ import json
 import shutil
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from composer.core import Callback
@@ -17,15 +19,19 @@ from detour.build import build_encoder, build_trainer
 from detour.config.check import check
 from detour.cost.flops import training_flops
 from detour.cost.plan import plan
-from detour.errors import CheckpointError, ConfigError
+from detour.cost.plan_table import show
+from detour.data.stream_spec import StreamSpec
+from detour.errors import CheckpointError, ConfigError, DataError
 from detour.experiments.tree import shared_tokens
 from detour.export.run import export_run
+from detour.objectives import build
 from detour.report.compare import compare_runs
 from detour.train import train
 from detour.training.checkpoints import files
 from detour.training.checkpoints.files import listing, newest_valid
 from detour.training.objective_modules import add_modules
 from detour.training.run_folder import RunFolder
+from detour.training.tune import measured, trials
 from tests.training.test_phase_data import orders_of, watch
 
 CLASSES = sorted(RELATIONS)
@@ -156,12 +162,43 @@ def test_the_cost_of_a_pair_is_counted_with_the_head_and_without_the_vocabulary(
     assert costs[0]["flops"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_plan_weighs_turns_by_the_tokens_of_their_batches(streamed_run):
+def test_the_plan_weighs_turns_by_the_tokens_of_their_batches_and_knows_the_length_of_a_pair(
+    streamed_run, pair_rows, capsys
+):
     run = streamed_run("planned")
     mlm, head = 4 * 64, 6 * 48
+    lengths = np.load(Path(pair_rows) / "lengths.npy")  # of each length, how many pairs
+    mean = (lengths[:, 0] * lengths[:, 1]).sum() / lengths[:, 1].sum()
+    assert 5 < mean < 30
     line = plan(run, document_tokens=16)[1]
-    supervised = (2 * mlm * 0.3 + head / 16) / (2 * mlm + head)
+    supervised = (2 * mlm * 0.3 + head / mean) / (2 * mlm + head)
     assert line.supervised == pytest.approx(2000 * supervised)
+    settings: dict = {"document_tokens": 16, "peak_tflops": 1, "mfu": 0.4, "memory_gigabytes": 80}
+    show(run, **settings)
+    assert f"Document length in the stream pairs: {mean:,.4g} tokens, the mean of its rows." in capsys.readouterr().out
+
+    away = replace(
+        run.phases[1], streams={"pairs": replace(run.phases[1].streams["pairs"], train=[StreamSpec(path="a")])}
+    )
+    run = replace(run, phases=[run.phases[0], away, run.phases[2]])
+    assert plan(run, document_tokens=16)[1].supervised == pytest.approx(
+        2000 * (2 * mlm * 0.3 + head / 48) / (2 * mlm + head)
+    )
+    show(run, **settings)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "stream pairs: 48 tokens, a whole row, because its folders are not on this machine." in said
+
+
+def test_tune_measures_text_and_says_what_it_leaves_out(streamed_run):
+    run = streamed_run("tuned")
+    found, left_out = measured(run)
+    assert {objective.name for objective in found} == {"mlm"}
+    (sentence,) = left_out
+    assert sentence.startswith("pair_classification (phase ontology) is not measured")
+    assert "phases[1].streams.pairs.micro_batch_size" in sentence
+    pairs = replace(run.phases[1], objective="pair_classification", options={"classes": CLASSES})
+    with pytest.raises(ConfigError, match=r"pair_classification \(phase ontology\) is not measured"):
+        next(trials(replace(run, phases=[pairs]), memory_bytes=None, document_tokens=20))
 
 
 @pytest.mark.parametrize(
@@ -186,11 +223,83 @@ def test_streams_that_are_missing_or_unread_are_refused(tiny_run, changes, messa
         tiny_run(phases=[phase], schedule={"decay_phase": None})
 
 
-def test_an_objective_with_a_module_is_no_held_out_loss(streamed_run):
+def held_out(folder, **changes):
+    objectives = {"mlm": {}, "pair_classification": {"classes": CLASSES}}
+    return {"objectives": objectives, "streams": {"pairs": [{"path": folder}]}, "rows": 7} | changes
+
+
+def test_the_held_out_loss_of_pairs_is_that_of_the_head_on_the_drawn_rows(streamed_run, held_out_pairs):
+    run = streamed_run("held_out", evaluation=held_out(held_out_pairs))
+    train(run)
+    lines = [json.loads(line) for line in RunFolder.of(run).metrics.read_text().splitlines()]
+    losses = [line["loss/eval/pair_classification"] for line in lines if "loss/eval/pair_classification" in line]
+    assert len(losses) == 4  # at the start and at the end of each phase
+    assert sum("loss/eval/mlm" in line for line in lines) == 4
+
+    trainer = build_trainer(run)  # resumed at the end
+    encoder, drawn = trainer.state.model.encoder.eval(), trainer.state.evaluators[1].dataloader.dataloader
+    trainer.close()
+    assert [len(folder.drawn) for folder in drawn.folders] == [7]
+    objective, total, count = build("pair_classification", {"classes": CLASSES}), 0.0, 0
+    for batch in drawn:  # by hand: no encoder's loss
+        hidden_NC = encoder.hidden(batch["input_ids"], batch["doc_lengths"], "bidirectional").detach()
+        head, T = encoder.objectives["pair_classification"], batch["input_ids"].shape[1]
+        for row, (lengths, classes, spans) in enumerate(
+            zip(*(batch[key].tolist() for key in ("doc_lengths", "doc_classes", "doc_spans")), strict=True)
+        ):
+            for length, label, (a, b, c, d) in zip(lengths, classes, spans, strict=True):
+                if length:
+                    u, v = (hidden_NC[row * T + i : row * T + j].mean(0) for i, j in ((a, b), (c, d)))
+                    total -= head(torch.cat([u, v, (u - v).abs()])).log_softmax(0)[label].item()
+                    count += 1
+    assert objective.stream_at(0) == "pairs"
+    assert losses[-1] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_other_held_out_pairs_are_noticed_at_a_resume(streamed_run, held_out_pairs, pair_rows, tmp_path):
+    run = streamed_run("resumed", evaluation=held_out(held_out_pairs))
+    train(run)
+    shutil.rmtree(saved(run).path)
+    other = replace(run, evaluation=replace(run.evaluation, rows=5))
+    with pytest.raises(CheckpointError, match=r"validation rows: were .*7 of .* of rows .*, now .*5 of .* of rows"):
+        train(other)
+    rows = [StreamSpec(path=pair_rows)]
+    trained = replace(run, name="trained", evaluation=replace(run.evaluation, streams={"pairs": rows}))
+    with pytest.raises(DataError, match="expected rows that are not trained on"):
+        build_trainer(trained)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"streams": {}},
+            r"evaluation\.objectives\.pair_classification: it reads the stream 'pairs'; give its held-out",
+        ),
+        ({"objectives": {"mlm": {}}}, r"evaluation\.streams\.pairs: no objective of evaluation\.objectives reads it"),
+        ({"streams": {"pairs": []}}, r"evaluation\.streams\.pairs: empty, expected at least one folder"),
+        ({"streams": {"pairs": [{"path": "a", "proportion": 1.0}]}}, r"evaluation\.streams\.pairs: rows are drawn in"),
+        (
+            {"objectives": {"pair_classification": {"classes": ["a", "b"]}}},
+            r"evaluation\.objectives\.pair_classification: no phase trains its module",
+        ),
+        (
+            {"objectives": {"alternate": {"turns": [PAIRS]}}},
+            r"evaluation\.objectives\.alternate: it differs from step to",
+        ),
+    ],
+)
+def test_a_held_out_loss_that_cannot_be_measured_is_refused(streamed_run, held_out_pairs, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        streamed_run("refused", evaluation=held_out(held_out_pairs, **changes))
+
+
+def test_held_out_rows_without_the_classes_are_refused_before_training(streamed_run, corpus):
+    run = streamed_run("plain", evaluation=held_out(str(corpus.validation)))
     with pytest.raises(
-        ConfigError, match=r"evaluation\.objectives\.pair_classification: it needs modules or rows of its own"
+        ConfigError, match=r"evaluation\.objectives\.pair_classification: classes: .*, but those of the rows"
     ):
-        streamed_run("held_out", evaluation={"objectives": {"pair_classification": {"classes": CLASSES}}})
+        build_trainer(run)
 
 
 def test_classes_that_are_not_those_of_the_rows_are_refused_before_training(streamed_run):

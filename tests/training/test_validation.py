@@ -201,7 +201,7 @@ def test_a_folder_without_a_supervised_token_has_no_loss_and_spoils_none():
     metric.update(SimpleNamespace(total=torch.tensor(6.0), supervised=torch.tensor(3)), 0, 0)
     metric.update(SimpleNamespace(total=torch.tensor(0.0), supervised=torch.tensor(0)), 0, 1)
     state = SimpleNamespace(dataloader_label="clm", eval_metrics={"clm": {"loss": metric}})
-    EvalLoss(["a", "b"]).eval_end(state, SimpleNamespace(log_metrics=logged.update))
+    EvalLoss({"clm": ["a", "b"]}).eval_end(state, SimpleNamespace(log_metrics=logged.update))
     assert logged == {"loss/eval/clm": 2.0, "loss/eval_folder/clm/a": 2.0}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -9,12 +10,9 @@ from detour.attention_rule import Rule
 from detour.errors import ConfigError
 from detour.models.architecture import MOST, Architecture, LayerRule, Rotary
 from detour.models.family import Family
+from detour.models.rope_scaling import checked_scaling
 
 ModelType = Literal["llama", "qwen2", "qwen3", "smollm3", "eurobert"]
-SCALINGS: dict[str, tuple[str, ...]] = {  # the kinds of rotary scaling, and the numbers that each needs
-    "linear": ("factor",),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +24,8 @@ class LlamaArchitecture(Architecture):
         num_key_value_heads: Heads of keys and values, each shared by num_attention_heads / num_key_value_heads query
             heads (arXiv 2305.13245); 0 for as many as query heads.
         head_dim: Width of a head; 0 for hidden_size / num_attention_heads.
-        rope_scaling: "linear" or "llama3" scaling of the rotary embedding, with its numbers; null for none.
+        rope_scaling: Scaling of the rotary embedding for longer documents: rope_type "linear", "llama3", or "yarn", with its
+            numbers as in Hugging Face's config; null for none.
         no_rope_layer_interval: Each n-th layer has no positions (SmolLM3); 0 for none.
         attention_bias: Whether the query, key, and value projections have biases.
         output_bias: Whether the output projection of the attention has one.
@@ -74,25 +73,8 @@ class LlamaArchitecture(Architecture):
             raise ConfigError(
                 f"architecture: no_rope_layer_interval is {self.no_rope_layer_interval}, expected 0 or more"
             )
-        self._check_scaling()
-
-    def _check_scaling(self) -> None:
-        if self.rope_scaling is None:
-            return
-        kind = self.rope_scaling.get("rope_type")
-        if kind not in SCALINGS:
-            raise ConfigError(
-                f"architecture: rope_scaling.rope_type is {kind!r}, expected one of {', '.join(SCALINGS)}"
-            )
-        if {*self.rope_scaling} != {"rope_type", *SCALINGS[kind]}:
-            raise ConfigError(
-                f"architecture: rope_scaling has {', '.join(sorted(self.rope_scaling))}; {kind} takes rope_type, "
-                f"{', '.join(SCALINGS[kind])}"
-            )
-        for name in SCALINGS[kind]:
-            value = self.rope_scaling[name]
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-                raise ConfigError(f"architecture: rope_scaling.{name} is {value!r}, expected a number above 0")
+        scaling = checked_scaling(self.rope_scaling, "architecture: rope_scaling")
+        object.__setattr__(self, "rope_scaling", scaling)
 
     @property
     def tied(self) -> bool:
@@ -113,14 +95,20 @@ class LlamaArchitecture(Architecture):
 
     def layer_rules(self, attention: str) -> list[LayerRule]:
         rule = Rule.of(attention)
-        rotary = Rotary(self.head_dim, self.rope_theta, tuple(sorted((self.rope_scaling or {}).items())))
+        rotary = Rotary.of(self.head_dim, self.rope_theta, self.rope_scaling)
         layers = range(self.num_hidden_layers)
         return [LayerRule(rule, rotary if self.has_positions(layer) else None) for layer in layers]
 
-    def with_rope(self, *, theta: float | None = None, local_theta: float | None = None) -> LlamaArchitecture:
+    def with_rope(
+        self, *, theta: float | None = None, local_theta: float | None = None, scaling: Mapping[str, Any] | None = None
+    ) -> LlamaArchitecture:
         if local_theta is not None:
             raise ConfigError("models of the family llama have one rotary base, theta, and no local_theta")
-        return self if theta is None else replace(self, rope_theta=theta)
+        return replace(
+            self,
+            rope_theta=self.rope_theta if theta is None else theta,
+            rope_scaling=self.rope_scaling if scaling is None else dict(scaling),
+        )
 
     @property
     def layer_weights(self) -> int:

@@ -22,6 +22,7 @@ from detour.errors import ConfigError, ModelError
 from detour.models.hf_config import ConfigKeys
 from detour.models.hf_format import Format, Uses, join, token_ids
 from detour.models.llama.architecture import LlamaArchitecture
+from detour.models.rope_scaling import scaling_in
 
 _CLASSES: dict[str, tuple[type[PretrainedConfig], str]] = {
     "llama": (LlamaConfig, "LlamaForCausalLM"),
@@ -220,26 +221,16 @@ def _rotary(config: Mapping[str, Any], default_theta: float) -> tuple[float, dic
     """
     old, new = config.get("rope_scaling"), config.get("rope_parameters")  # of transformers 4 and 5
     theta = default_theta if config.get("rope_theta") is None else config["rope_theta"]
-    scaling = _scaling(old or {})
+    longest = config.get("max_position_embeddings", LlamaArchitecture.max_position_embeddings)
+    scaling = scaling_in(old or {}, "rope_scaling", longest=longest)
     if new is not None:
-        if old is not None and scaling != _scaling(new):
+        given = scaling_in(new, "rope_parameters", longest=longest)
+        if old is not None and scaling != given:
             raise ValueError(f"rope_scaling is {old}, and rope_parameters is {new}")
-        theta, scaling = new["rope_theta"], _scaling(new)
+        theta, scaling = new["rope_theta"], given
         if config.get("rope_theta") not in (None, theta):
             raise ValueError(f"rope_theta is {config['rope_theta']}, and rope_parameters.rope_theta is {theta}")
     return theta, scaling
-
-
-def _scaling(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The scaling that a record of either version describes, or None. Raises ValueError if it contradicts itself."""
-    numbers = {key: value for key, value in record.items() if value is not None and key != "rope_theta"}
-    kind = numbers.pop("type", "default")
-    kind = numbers.pop("rope_type", kind)
-    if kind == "default":
-        if numbers:
-            raise ValueError(f"rope_scaling: the default rope_type does not have {', '.join(sorted(numbers))}")
-        return None
-    return {"rope_type": kind, **numbers}
 
 
 def _without_positions(made: PretrainedConfig) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detour.attention_rule import Rule
 from detour.errors import ConfigError
 from detour.models.architecture import MOST, Architecture, LayerRule, Rotary
 from detour.models.family import Family
+from detour.models.rope_scaling import checked_scaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class ModernBertArchitecture(Architecture):
         causal_left_window: Keys to the left of a token, excluding the token itself, that a local layer sees under causal
             attention. None means local_attention // 2, as with FlashAttention's causal flag; Hugging Face's
             `ModernBertDecoder` uses one less.
+        global_rope_scaling: Scaling of the rotary embedding of global layers for longer documents: rope_type "linear",
+            "llama3", or "yarn", with its numbers as in Hugging Face's config; null for none. Only transformers 5 has it.
     """
 
     family: ClassVar[str] = "modernbert"
@@ -33,6 +37,7 @@ class ModernBertArchitecture(Architecture):
     local_attention: int = 128
     causal_left_window: int | None = None
     global_rope_theta: float = 160_000.0
+    global_rope_scaling: dict[str, Any] | None = None
     local_rope_theta: float = 10_000.0
     max_position_embeddings: int = 8192
     norm_eps: float = 1e-5
@@ -68,6 +73,8 @@ class ModernBertArchitecture(Architecture):
             raise ConfigError(
                 f"architecture: causal_left_window {self.causal_left} must be in [0, {self.local_attention}]"
             )
+        scaling = checked_scaling(self.global_rope_scaling, "architecture: global_rope_scaling")
+        object.__setattr__(self, "global_rope_scaling", scaling)
 
     @property
     def side_window(self) -> int:
@@ -94,15 +101,18 @@ class ModernBertArchitecture(Architecture):
     def layer_rules(self, attention: str) -> list[LayerRule]:
         rule = Rule.of(attention)
         left = self.causal_left if rule == Rule(causal=True) else self.side_window
-        everywhere = LayerRule(rule, Rotary(self.head_dim, self.global_rope_theta))
+        everywhere = LayerRule(rule, Rotary.of(self.head_dim, self.global_rope_theta, self.global_rope_scaling))
         nearby = LayerRule(rule.within(left, self.side_window), Rotary(self.head_dim, self.local_rope_theta))
         return [everywhere if self.is_global(layer) else nearby for layer in range(self.num_hidden_layers)]
 
-    def with_rope(self, *, theta: float | None = None, local_theta: float | None = None) -> ModernBertArchitecture:
+    def with_rope(
+        self, *, theta: float | None = None, local_theta: float | None = None, scaling: Mapping[str, Any] | None = None
+    ) -> ModernBertArchitecture:
         return replace(
             self,
             global_rope_theta=self.global_rope_theta if theta is None else theta,
             local_rope_theta=self.local_rope_theta if local_theta is None else local_theta,
+            global_rope_scaling=self.global_rope_scaling if scaling is None else dict(scaling),
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from detour.errors import ConfigError, ModelError
 from detour.models.hf_config import ConfigKeys, number
 from detour.models.hf_format import Format, Uses, join, token_ids
 from detour.models.modernbert.architecture import ModernBertArchitecture
+from detour.models.rope_scaling import scaling_in
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,12 @@ class ModernBertFormat(Format):
             if "layer_types" in config:
                 values["global_attn_every_n_layers"] = _every(config)
             global_theta, local_theta = _thetas(config, decoder=decoder)
-            arch = ModernBertArchitecture(**values, global_rope_theta=global_theta, local_rope_theta=local_theta)
+            arch = ModernBertArchitecture(
+                **values,
+                global_rope_theta=global_theta,
+                local_rope_theta=local_theta,
+                global_rope_scaling=_scaling(config),
+            )
         except (TypeError, KeyError, AttributeError, ValueError, ConfigError) as error:
             raise ModelError(f"{path}: {type(error).__name__}: {error}") from error
         if decoder and config.get("local_rope_theta", local_theta) != local_theta:
@@ -97,17 +104,23 @@ class ModernBertFormat(Format):
     def headline(self, arch: Any) -> str:
         return "A bidirectional ModernBERT encoder"
 
+    def uses_of(self, arch: Any) -> Uses:
+        if not arch.global_rope_scaling:
+            return self.uses
+        note = "Needs transformers 5: its rotary positions are scaled in global layers only (`rope_parameters`)."
+        return replace(self.uses, note=f"{note} {self.uses.note}".rstrip())
+
     def config(
         self, arch: Any, tokenizer: PreTrainedTokenizerFast, start: Mapping[str, Any] | None
     ) -> PretrainedConfig:
-        return ModernBertConfig(
+        made = ModernBertConfig(
             **{key: getattr(arch, key) for key in _NAMES},
             **token_ids(tokenizer, start or {}),
-            global_rope_theta=arch.global_rope_theta,
-            local_rope_theta=arch.local_rope_theta,
+            **_rope_keys(arch),
             architectures=["ModernBertForMaskedLM"],
             torch_dtype="float32",
         )
+        return _closed_to_4(made, arch)
 
     def as_decoder(self, arch: Any) -> Format:
         keys = arch.side_window - 1
@@ -160,16 +173,39 @@ class DecoderFormat(ModernBertFormat):
         made = ModernBertDecoderConfig(
             **{key: getattr(arch, key) for key in _NAMES},
             **token_ids(tokenizer, start or {}),
-            global_rope_theta=arch.global_rope_theta,
-            local_rope_theta=arch.local_rope_theta,
+            **_rope_keys(arch),
             architectures=["ModernBertDecoderForCausalLM"],
             torch_dtype="float32",
         )
         made.local_attention = arch.local_attention  # without it in the file, transformers 4 reads the default window
-        return made
+        return _closed_to_4(made, arch)
 
 
 FORMAT = ModernBertFormat()
+
+
+def _rope_keys(arch: Any) -> dict[str, Any]:
+    """The rotary positions as arguments of a config class. Raises ModelError if transformers 4 has no such positions."""
+    if not arch.global_rope_scaling:
+        return {"global_rope_theta": arch.global_rope_theta, "local_rope_theta": arch.local_rope_theta}
+    if transformers.__version__.startswith("4."):
+        raise ModelError(
+            f"export: global_rope_scaling is {arch.global_rope_scaling['rope_type']}; transformers {transformers.__version__} "
+            "scales all layers of a ModernBERT or none, transformers 5 its global layers alone: export with that version"
+        )
+    return {
+        "rope_parameters": {
+            "full_attention": {**arch.global_rope_scaling, "rope_theta": arch.global_rope_theta},
+            "sliding_attention": {"rope_type": "default", "rope_theta": arch.local_rope_theta},
+        }
+    }
+
+
+def _closed_to_4(config: PretrainedConfig, arch: Any) -> PretrainedConfig:
+    """A scaled config with a key that stops transformers 4 (TypeError), which would ignore `rope_parameters` without a word."""
+    if arch.global_rope_scaling:
+        config.global_rope_theta = None  # transformers 5 and we read the base in `rope_parameters`
+    return config
 
 
 def _set_window(values: dict[str, Any], config: Mapping[str, Any], *, decoder: bool) -> None:
@@ -202,16 +238,17 @@ def _thetas(config: Mapping[str, Any], *, decoder: bool) -> tuple[float, float]:
     """Rotary bases of global and local layers, as transformers 4 and 5 write them.
 
     Raises:
-        ValueError: The embeddings are scaled (YaRN, linear, ...), or two places state different bases.
+        ValueError: Local layers are scaled (YaRN, linear, ...), or two places state different bases.
     """
-    if config.get("rope_scaling") is not None:
+    if config.get("rope_scaling") is not None:  # of transformers 4, which scales all layers by it
         _plain_rope(config["rope_scaling"], "rope_scaling")
     if "rope_parameters" in config:  # transformers >= 5: one record a layer type
         thetas = []
         for kind, old in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
             record = (config["rope_parameters"] or {}).get(kind)
             where = f"rope_parameters.{kind}"
-            theta = number(_plain_rope(record, where).get("rope_theta"), f"{where}.rope_theta")
+            plain = _plain_rope(record, where) if kind == "sliding_attention" else _mapping(record, where)
+            theta = number(plain.get("rope_theta"), f"{where}.rope_theta")
             if config.get(old) not in (None, theta):
                 raise ValueError(f"{old} is {config[old]}, and {where}.rope_theta is {theta}")
             thetas.append(theta)
@@ -223,13 +260,27 @@ def _thetas(config: Mapping[str, Any], *, decoder: bool) -> tuple[float, float]:
     return global_theta, number(local_theta, "local_rope_theta")
 
 
-def _plain_rope(record: Any, where: str) -> dict[str, Any]:
-    """The record, if it describes the original rotary embedding and nothing more; else raises ValueError."""
+def _scaling(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The scaling of the global layers, which only transformers 5 writes. Raises ValueError if it contradicts itself."""
+    record = (config.get("rope_parameters") or {}).get("full_attention") or {}
+    longest = config.get("max_position_embeddings", ModernBertArchitecture.max_position_embeddings)
+    return scaling_in(record, "rope_parameters.full_attention", longest=longest)
+
+
+def _mapping(record: Any, where: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"{where} is {record!r}, expected a mapping with rope_type and rope_theta")
+    return record
+
+
+def _plain_rope(record: Any, where: str) -> dict[str, Any]:
+    """The record, if it describes the original rotary embedding and nothing more; else raises ValueError."""
+    record = _mapping(record, where)
     for key in ("rope_type", "type"):  # "type" in older files
         if record.get(key, "default") != "default":
-            raise ValueError(f"{where}: {key} is {record[key]!r}; only 'default' is implemented")
+            raise ValueError(
+                f"{where}: {key} is {record[key]!r}; only 'default' is implemented in layers with a window"
+            )
     plain = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
     for key, value in record.items():
         if key != "rope_theta" and value is not None and value != plain.get(key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from composer.core import Callback, State
 from composer.loggers import Logger
@@ -18,10 +18,10 @@ class EvalLoss(Callback):
     - ``loss/eval_sd/<objective>``: standard deviation over the mask draws, if there are several.
 
     Args:
-        folders: Names of the validation folders, in order.
+        folders: Names of the validation folders of each objective, in order.
     """
 
-    def __init__(self, folders: Sequence[str]) -> None:
+    def __init__(self, folders: Mapping[str, Sequence[str]]) -> None:
         self.folders = folders
 
     def eval_end(self, state: State, logger: Logger) -> None:
@@ -29,11 +29,12 @@ class EvalLoss(Callback):
         assert label is not None
         metric = state.eval_metrics[label]["loss"]
         values = {f"{TOGETHER}/{label}": metric.compute().item()}
-        total_DF, count_DF = metric.sums  # type: ignore[misc]
-        if len(self.folders) > 1:
+        names = self.folders[label]
+        total_DF, count_DF = (sums_DF[:, : len(names)] for sums_DF in metric.sums)  # type: ignore[misc]
+        if len(names) > 1:
             tokens_F = count_DF.sum(0)
             losses_F = total_DF.sum(0) / tokens_F
-            for name, loss, tokens in zip(self.folders, losses_F.tolist(), tokens_F.tolist(), strict=True):
+            for name, loss, tokens in zip(names, losses_F.tolist(), tokens_F.tolist(), strict=True):
                 if tokens:  # a folder may have no supervised token
                     values[f"{BY_FOLDER}/{label}/{name}"] = loss
         drawn_D = count_DF.sum(1) > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from detour import objectives
@@ -144,7 +144,7 @@ def measurement_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) ->
     if before is None or after is None:
         return [], [] if before == after else [f"evaluation: {'starts' if after else 'ends'} here"]
     breaks, notes = [], []
-    rows = [{f["sha256"]: f["drawn"] for f in each["folders"]} for each in (before, after)]
+    rows = [{f["sha256"]: f["drawn"] for f in _folders(each)} for each in (before, after)]
     if rows[0] != rows[1]:
         breaks.append(f"validation rows: were {_rows(before)}, now {_rows(after)}")
     for key in ("seed", "mask_draws"):
@@ -161,18 +161,23 @@ def measurement_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) ->
     for key in ("precision", "attention_backend"):
         if before[key] != after[key]:
             notes.append(f"{key}: was {before[key]}, now {after[key]}")
-    names = [{f["sha256"]: f["name"] for f in each["folders"]} for each in (before, after)]
+    names = [{f["sha256"]: f["name"] for f in _folders(each)} for each in (before, after)]
     if rows[0] == rows[1] and names[0] != names[1]:
         notes.append(f"validation folders: were called {_names(before)}, now {_names(after)}")
     return breaks, notes
 
 
 def _rows(measurement: Mapping[str, Any]) -> str:
-    return ", ".join(f"{f['rows']:,} of {f['of']:,} of {f['name']} ({f['sha256'][:8]})" for f in measurement["folders"])
+    return ", ".join(f"{f['rows']:,} of {f['of']:,} of {f['name']} ({f['sha256'][:8]})" for f in _folders(measurement))
 
 
 def _names(measurement: Mapping[str, Any]) -> str:
-    return ", ".join(folder["name"] for folder in measurement["folders"])
+    return ", ".join(folder["name"] for folder in _folders(measurement))
+
+
+def _folders(measurement: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The held-out folders of text and of streams."""
+    return [*measurement["folders"], *chain(*measurement.get("streams", {}).values())]
 
 
 def _knots(schedule: WSD, phases: PhaseSchedule) -> list[int]:

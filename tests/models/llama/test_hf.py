@@ -47,6 +47,9 @@ PUBLISHED = {
 }  # fmt: skip
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10}
+
+
 def saved(folder, name="llama", **changes):
     CASES[name].model("causal").save_pretrained(folder)
     return edit_as_4(folder, **changes)
@@ -73,10 +76,19 @@ def test_no_key_that_hugging_face_s_model_reads_is_taken_to_have_no_effect(modul
     ("changes", "message"),
     [
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type is 'yarn', expected one of linear, llama3"),
+        (
+            {"rope_scaling": {"rope_type": "yarn"}},
+            "yarn takes rope_type, factor, original_max_position_embeddings, and opt",
+        ),
+        ({"rope_scaling": {**YARN, "truncate": False}}, "rope_scaling: truncate is False, expected True"),
+        ({"rope_scaling": {**YARN, "beta_slow": 64}}, "beta_slow is 64 and beta_fast 32.0, expected beta_slow below"),
+        (
+            {"rope_scaling": {**YARN, "original_max_position_embeddings": 8.5}},
+            "is 8.5, expected a whole number above 0",
+        ),
         (
             {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
-            "rope_type is 'dynamic', expected one of linear, llama3",
+            "rope_type is 'dynamic', expected one of linear, llama3, yarn",
         ),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "beta": 1}}, "linear takes rope_type, factor"),
         ({"rope_scaling": {"rope_type": "linear", "factor": -2.0}}, "rope_scaling.factor is -2.0"),

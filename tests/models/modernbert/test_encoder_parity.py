@@ -40,7 +40,7 @@ def batch_of(rows=ROWS):
 
 
 def config_of(arch, cls):
-    names = set(vars(arch)) - {"causal_left_window"}
+    names = set(vars(arch)) - {"causal_left_window", "global_rope_scaling"}
     config = cls(**{name: getattr(arch, name) for name in names}, pad_token_id=0, reference_compile=False)
     config._attn_implementation = "sdpa"
     return config

@@ -117,11 +117,16 @@ def test_scaled_rotary_embeddings_of_transformers_4_are_refused(tmp_path, kind, 
 
 @pytest.mark.parametrize("kind", SCALED)
 @pytest.mark.parametrize("layers", ["full_attention", "sliding_attention"])
-def test_scaled_rotary_embeddings_of_transformers_5_are_refused(tmp_path, kind, layers):
+def test_scaled_rotary_embeddings_of_transformers_5_are_read_in_global_layers_or_refused(tmp_path, kind, layers):
     parameters = json.loads(json.dumps(OF_5["rope_parameters"]))
     parameters[layers] |= {"rope_type": kind, **SCALED[kind]}
-    with pytest.raises(ModelError, match=f"rope_parameters.{layers}: rope_type is '{kind}'"):
-        read_architecture(write(tmp_path, OF_5, rope_parameters=parameters))
+    folder = write(tmp_path, OF_5, rope_parameters=parameters)
+    if layers == "full_attention" and kind in ("linear", "llama3", "yarn"):
+        assert read_architecture(folder).global_rope_scaling == {"rope_type": kind, **SCALED[kind]}
+        return
+    of = "architecture: global_rope_scaling." if layers == "full_attention" else f"rope_parameters.{layers}: "
+    with pytest.raises(ModelError, match=f"{of}rope_type is '{kind}'"):
+        read_architecture(folder)
 
 
 @pytest.mark.parametrize(

@@ -158,10 +158,13 @@ def test_a_resume_in_a_phase_with_its_own_optimizer_and_at_its_edges_is_bitwise_
     resume_from_each(tiny_run, lambda saved: (3, 5, 7), phases=phases, optimizer=optimizer)
 
 
-def test_a_resume_in_a_phase_with_its_own_rotary_bases_and_at_its_edges_is_bitwise_equal(tiny_run):
+YARN = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 16}
+
+
+def test_a_resume_in_a_phase_with_its_own_rotary_positions_and_at_its_edges_is_bitwise_equal(tiny_run):
     phases = [
         {"name": "first", "objective": "mlm", "tokens": 1000, "rope": {"theta": 10_000.0}},
-        {"name": "detour", "objective": "clm", "tokens": 1000},
+        {"name": "detour", "objective": "clm", "tokens": 1000, "rope": {"scaling": YARN}},
         {"name": "decay", "objective": "mlm", "tokens": 1000, "rope": {"theta": 500.0, "local_theta": 50.0}},
     ]
     resume_from_each(tiny_run, lambda saved: (1, 3, 5, 7), phases=phases, evaluation={"interval_tokens": 200})
