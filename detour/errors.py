@@ -1,5 +1,10 @@
 """Errors that a user can act on. Each message names the file or key, what was found, and what was expected."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DetourError(Exception):
     """Base class of the errors raised by detour; the command line prints them without a traceback."""
@@ -44,6 +49,17 @@ class StoppedError(DetourError):
 def is_panic(error: BaseException) -> bool:
     """Whether an error is a panic of a library in Rust, such as tokenizers. Its class is no Exception and cannot be imported."""
     return type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def panics_named(what: str) -> Iterator[None]:
+    """Context manager that turns a panic of a library in Rust into a DataError that begins with ``what``."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise DataError(f"{what}: {first_line(error)}") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,15 @@ def test_a_tokenizer_is_trained_from_text(tmp_path, capsys):
     loaded = AutoTokenizer.from_pretrained(tmp_path / "tok")
     assert loaded.mask_token == "[MASK]"
     assert loaded.decode(loaded("case number 3")["input_ids"], skip_special_tokens=True).strip() == "case number 3"
+
+
+def test_a_tokenizer_without_text_to_train_on_is_an_error(tmp_path, capsys):
+    (tmp_path / "text.jsonl").write_text('{"body": "a case"}\n' * 3)
+    (tmp_path / "empty.txt").write_text("")
+    for name, told in {"text.jsonl": r"skipped 3, no 'text' column", "empty.txt": "skipped 1, empty file"}.items():
+        assert call("data", "tokenizer", "train", str(tmp_path / name), "--out", str(tmp_path / "tok")) == 1
+        assert re.search(rf"{name}: no document with text\n  {told}; first at ", capsys.readouterr().err)
+    assert not [*(tmp_path / "tok").iterdir()]
 
 
 def test_a_tokenizer_is_extended_from_text_and_what_it_saves_is_measured(corpus, tmp_path, capsys):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from detour.cli.groups import TokenizerCommands, group
+from detour.errors import DataError
 from detour.files import naming
 
 log = logging.getLogger(__name__)
@@ -34,22 +35,27 @@ def train(
 ) -> None:
     """Train a byte-level BPE tokenizer on a corpus, for a model from scratch."""
     from detour.console import Heartbeat
-    from detour.corpus.text import find_files, read_documents
+    from detour.corpus.text import ReadReport, find_files, read_documents
     from detour.corpus.vocabulary import empty_folder
     from detour.data.tokenizer import train_bpe
 
     empty_folder(out)
-    files, alive, count, characters = find_files(corpus), Heartbeat(log), 0, 0
+    files, report, alive, count, characters = find_files(corpus), ReadReport(), Heartbeat(log), 0, 0
 
     def texts() -> Iterator[str]:
         nonlocal count, characters
-        for document in read_documents(files, text_column=text_column):
+        for document in read_documents(files, text_column=text_column, report=report):
             alive.beat("reading: %s documents, %.1f million characters so far", f"{count:,}", characters / 1e6)
             count, characters = count + 1, characters + len(document.text)
             yield document.text
         log.info("%s documents, %.1f million characters read; now merging", f"{count:,}", characters / 1e6)
 
     trained = train_bpe(texts(), vocab_size=vocab_size)
+    if not count:
+        why = [
+            f"skipped {n:,}, {reason}; first at {report.examples[reason][0]}" for reason, n in report.skipped.items()
+        ]
+        raise DataError("\n  ".join([f"{', '.join(map(str, corpus))}: no document with text", *why]))
     with naming(out):
         trained.save_pretrained(out)
     print(f"{out} ({len(trained):,} tokens)")

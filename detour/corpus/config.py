@@ -12,6 +12,7 @@ from typing import Any
 from detour.config.load import read_into
 from detour.corpus import readers, steps
 from detour.data.manifest import SPECIAL_TOKENS_IN_TEXT
+from detour.data.packing import LONGEST_ROW, SHORTEST_ROW
 from detour.errors import ConfigError
 from detour.jobs import ExecutorConfig
 
@@ -137,7 +138,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> PrepareConfig:
 
 
 def _problems(config: PrepareConfig) -> Iterator[str]:
-    for key, low in {"seq_len": 8, "processes": 1, "shard_megabytes": 1}.items():
+    if not SHORTEST_ROW <= config.seq_len <= LONGEST_ROW:
+        yield f"seq_len: {config.seq_len}, expected {SHORTEST_ROW} to {LONGEST_ROW:,}"
+    for key, low in {"processes": 1, "shard_megabytes": 1}.items():
         if getattr(config, key) < low:
             yield f"{key}: {getattr(config, key)}, expected at least {low}"
     if not 8 <= config.longest_document <= config.seq_len:

@@ -38,7 +38,8 @@ def decide(job: Job, pass_index: int, shards: list[DocumentShard]) -> None:
         with atomic_write(job.work / "removed" / f"{i:02}.jsonl") as file:
             append_jsonl(file, _removals(job, pass_index, shards, sizes_of, duplicate_of))
         alive &= ~removed
-    for shard, keep in zip(shards, np.split(alive, np.cumsum(sizes_of)[:-1]), strict=True):
+    of_shards = np.split(alive, np.cumsum(sizes_of)[:-1]) if shards else []
+    for shard, keep in zip(shards, of_shards, strict=True):
         save_array(job.decision_file(pass_index, shard), keep)
     write_json(job.work / str(pass_index) / "decision.json", {"steps": counts})
 

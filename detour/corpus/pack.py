@@ -23,7 +23,7 @@ from detour.corpus.encoding import check_encoding
 from detour.corpus.input_files import describe_ignored
 from detour.corpus.text import Document, ReadReport, find_files, read_documents
 from detour.data.manifest import ShardManifest, SourceFile
-from detour.data.packing import pack_rows
+from detour.data.packing import LONGEST_ROW, SHORTEST_ROW, pack_rows
 from detour.data.shards import RowWriter
 from detour.errors import DataError
 from detour.files import sha256_of
@@ -142,11 +142,16 @@ def _reporting(documents: Iterable[Document], progressed: Callable[[], None]) ->
         yield document
 
 
+def check_seq_len(seq_len: int) -> None:
+    """Raises DataError for a row length that is out of range."""
+    if not SHORTEST_ROW <= seq_len <= LONGEST_ROW:
+        raise DataError(f"--seq-len is {seq_len}, expected {SHORTEST_ROW} to {LONGEST_ROW:,}")
+
+
 def _checked_limit(seq_len: int, max_document: int | None, encoding: str) -> int:
     """Most tokens of a document. Raises DataError for an option out of range or an unknown encoding."""
+    check_seq_len(seq_len)
     longest = seq_len if max_document is None else max_document
-    if seq_len < 8:
-        raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
     if not 8 <= longest <= seq_len:
         raise DataError(f"--max-document is {longest}, expected 8 to --seq-len, {seq_len}")
     try:

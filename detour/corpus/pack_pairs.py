@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detour.corpus.pack import check_seq_len
 from detour.corpus.pairs import HeldOut, PairColumns
 from detour.corpus.text import Document, ReadReport, find_files, read_documents
 from detour.data.literal_specials import encode_specials_as_text
@@ -194,8 +195,7 @@ def _pack(
     strict: bool,
     overwrite: bool,
 ) -> tuple[list[ShardManifest], ReadReport]:
-    if seq_len < 8:
-        raise DataError(f"--seq-len is {seq_len}, expected 8 or more")
+    check_seq_len(seq_len)
     columns, report, manifests = columns or PairColumns(), ReadReport(strict=strict), []
     files = find_files(inputs, report)
     classes = _classes(files, columns)

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 Piece = TypeVar("Piece", bound=Sized)
 
+SHORTEST_ROW, LONGEST_ROW = 8, 1 << 20  # tokens; a packing window holds at least WINDOW_ROWS of them in memory
 WINDOW_TOKENS = (
     1 << 24
 )  # 32 MiB of uint16 tokens; more does not improve packing efficiency, see tests/data/test_packing.py

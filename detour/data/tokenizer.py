@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from detour.data.literal_specials import encode_specials_as_text
 from detour.data.manifest import TokenizerInfo
-from detour.data.tokenizer_folder import build, needs_build
-from detour.errors import DataError, first_line, is_panic
+from detour.data.tokenizer_folder import build, config_of, needs_build
+from detour.errors import DataError, first_line, panics_named
 from detour.hub import check_hub
 from detour.vocab import Vocab
 
@@ -169,16 +168,13 @@ def encoder_of(
 
     def encode(texts: list[str]) -> list[np.ndarray]:
         short = [text for text in texts if len(text) <= slice_characters]
-        try:
+        # a pattern of its tokenizer.json that needs too many steps, for example
+        with panics_named(f"tokenizer '{tokenizer.name_or_path}': fails on a text"):
             encoded = iter(backend.encode_batch_fast(short))
             return [
                 np.array(next(encoded).ids, dtype) if len(text) <= slice_characters else encode_long(text)
                 for text in texts
             ]
-        except BaseException as error:  # a pattern of its tokenizer.json that needs too many steps, for example
-            if not is_panic(error):
-                raise
-            raise DataError(f"tokenizer '{tokenizer.name_or_path}': fails on a text: {first_line(error)}") from None
 
     return encode
 
@@ -254,7 +250,7 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
             clean_up_tokenization_spaces=False,
             add_prefix_space=splitter.get("add_prefix_space", False),
         )
-    config = _config(name_or_folder)
+    config = config_of(name_or_folder)
     for key, value in config.items():
         if key.endswith(("_file", "_files")):
             for file in value if isinstance(value, list) else [value]:
@@ -267,16 +263,6 @@ def _load(name_or_folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer  # imports torch's compiler, scikit-learn and more: three seconds
 
     return AutoTokenizer.from_pretrained(name, local_files_only=name_or_folder.is_dir(), trust_remote_code=False)
-
-
-def _config(name_or_folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json of a folder or of a model on the hub; empty if there is none."""
-    if name_or_folder.is_dir():
-        file = name_or_folder / "tokenizer_config.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
-    return get_tokenizer_config(name_or_folder.as_posix())
 
 
 def _vocab_size(tokenizer: PreTrainedTokenizerFast) -> int:

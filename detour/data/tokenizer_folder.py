@@ -15,7 +15,24 @@ from detour.errors import DataError
 
 ONLY_IN_5 = ("TokenizersBackend",)
 TAKEN = ("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces", "model_input_names")
+FILES = ("*token*", "*vocab*", "*.model", "merges*")
 ROLE_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+def config_of(name_or_folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json of a folder or of a model on the hub; empty if there is none.
+
+    Raises:
+        DataError: The folder has no file of a tokenizer.
+    """
+    if name_or_folder.is_dir():
+        if not any(path for pattern in FILES for path in name_or_folder.glob(pattern)):
+            raise DataError("no file of a tokenizer in this folder, expected tokenizer.json")
+        file = name_or_folder / "tokenizer_config.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    return get_tokenizer_config(name_or_folder.as_posix())
 
 
 def needs_build(config: Mapping[str, Any]) -> bool:

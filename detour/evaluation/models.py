@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from detour.data.tokenizer import load_tokenizer
 from detour.errors import ConfigError, ModelError, first_line
-from detour.files import sha256_of
+from detour.files import reason, sha256_of
 from detour.hub import check_hub
 from detour.names import fault_of_name
 
@@ -152,7 +152,9 @@ def _check(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         vocabulary = config.get("vocab_size")
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{folder / 'config.json'}: cannot be read ({error})") from error
+        raise ModelError(
+            f"{folder / 'config.json'}: cannot be read ({reason(error) if isinstance(error, OSError) else error})"
+        ) from error
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder}: no .safetensors file (pickled weights are not read)")
     tokenizer = load_tokenizer(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detour.errors import ModelError
+from detour.files import reason
 from detour.models.families import family_of_type, model_types
 from detour.registry import suggestion
 
@@ -106,7 +107,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read ({error})") from error
+        raise ModelError(
+            f"{path}: cannot be read ({reason(error) if isinstance(error, OSError) else error})"
+        ) from error
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected a JSON object")
     found, known = config.get("model_type"), model_types()

@@ -110,6 +110,12 @@ def test_documents_are_split_at_a_limit_below_the_row_and_nothing_is_lost(corpus
     assert manifest.counts.documents_split == sum(count for length, count in document_lengths if length > 10)
 
 
+@pytest.mark.parametrize("seq_len", [7, (1 << 20) + 1, 10**9])
+def test_a_row_length_out_of_range_is_refused_before_anything_is_read(corpus, tokenizer, tmp_path, seq_len):
+    with pytest.raises(DataError, match=rf"--seq-len is {seq_len}, expected 8 to 1,048,576"):
+        pack_corpus([corpus], tokenizer=tokenizer, out=tmp_path / "rows", seq_len=seq_len)
+
+
 @pytest.mark.parametrize("limit", [7, T + 1])
 def test_a_limit_beyond_the_row_or_below_eight_is_refused(corpus, tokenizer, tmp_path, limit):
     with pytest.raises(DataError, match=f"--max-document is {limit}, expected 8 to --seq-len, 32"):

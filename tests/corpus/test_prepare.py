@@ -520,6 +520,8 @@ def test_every_problem_of_a_config_is_told_at_once(write_config):
         "steps[0].sources: no source 'd'", "did you mean 'min_characters'",
     ):  # fmt: skip
         assert expected in str(caught.value)
+    with pytest.raises(ConfigError, match=r"seq_len: 1000000000, expected 8 to 1,048,576"):
+        load(write_config(seq_len=10**9))
     with pytest.raises(ConfigError, match=r"sources\[0\].pathz: unknown key; did you mean 'paths'"):
         load(write_config(sources=[{"name": "a", "kind": "csv", "pathz": []}]))
 

@@ -108,6 +108,12 @@ def test_a_damaged_or_absent_tokenizer_is_one_clear_error(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_without_a_tokenizer_says_so(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(DataError, match=r"cannot be loaded as a tokenizer: no file of a tokenizer in this folder"):
+        load_tokenizer(tmp_path)
+
+
 @pytest.mark.faults(12, "code beside a tokenizer, named by auto_map: not run")
 def test_code_in_a_tokenizer_folder_is_not_run(bpe, tmp_path):
     folder = saved(bpe, tmp_path / "t")

@@ -120,7 +120,7 @@ class ModernBertFormat(Format):
             architectures=["ModernBertForMaskedLM"],
             torch_dtype="float32",
         )
-        return _closed_to_4(made, arch)
+        return _readable_by_4(made, arch)
 
     def as_decoder(self, arch: Any) -> Format:
         keys = arch.side_window - 1
@@ -178,7 +178,7 @@ class DecoderFormat(ModernBertFormat):
             torch_dtype="float32",
         )
         made.local_attention = arch.local_attention  # without it in the file, transformers 4 reads the default window
-        return _closed_to_4(made, arch)
+        return _readable_by_4(made, arch)
 
 
 FORMAT = ModernBertFormat()
@@ -201,10 +201,14 @@ def _rope_keys(arch: Any) -> dict[str, Any]:
     }
 
 
-def _closed_to_4(config: PretrainedConfig, arch: Any) -> PretrainedConfig:
-    """A scaled config with a key that stops transformers 4 (TypeError), which would ignore `rope_parameters` without a word."""
-    if arch.global_rope_scaling:
-        config.global_rope_theta = None  # transformers 5 and we read the base in `rope_parameters`
+def _readable_by_4(config: PretrainedConfig, arch: Any) -> PretrainedConfig:
+    """The config with the keys in which transformers 4 looks for positions and layers: it ignores those of 5 without a word.
+
+    Where global layers are scaled, which it cannot do, the base is null, at which it stops with a TypeError.
+    """
+    config.global_attn_every_n_layers = arch.global_attn_every_n_layers
+    config.global_rope_theta = None if arch.global_rope_scaling else arch.global_rope_theta
+    config.local_rope_theta = arch.local_rope_theta
     return config
 
 

@@ -185,3 +185,9 @@ def test_what_is_carried_over_is_neither_the_architecture_s_nor_the_file_s(tmp_p
         "classifier_dropout": 0.0, "classifier_pooling": "mean", "deterministic_flash_attn": False,
         "my_lab": {"note": 1}, "sparse_pred_ignore_index": -100, "sparse_prediction": True,
     }  # fmt: skip
+
+
+def test_a_missing_config_is_one_sentence_with_its_path_once(tmp_path):
+    with pytest.raises(ModelError) as error:
+        read_config(tmp_path)
+    assert str(error.value) == f"{tmp_path / 'config.json'}: cannot be read (No such file or directory)"
