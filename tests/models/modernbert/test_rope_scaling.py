@@ -131,6 +131,20 @@ def test_an_export_has_the_same_logits_in_transformers_5_and_is_read_back(tmp_pa
     assert written_config["rope_parameters"]["full_attention"] == {**SCALINGS["yarn"], "rope_theta": 5000.0}
 
 
+@pytest.mark.parametrize("decoder", [False, True], ids=["encoder", "decoder"])
+def test_an_export_has_the_keys_that_transformers_4_reads_whichever_version_wrote_it(tmp_path, tokenizer, decoder):
+    """Without them it would take its own defaults: bases of 160,000 and 10,000, and each third layer global."""
+    form, arch = FORMAT, ModernBertArchitecture(**SHAPE)
+    if decoder:
+        arch = replace(arch, causal_left_window=7, local_rope_theta=5000.0)
+        form = FORMAT.as_decoder(arch)
+    form.config(arch, tokenizer, None).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    for key in ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers"):
+        assert written[key] == getattr(arch, key)
+    assert read_architecture(tmp_path) == arch
+
+
 @pytest.mark.skipif(TRANSFORMERS_5, reason="what transformers 4 does")
 @pytest.mark.parametrize("decoder", [False, True], ids=["encoder", "decoder"])
 def test_transformers_4_is_not_exported_to(tmp_path, tokenizer, decoder):
