@@ -6,7 +6,7 @@ ifeq ($(STACK),newest)
 VENV ?= .venv-newest
 # what depends on the versions: core, parity, export, training and resume; whoever says what to test replaces it
 TESTS ?= tests/models tests/objectives tests/export tests/training tests/data/test_tokenizer.py tests/data/test_loader.py \
-	tests/data/test_stream.py tests/examples tests/test_stacks.py
+	tests/data/test_stream.py tests/examples tests/test_stacks.py tests/test_hub.py
 else ifeq ($(STACK),pinned)
 VENV ?= .venv
 TESTS ?=

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
-import requests
 from datasets import config
-from huggingface_hub import constants
-from huggingface_hub.utils import reset_sessions
+from huggingface_hub import constants, utils
 
 from detour import hub
 from detour.corpus.readers.huggingface import HuggingFace
@@ -22,6 +21,8 @@ from detour.evaluation import models as evaluation_models
 from detour.evaluation.data import readers
 from detour.init.start import find_start
 from detour.models import hf
+
+reset_sessions = utils.reset_sessions if hasattr(utils, "reset_sessions") else utils.close_session  # of hub 0 and 1
 
 
 @pytest.fixture
@@ -61,9 +62,8 @@ def endpoint(monkeypatch):
 def test_a_hub_that_does_not_answer_is_one_error_that_says_what_to_do(endpoint, caplog, capfd, error, read):
     with pytest.raises(error, match="nobody/nothing") as caught:
         read()
-    assert f"{endpoint} cannot be reached (ConnectionError); name a local folder, or set HF_HUB_OFFLINE=1" in str(
-        caught.value
-    )
+    said = rf"{re.escape(endpoint)} cannot be reached \(Connect\w*Error\); name a local folder, or set HF_HUB_OFFLINE=1"
+    assert re.search(said, str(caught.value))
     assert not [
         record for record in caplog.records if record.name.startswith(("huggingface_hub", "datasets", "transformers"))
     ]
@@ -75,11 +75,11 @@ def test_the_hub_is_asked_once(endpoint, monkeypatch):
 
     def head(self, url, **options):
         asked.append((url, options["timeout"]))
-        raise requests.ConnectTimeout("no route")
+        raise TimeoutError("no route")
 
-    monkeypatch.setattr(requests.Session, "head", head)
+    monkeypatch.setattr(type(utils.get_session()), "head", head)
     for _ in range(2):
-        with pytest.raises(ConnectionError, match=r"cannot be reached \(ConnectTimeout\)"):
+        with pytest.raises(ConnectionError, match=r"cannot be reached \(TimeoutError\)"):
             hub.check_hub()
     assert asked == [(endpoint, constants.HF_HUB_ETAG_TIMEOUT)]
 

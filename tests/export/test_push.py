@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from detour.cli.main import app
 from detour.errors import ConfigError, ModelError
 from detour.evaluation.models import folder_hash
 from detour.export.push import CARD, prepare_upload, push
+
+NO_ANSWER: Any = SimpleNamespace(headers={}, request=None)
 
 HEAD = "---\nlibrary_name: transformers\ntags:\n- causal-detour\n---\n\n# my run\n\nText.\n"
 
@@ -184,7 +187,10 @@ def test_an_existing_repository_is_not_created_again(exported):
     [
         (Hub(login=False), "not logged in to the hub"),
         (Hub(refuses=OSError("Connection refused")), "org/name: Connection refused; nothing was uploaded"),
-        (Hub(refuses=HfHubHTTPError("403 Forbidden", response=None)), "org/name: 403 Forbidden"),  # type: ignore[arg-type]
+        (
+            Hub(refuses=HfHubHTTPError("403 Forbidden", response=NO_ANSWER)),
+            "org/name: 403 Forbidden",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_a_hub_that_refuses_is_one_sentence(exported, hub, message):
