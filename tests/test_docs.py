@@ -38,7 +38,7 @@ from detour.config.schema import RunConfig
 from detour.experiments.config import load_experiment
 from detour.models.families import sizes
 from detour.testing import check_objective
-from detour.training.checkpoints import compatible
+from detour.training.checkpoints import resume_rules
 from tests.pages import DOCS, PAGES, ROOT, blocks, commands_in
 
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -165,7 +165,7 @@ def test_messages_in_the_faq_are_messages_of_the_library():
 def test_everything_that_a_resume_compares_is_in_the_table():
     text = (DOCS / "checkpoints.md").read_text()
     table = text[text.index("| may not change") : text.index("| may change")]
-    assert [key for key in compatible._FIXED if f"`{key}`" not in table] == []
+    assert [key for key in resume_rules._FIXED if f"`{key}`" not in table] == []
 
 
 def test_decisions_are_in_the_index_and_have_the_three_parts():

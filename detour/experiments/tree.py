@@ -15,7 +15,7 @@ from detour.config.schema import RunConfig
 from detour.errors import ConfigError
 from detour.options import flatten
 from detour.redact import redacted
-from detour.training.checkpoints.compatible import branch_differences
+from detour.training.checkpoints.resume_rules import branch_differences
 from detour.training.run_folder import RunFolder
 from detour.units import short
 

@@ -14,8 +14,8 @@ from detour.config.schema import RunConfig
 from detour.errors import CheckpointError
 from detour.options import flatten
 from detour.training.checkpoints import files as checkpoints
-from detour.training.checkpoints.compatible import branch_differences, differences, measurement_differences
 from detour.training.checkpoints.files import Checkpoint
+from detour.training.checkpoints.resume_rules import branch_differences, differences, measurement_differences
 from detour.training.run_folder import METRICS, RunFolder
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import pytest
 
 from detour.config.load import from_mapping
 from detour.config.schema import RunConfig
-from detour.training.checkpoints.compatible import differences
+from detour.training.checkpoints.resume_rules import differences
 
 BASE: dict[str, Any] = {
     "name": "run",
