@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detour.config.load import read_into
+from detour.config.load import read_into, read_values
 from detour.errors import ConfigError
 from detour.evaluation.data.task_problems import problems_of
+from detour.options import check, listing, parse, sound
 from detour.registry import suggestion
 
 HERE = Path(__file__).parents[1]
@@ -183,10 +184,11 @@ def load_task(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Task:
     path = Path(name_or_file)
     if path.suffix != ".yaml":
         path = _packaged("task", str(name_or_file), task_names())
-    task = read_into(Task, path, overrides)
-    if problems := list(problems_of(task)):
-        raise ConfigError(f"{path}: " + "\n  - ".join([f"{len(problems)} problem(s)", *problems]))
-    return task
+    values, lines = read_values(path, overrides)
+    faulty = check(Task, values)
+    if problems := faulty + list(problems_of(sound(Task, values), faulty)):
+        raise ConfigError(listing(str(path), problems, lines))
+    return parse(Task, values)
 
 
 def load_suite(name_or_file: str | Path, overrides: Sequence[str] = ()) -> list[Task]:
