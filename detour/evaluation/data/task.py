@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,15 +191,33 @@ def load_task(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Task:
     return parse(Task, values)
 
 
+def load_tasks(names_or_files: Iterable[str | Path], overrides: Sequence[str] = ()) -> list[Task]:
+    """Several tasks, as `load_task` each.
+
+    Raises:
+        ConfigError: With the problems of every one that is refused.
+    """
+    tasks, problems = [], []
+    for name in names_or_files:
+        try:
+            tasks.append(load_task(name, overrides))
+        except ConfigError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ConfigError("\n".join(map(str, problems)))
+    return tasks
+
+
 def load_suite(name_or_file: str | Path, overrides: Sequence[str] = ()) -> list[Task]:
     """The tasks of a suite of the library by its name, or of one's own file, in its order.
 
     Raises:
-        ConfigError: As `load_task`; a suite without tasks; two tasks of one name.
+        ConfigError: As `load_tasks`; a suite without tasks; two tasks of one name.
     """
     tasks: dict[str, Task] = {}
-    for entry in dict.fromkeys(_entries(name_or_file)):
-        task = load_task(entry, overrides)
+    for task in load_tasks(dict.fromkeys(_entries(name_or_file)), overrides):
         if task.name in tasks:
             raise ConfigError(f"suite {name_or_file}: two tasks are called '{task.name}'")
         tasks[task.name] = task

@@ -150,6 +150,18 @@ def test_everything_that_is_wrong_with_a_file_is_named_at_once(tmp_path):
     assert "columns.txt: unknown" in lines[-1]
 
 
+def test_every_task_of_a_suite_that_is_refused_is_named(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(BAD)
+    (tmp_path / "suite.yaml").write_text("tasks: [one.yaml, bc5cdr, two.yaml, bc5cd]\n")
+    with pytest.raises(ConfigError) as error:
+        load_suite(tmp_path / "suite.yaml")
+    said = str(error.value)
+    assert f"{tmp_path / 'one.yaml'}: {len(PROBLEMS)} problems" in said
+    assert f"{tmp_path / 'two.yaml'}: {len(PROBLEMS)} problems" in said
+    assert "did you mean 'bc5cdr'" in said
+
+
 def test_the_task_and_the_suite_of_the_page_can_be_read(tmp_path):
     page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
     described, listed = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
