@@ -84,7 +84,12 @@ def differences_table(rows: Sequence[Row]) -> str:
             s = each.summary
             interval = f"[{points(s.low, sign=True)}, {points(s.high, sign=True)}]"
             cells = [points(s.mean, sign=True), interval, probability(each.p_holm)]
-            lines.append([f"`{each.task}`", f"{head} - {other}", *cells])
+            mark = (
+                " †"
+                if any(row["degenerate"] for row in rows if row["task"] == each.task and row["head"] in (head, other))
+                else ""
+            )
+            lines.append([f"`{each.task}`{mark}", f"{head} - {other}", *cells])
     return markdown_table(["task", "heads", "difference", "95% interval", "p (Holm, by pair)"], lines)
 
 

@@ -37,6 +37,7 @@ from detour import objectives
 from detour.cli.main import app
 from detour.config.load import from_mapping, load, to_yaml
 from detour.config.schema import RunConfig
+from detour.evaluation.data.task import load_suite
 from detour.experiments.config import load_experiment
 from detour.models.families import sizes
 from detour.testing import check_objective
@@ -399,6 +400,8 @@ def check_recipe(words: list[str]) -> None:
                 for name in ("DETOUR_SMALL_DATA", "DETOUR_MINILM", "DETOUR_MINILM_DATA", "DETOUR_TASKS"):
                     patch.setenv(name, "data")
                 load_experiment(ROOT / word)
+        elif word.startswith("yamls/heads/"):
+            load_suite(ROOT / word, [other[5:] for other in words[position + 1 :] if other.startswith("task.")])
         elif word.startswith("yamls/"):
             load(ROOT / word, [other for other in words[position + 1 :] if "=" in other and not other.startswith("-")])
 
