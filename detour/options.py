@@ -74,6 +74,27 @@ def check(cls: type, values: Any, *, prefix: str = "") -> list[str]:
     return problems
 
 
+def sound(cls: type[C], values: Any) -> C:
+    """An instance of what passes the checks, so that it can be checked further although something else is wrong.
+
+    Faulty values are replaced by the field's default, or by None if it has none; ``__post_init__`` is not expected to refuse.
+    """
+    given, hints = values if isinstance(values, Mapping) else {}, _hints_of(cls)
+    kept: dict[str, Any] = {}
+    for key, field in _settable(cls).items():
+        value, problems = given.get(key, MISSING), []
+        if is_dataclass(hints[key]):
+            kept[key] = sound(hints[key], value)  # type: ignore[arg-type]
+            continue
+        if value != MISSING:
+            _check_value(hints[key], value, key, problems)
+        if value != MISSING and not problems:
+            kept[key] = _construct(hints[key], value)
+        elif _is_required(field):
+            kept[key] = None
+    return cls(**kept)
+
+
 def listing(source: str, problems: list[str], lines: Mapping[str, str] | None = None) -> str:
     """One error message for all problems. Each begins with its key, and is followed by the key's line if known."""
     lines = lines or {}

@@ -35,6 +35,7 @@ from detour import objectives
 from detour.cli.main import app
 from detour.config.load import from_mapping, load, to_yaml
 from detour.config.schema import RunConfig
+from detour.evaluation.data.task import load_suite
 from detour.experiments.config import load_experiment
 from detour.models.families import sizes
 from detour.testing import check_objective
@@ -309,9 +310,11 @@ NOT_RUN = {  # first words of a command -> why it is parsed and checked in place
     "data_prep/small_experiment.sh": "needs the corpora; five minutes",
     "python scripts/recompute_experiment.py": "tests/experiments/test_smoke.py runs it",
     "scripts/torchrun.sh": "as composer",
+    "scripts/small_standin.sh": "needs the corpora; its overrides are loaded below",
     "python scripts/mutation.py": "minutes; tests/test_docs.py checks that the script exists",
     "python scripts/cpu_settings.py": "an hour",
     "python scripts/wandb_workspace.py": "tests/training/loggers/test_wandb_workspace.py runs it",
+    "python scripts/heads.py": "tests/evaluation/finetune/test_heads_table.py runs its parts",
     "python scripts/smoke_data.py": "tests/experiments/test_smoke.py runs it",
     "python -m benchmarks": "minutes; options are checked",
     "python -m data_prep.synthetic": "options are checked; tests/corpus/test_synthetic.py runs it",
@@ -376,6 +379,8 @@ def check_recipe(words: list[str]) -> None:
                 for name in ("DETOUR_SMALL_DATA", "DETOUR_MINILM", "DETOUR_MINILM_DATA", "DETOUR_TASKS"):
                     patch.setenv(name, "data")
                 load_experiment(ROOT / word)
+        elif word.startswith("yamls/heads/"):
+            load_suite(ROOT / word, [other[5:] for other in words[position + 1 :] if other.startswith("task.")])
         elif word.startswith("yamls/"):
             load(ROOT / word, [other for other in words[position + 1 :] if "=" in other and not other.startswith("-")])
 

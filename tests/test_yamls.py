@@ -11,7 +11,7 @@ from detour.config.schema import RunConfig
 from detour.phases import Freeze
 
 FOLDER = Path(__file__).parents[1] / "yamls"
-FILES = sorted(path for path in FOLDER.rglob("*.yaml") if "experiments" not in path.parts)
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not {"experiments", "heads"} & {*path.parts})
 PATH_OF = {path.stem: path for path in FILES}
 ORDERS = ["order_mlm_clm_mlm", "order_clm_mlm_mlm", "order_clm_last", "order_alternating"]
 SHARES = [0, 25, 50, 75, 100]

@@ -227,12 +227,12 @@ def chosen_tasks(suite: str | None, names: list[str] | None, changes: list[str] 
         ConfigError: There are none, one is named twice, or `load_task` refuses one.
     """
     from detour.errors import ConfigError
-    from detour.evaluation.data.task import load_suite, load_task
+    from detour.evaluation.data.task import load_suite, load_tasks
 
     if not suite and not names:
         raise ConfigError("no tasks: give --suite or --task")
     found = load_suite(suite, changes or []) if suite else []
-    found += [load_task(name, changes or []) for name in names or []]
+    found += load_tasks(names or [], changes or [])
     if twice := next((t.name for i, t in enumerate(found) if t.name in [other.name for other in found[:i]]), None):
         raise ConfigError(f"task '{twice}': named twice")
     return found

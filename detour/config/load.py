@@ -60,8 +60,18 @@ def read_into(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: Listing every unknown key, wrong type and missing value, each with its full key.
     """
+    values, lines = read_values(path, overrides)
+    return parse(cls, values, source=str(path), lines=lines)
+
+
+def read_values(path: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """A YAML file as plain values, with `load`'s ``extends`` and overrides but without its checks; and the line of each key.
+
+    Raises:
+        ConfigError: The file cannot be read, or an override is malformed.
+    """
     raw, lines, _ = _layers(path, overrides)
-    return into(cls, raw, source=str(path), lines=lines)
+    return _resolved(raw, str(path)), lines
 
 
 def from_overrides(cls: type[C], overrides: Sequence[str], *, source: str) -> C:

@@ -118,11 +118,12 @@ READERS = {  # name -> files, options
         {"files": {"train": "t.txt"}},
     ),
     "local": (lambda: {"train.jsonl": json.dumps({"id": "1", "tokens": ["a", "b"], "ner_tags": ["B-X", "I-X"]})}, {}),
+    "local table": (lambda: {"train.csv": 'id,tokens,ner_tags,text,label\n1,a,b,"c, d",X\n2,a,b,e,Y\n3,a,b,f,X\n'}, {}),
     "local task.json": (lambda: {"task.json": json.dumps({"name": "m", "labels": ["X"], "entity_types": ["X"]})}, {}),
 }
 
 
-@pytest.mark.faults(10, "fuzzed labeled data: brat, BioC, CoNLL, PubTator, JSON lines")
+@pytest.mark.faults(10, "fuzzed labeled data: brat, BioC, CoNLL, PubTator, JSON lines, tables")
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_fuzzed_labeled_data_is_refused_clearly_or_read(folder, tmp_path, name, seed):
@@ -132,6 +133,8 @@ def test_fuzzed_labeled_data_is_refused_clearly_or_read(folder, tmp_path, name, 
         "source": {"kind": name.split()[0], "options": {"path": "x", **options}},
         "split": {"fractions": [0.4, 0.3, 0.3]} if "task.json" not in name else {}, "labels": [], "limit": {},
     }  # fmt: skip
+    if "table" in name:
+        values |= {"kind": "classification", "metric": "accuracy"}
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(values))
     task, before = load_task(tmp_path / "task.yaml"), elsewhere(tmp_path, folder)
     if "task.json" in name:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedToke
 from typer.testing import CliRunner
 
 from detour.cli.main import app
+from detour.config.load import load
 from detour.data.tokenizer import ROLES
 from detour.errors import ConfigError, DataError
 from detour.evaluation.models import resolve
@@ -133,3 +137,53 @@ def test_models_of_other_tokenizers_are_not_compared(folders, texts, tmp_path):
 def test_a_comparison_that_means_nothing_is_refused(words, tmp_path, change, error):
     with pytest.raises((ConfigError, DataError), match=error):
         run(*change(words), "--out", tmp_path)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_of_the_page_is_that_of_its_numbers():
+    lines = (ROOT / "docs" / "results" / "retention" / "retention.csv").read_text().splitlines()
+    rows = {(r["model"], r["data"], r["role"], r["quantity"]): r for r in csv.DictReader(lines)}
+    places = {"clinical cases": ("cases", "domain"), "general, both": ("all", "general"),
+              "novels": ("novels", "general"), "Code civil": ("code_civil", "general")}  # fmt: skip
+    page = (ROOT / "docs" / "results" / "retention.md").read_text()
+
+    def change(row) -> str:
+        return f"{float(row['mean']):+.3f} [{float(row['low']):+.3f}, {float(row['high']):+.3f}]"
+
+    text, checked = "", 0
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[4].isdigit():
+            text, model = cells[0] or text, cells[1].strip("`")
+            loss, since = (rows[(model, *places[text], quantity)] for quantity in ("loss", "change"))
+            assert cells[2:] == [
+                f"{float(loss['mean']):.3f}",
+                "" if model == "base" else change(since),
+                loss["documents"],
+            ]
+            checked += 1
+    assert checked == 10
+    for role in ("domain", "general"):
+        assert change(rows["detour", "all", role, "difference"]) in page
+
+
+def test_the_stand_ins_of_the_page_are_runs_that_load(tmp_path):
+    """With a `detour` that writes its arguments down."""
+    fake = tmp_path / "detour"
+    fake.write_text('#!/bin/sh\nprintf "%s\\0" "$@" >> "$LOG"\necho >> "$LOG"\n')
+    fake.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(tmp_path / "log")}
+    command = ["bash", str(ROOT / "scripts" / "small_standin.sh"), "data", str(tmp_path / "out")]
+    subprocess.run(command, env=environment, check=True)
+    calls = [line.split("\0")[:-1] for line in (tmp_path / "log").read_text().splitlines()]
+    assert [call[0] for call in calls] == ["train", "export"] * 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETOUR_SMALL_DATA", "data")
+        base, detour, twin = (load(call[1], call[2:]) for call in calls[::2])
+    assert [phase.objective for phase in detour.phases] == ["clm", "mlm"]
+    assert detour.phase_schedule.total_tokens == twin.phase_schedule.total_tokens == 260_000
+    assert replace(detour, name="", phases=[]) == replace(twin, name="", phases=[])
+    assert detour.model.init == str(tmp_path / "out" / "base")
+    assert base.phase_schedule.total_tokens == 650_000

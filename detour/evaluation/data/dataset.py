@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -93,13 +94,13 @@ def _refuse_lone_surrogates(example: Example, task: Task) -> None:
 
 
 def _where_to_get(task: Task, root: Path) -> str:
-    """The task's advice on obtaining its data, for an error message; empty if the data folder has files."""
+    """How the task's data is obtained, for an error message: the first sentence of its note; empty if the folder has files."""
     folder = task.source.options.get("path")
     if folder and any(readers.folder_of(root, folder).glob("*")):
         return ""
     if task.credentials:
         return f". It needs credentials: {task.credentials}"
-    return f". Of this task: {task.note}" if task.note else ""
+    return f". Of this task: {re.split(r'(?<=[.]) ', task.note)[0]}" if task.note else ""
 
 
 def _with_top_labels(splits: Splits, count: int, name: str) -> Splits:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detour.config.load import read_into
+from detour.config.load import read_into, read_values
 from detour.errors import ConfigError
 from detour.evaluation.data.task_problems import problems_of
+from detour.options import check, listing, parse, sound
 from detour.registry import suggestion
 
 HERE = Path(__file__).parents[1]
@@ -183,21 +184,40 @@ def load_task(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Task:
     path = Path(name_or_file)
     if path.suffix != ".yaml":
         path = _packaged("task", str(name_or_file), task_names())
-    task = read_into(Task, path, overrides)
-    if problems := list(problems_of(task)):
-        raise ConfigError(f"{path}: " + "\n  - ".join([f"{len(problems)} problem(s)", *problems]))
-    return task
+    values, lines = read_values(path, overrides)
+    faulty = check(Task, values)
+    if problems := faulty + list(problems_of(sound(Task, values), faulty)):
+        raise ConfigError(listing(str(path), problems, lines))
+    return parse(Task, values)
+
+
+def load_tasks(names_or_files: Iterable[str | Path], overrides: Sequence[str] = ()) -> list[Task]:
+    """Several tasks, as `load_task` each.
+
+    Raises:
+        ConfigError: With the problems of every one that is refused.
+    """
+    tasks, problems = [], []
+    for name in names_or_files:
+        try:
+            tasks.append(load_task(name, overrides))
+        except ConfigError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ConfigError("\n".join(map(str, problems)))
+    return tasks
 
 
 def load_suite(name_or_file: str | Path, overrides: Sequence[str] = ()) -> list[Task]:
     """The tasks of a suite of the library by its name, or of one's own file, in its order.
 
     Raises:
-        ConfigError: As `load_task`; a suite without tasks; two tasks of one name.
+        ConfigError: As `load_tasks`; a suite without tasks; two tasks of one name.
     """
     tasks: dict[str, Task] = {}
-    for entry in dict.fromkeys(_entries(name_or_file)):
-        task = load_task(entry, overrides)
+    for task in load_tasks(dict.fromkeys(_entries(name_or_file)), overrides):
         if task.name in tasks:
             raise ConfigError(f"suite {name_or_file}: two tasks are called '{task.name}'")
         tasks[task.name] = task

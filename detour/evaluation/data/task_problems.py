@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from detour.errors import ConfigError
@@ -21,43 +23,64 @@ SPLIT_RULES = ("permutation", "largest_remainder", "floor", "datasets", "dataset
 NEGATIVES = ("all", "first")
 
 
-def problems_of(task: Task) -> Iterator[str]:
-    """Every value that is out of range or contradicts another, each with its key."""
-    if fault := fault_of_name(task.name):
-        yield f"name: {task.name[:80]!r} {fault}"
-    if redacted(task.name) != task.name:
-        yield "name: holds a secret or a value of the environment, which every result would show; write it out"
-    if fault := fault_of_label(task.language):
+def problems_of(task: Task, known: Sequence[str] = ()) -> Iterator[str]:
+    """Every value that is out of range or contradicts another, each with its key.
+
+    Args:
+        task: The task; a required value may be None, which is not looked at.
+        known: Problems of keys that are replaced by their defaults in ``task``; what contradicts one of them is left out.
+    """
+    faulty = [problem.split(":", 1)[0].partition("[")[0] for problem in known]
+    if task.kind not in MEASURES:
+        if task.kind is not None:
+            yield f"kind: '{task.kind}'{suggestion(task.kind, MEASURES)}; expected one of {', '.join(MEASURES)}"
+        task = replace(task, kind="")  # what depends on the kind is not looked at
+    found = [*_of_names(task), *_of_metrics(task), *_of_values(task), *_of_counts(task), *_of_training(task)]
+    if not any(key.startswith("source") for key in faulty):
+        found += _of_source(task)
+    nested = {key.rpartition(".")[2] for key in faulty if "." in key}
+    for problem in found:
+        if not nested.intersection(re.findall(r"\w+", problem.split(":", 1)[1])):
+            yield problem
+
+
+def _of_names(task: Task) -> Iterator[str]:
+    if task.name is not None:
+        if fault := fault_of_name(task.name):
+            yield f"name: {task.name[:80]!r} {fault}"
+        if redacted(task.name) != task.name:
+            yield "name: holds a secret or a value of the environment, which every result would show; write it out"
+    if task.language is not None and (fault := fault_of_label(task.language)):
         yield f"language: {task.language[:80]!r} {fault}"
-    yield from _of_metrics(task)
+
+
+def _of_source(task: Task) -> Iterator[str]:
     try:
-        readers.build(task.source.kind, task.source.options)
+        yield from readers.problems_of_options(task.source.kind, task.source.options, "source.options")
     except ConfigError as error:
-        yield f"source: {error}"
+        yield f"source.kind: {error}"
+
+
+def _of_values(task: Task) -> Iterator[str]:
     if len(set(task.labels)) != len(task.labels):
         yield "labels: one stands twice"
     if task.negative_label is not None and (
-        task.kind != "classification" or (task.labels and task.negative_label not in task.labels)
+        task.kind not in ("classification", "") or (task.labels and task.negative_label not in task.labels)
     ):
         yield f"negative_label: '{task.negative_label}', expected one of the labels of a classification task"
-    if task.top_labels and (task.kind != "multilabel" or task.labels):
+    if task.top_labels and (task.kind not in ("multilabel", "") or task.labels):
         yield "top_labels: chooses among the labels of a multilabel task; this one is of another kind or has `labels`"
     fractions = task.split.fractions
     if fractions and (len(fractions) not in (2, 3) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9):
         yield f"split.fractions: {fractions}, expected two or three fractions above 0 that sum to 1"
     if task.split.rule not in SPLIT_RULES:
         yield f"split.rule: '{task.split.rule}', expected one of {', '.join(SPLIT_RULES)}"
-    yield from _of_counts(task)
-    yield from _of_training(task)
 
 
 def _of_metrics(task: Task) -> Iterator[str]:
-    if task.kind not in MEASURES:
-        yield f"kind: '{task.kind}'{suggestion(task.kind, MEASURES)}; expected one of {', '.join(MEASURES)}"
-        return
-    known = MEASURES[task.kind]
+    known = MEASURES.get(task.kind, {})
     for key in ("metric", "selection_metric"):
-        if (metric := getattr(task, key)) is not None and metric not in known:
+        if (metric := getattr(task, key)) is not None and known and metric not in known:
             yield f"{key}: '{metric}'{suggestion(metric, known)}; a {task.kind} task has {', '.join(known)}"
 
 
@@ -87,11 +110,12 @@ def _of_training(task: Task) -> Iterator[str]:
         yield f"training.max_grad_norm: {training.max_grad_norm}, expected a norm above 0"
     if not 0 < training.threshold < 1:
         yield f"training.threshold: {training.threshold}, expected a probability above 0 and below 1"
-    if training.head not in (heads := HEADS.get(task.kind, ("linear",))):
+    heads = HEADS["nested_ner"] if not task.kind else HEADS.get(task.kind, ("linear",))
+    if training.head not in heads:
         kinds = "linear" if len(heads) == 1 else f"for {task.kind} one of {', '.join(heads)}"
         yield f"training.head: '{training.head}', expected {kinds}"
     if training.negatives not in NEGATIVES or (training.negatives != "all" and training.head != "span"):
         yield f"training.negatives: '{training.negatives}', expected all, or for the head span one of {', '.join(NEGATIVES)}"
     for key in ("class_weights", "best_label"):
-        if getattr(training, key) and task.kind != "multilabel":
+        if getattr(training, key) and task.kind not in ("multilabel", ""):
             yield f"training.{key}: for multilabel tasks, this one is {task.kind}"

@@ -16,7 +16,7 @@ from detour.evaluation.data.task import Task
 
 
 def optimizer_of(model: nn.Module, task: Task) -> torch.optim.Optimizer:
-    """AdamW without weight decay on biases and norms, like the Trainer's; the head may have its own learning rate."""
+    """torch's fused AdamW without weight decay on biases and norms, as the Trainer's; the head may have its own learning rate."""
     rate, base = task.training.learning_rate, f"{model.base_model_prefix}."  # type: ignore[operator]
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -24,7 +24,8 @@ def optimizer_of(model: nn.Module, task: Task) -> torch.optim.Optimizer:
         own = task.training.head_learning_rate if in_head and task.training.head_learning_rate else rate
         decay = task.training.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((own, decay), []).append(parameter)
-    return torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()])
+    parts = [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
+    return torch.optim.AdamW(parts, fused=True)
 
 
 @contextmanager

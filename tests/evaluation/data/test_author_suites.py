@@ -257,6 +257,33 @@ def test_the_published_medline_keeps_the_outermost_entities(root):
     assert outermost.target == (Span(14, 20, "CHEM"), Span(29, 37, "CHEM"), Span(43, 66, "PROC"))
 
 
+ABSENT = {  # task -> what its reader looks for, of an absent folder and of an empty one
+    "meddialog_fr_author": "fr/meddialog_women: no train*.parquet in it or in its data, and no multilabel_annotation/dataset",
+    "fracco_30_author": "fr/FRACCO/DetectOnco_Final.csv: no such file",
+    "fracco_100_author": "fr/FRACCO/DetectOnco_Final.csv: no such file",
+    "cantemist_fr_author": "fr/FRASIMED/CANTEMIST-FRASIMED: no .txt file with an .ann file beside it",
+    "distemist_fr_author": "fr/FRASIMED/DISTEMIST-FRASIMED: no .txt file with an .ann file beside it",
+    "quaero_emea_author": "fr/QUAERO/EMEA/train: no such folder",
+    "quaero_medline_author": "fr/QUAERO/MEDLINE/train: no such folder",
+}
+
+
+def test_data_that_is_absent_is_refused_by_the_name_of_its_files(tmp_path):
+    """DiaMED is read from the hub; tests/test_hub.py says what happens without one."""
+    tasks = {task.name: task for task in load_suite("french_author")}
+    assert tasks.keys() == {*ABSENT, "diamed_author"}
+    for name, message in ABSENT.items():
+        root = tmp_path / name
+        folder = root / tasks[name].source.options["path"]
+        for expected in (f"{folder}: no such folder", f"{root}/{message}"):
+            with pytest.raises(DataError) as error:
+                load_dataset(tasks[name], root)
+            said = str(error.value)
+            assert said.startswith(f"task '{name}': {expected}")
+            assert len(said.split("Of this task: ")[1].split(". ")) == 1  # one sentence on where to get it
+            folder.mkdir(parents=True, exist_ok=True)
+
+
 def as_examples(names):
     return {"train": [Example(id=name, parts=("x",), target="a") for name in names]}
 
@@ -419,3 +446,35 @@ def test_real_fracco_has_its_entities_as_characters(tmp_path):
     spans = [(example, span) for examples in data.splits.values() for example in examples for span in example.target]
     assert len(spans) == declared["raw_annotations"] == 46468
     assert np.mean([example.parts[0][span.start : span.end].strip() != "" for example, span in spans]) == 1
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize(("name", "part"), [("quaero_emea", "EMEA"), ("quaero_medline", "MEDLINE")])
+def test_real_quaero_is_trained_and_scored_as_a_task_of_the_suite(name, part, tmp_path, encoder):
+    """From brat files, written from the sentences, to the scores of the span head; a few steps of a random encoder."""
+    folder = needs(name)
+    (tmp_path / "task.yaml").write_text(NER.replace("KIND", "local").replace("OPTIONS", f"{{path: {folder}}}"))
+    data = load_dataset(load_task(tmp_path / "task.yaml"), tmp_path)
+    for split, examples in data.splits.items():
+        write_brat(tmp_path / "fr" / "QUAERO" / part / split, examples)
+    small = [
+        "limit.train=16",
+        "limit.dev=8",
+        "limit.test=8",
+        "training.steps=2",
+        "training.eval_steps=1",
+        "max_length=64",
+    ]
+    done = CliRunner().invoke(
+        app,
+        ["eval", "run", f"tiny={encoder}", *(f"task.{change}" for change in small), "--task", f"{name}_author",
+         "--data", str(tmp_path), "--seeds", "1", "--out", str(tmp_path / "scores")],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "scores" / "cells" / "tiny" / f"{name}_author" / "seed42.json").read_text())
+    assert record["task"]["training"]["head"] == "span"
+    assert record["data"]["counts"] == {"train": 16, "dev": 8, "test": 8}
+    assert record["data"]["labels"] == json.loads((folder / "task.json").read_text())["entity_types"]
+    assert len(record["outcome"]["curve"]) == 2
+    assert {"exact_micro_f1", "exact_macro_f1", "partial_micro_f1"} <= record["outcome"]["test"].keys()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detour.errors import ConfigError, DataError
+from detour.errors import ConfigError, DataError, DetourError
 from detour.evaluation.data import readers
 from detour.evaluation.data.examples import Span, fault_of, tag_text, to_iob2
 
@@ -65,7 +65,13 @@ def test_local_files_may_be_compressed_and_otherwise_named(folder, tmp_path):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"text": "a"}, "'label' is 'None', expected a label"),
+        ({"text": "a"}, "no 'label'; found text. Name yours in source.options: {columns: {label: ...}}"),
+        (
+            {"txt": "a", "y": 1},
+            "no 'text'; did you mean 'txt'?, no 'label'; found txt, y. Name yours in source.options",
+        ),
+        ({"text": "a", "label": None}, "'label' is null, expected a label"),
+        ({"text": "a", "label": " "}, "'label' is empty"),
         ({"text": " ", "label": "x"}, "'text' is empty"),
         ({"text": ["a"], "label": "x"}, "'text' is \"['a']\", expected a text"),
         ([1], "expected a JSON object"),
@@ -76,6 +82,55 @@ def test_a_bad_record_is_named_by_file_and_line(record, message, folder, tmp_pat
     with pytest.raises(DataError) as error:
         read(tmp_path, "local", "classification")
     assert f"{folder / 'train.jsonl'}:2: {message}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "lacking"),
+    [
+        ("ner", {"words": []}, "no 'tokens', no 'ner_tags'"),
+        ("multilabel", {"a": 1}, "no 'text', no 'labels'"),
+        ("similarity", {"text": "a"}, "no 'text_a'.*no 'text_b'.*no 'score'"),
+        ("nested_ner", {"a": 1}, "no 'text', no 'entities'"),
+        ("nested_ner", {"tokens": ["a"]}, "no 'ner_tags'"),
+    ],
+)
+def test_every_column_that_is_missing_is_named_at_once(kind, record, lacking, folder, tmp_path):
+    write_lines(folder / "train.jsonl", [record])
+    with pytest.raises(DataError, match=rf"train\.jsonl:1: {lacking}"):
+        read(tmp_path, "local", kind)
+
+
+def test_tables_are_read_as_records(folder, tmp_path):
+    (folder / "train.csv").write_text('id,text,label\n7,"a, ""b""\nc",x\n8,d,y\n')
+    (folder / "dev.tsv.gz").write_bytes(gzip.compress(b"\xef\xbb\xbfid\ttext\tlabel\r\n9\te\t2\r\n"))
+    splits = read(tmp_path, "local", "classification")
+    assert [(e.id, e.parts, e.target) for e in splits["train"]] == [("7", ('a, "b"\nc',), "x"), ("8", ("d",), "y")]
+    assert [(e.id, e.parts, e.target) for e in splits["dev"]] == [("9", ("e",), "2")]
+    (folder / "dev.tsv.gz").unlink()
+    (folder / "train.csv").write_text("text;label\na, b;x\n")
+    assert read(tmp_path, "local", "classification", delimiter=";")["train"][0].parts == ("a, b",)
+    (folder / "train.csv").write_text("text,labels\na,x; y\nb,\n")
+    assert [e.target for e in read(tmp_path, "local", "multilabel")["train"]] == [("x", "y"), ()]
+    (folder / "train.csv").write_text("text_a,text_b,score\na,b,3.5\n")
+    assert [e.target for e in read(tmp_path, "local", "similarity")["train"]] == [3.5]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "match"),
+    [
+        ("classification", "text,label\na\n", "row 1 has 1 cells, the header has 2"),
+        ("classification", "text,text\na,b\n", "the header is text, text, expected a name for each column, each once"),
+        ("classification", "", "the header is empty"),
+        ("classification", 'text,label\na,b\n"a"b,c\n', "row 2: "),
+        ("classification", "text;label\na;b\n", "separated by ';'; set source.options: {delimiter: ';'}"),
+        ("similarity", "text_a,text_b,score\na,b,high\n", "'score' is 'high', expected a number"),
+        ("ner", "tokens,ner_tags\na,O\n", "train.csv': contains cells of text, so the task's kind must be"),
+    ],
+)
+def test_a_bad_table_is_named_by_file_and_row(kind, text, match, folder, tmp_path):
+    (folder / "train.csv").write_text(text)
+    with pytest.raises(DetourError, match=match):
+        read(tmp_path, "local", kind)
 
 
 def test_tags_that_are_not_strict_iob2_are_refused(folder, tmp_path):

@@ -109,6 +109,59 @@ def test_a_bad_description_names_the_key(changes, message, write_task, made):
     assert str(path) in str(error.value)
 
 
+BAD = """\
+name: a/b
+kind: clasification
+metrc: accuracy
+metric: accuracy
+source: {kind: local, options: {pth: x, columns: {lable: y, txt: z}}}
+max_length: long
+labels: [a, yes]
+negative_label: none
+training: {epochs: 0, steps: "4000", eval_steps: 500, batch_size: 16, micro_batch_size: 5}
+"""
+PROBLEMS = [
+    "metrc: unknown key; did you mean 'metric'? (line 3)",
+    "language: missing, and it has no default",
+    "labels[1]: True, expected str; put it in quotes",
+    "max_length: 'long', expected int (line 6)",
+    "license: missing, and it has no default",
+    "training.steps: '4000', expected int (line 9)",
+    "kind: 'clasification'; did you mean 'classification'?",
+    "name: 'a/b' holds '/', which would make it a path (line 1)",
+    "training.epochs: 0, expected at least 1 (line 9)",
+    "training.micro_batch_size: 5 does not divide batch_size 16 (line 9)",
+    "source.options.pth: unknown key; did you mean 'path'? (line 5)",
+    "source.options.path: missing, and it has no default",
+    "source.options.columns.lable: unknown; did you mean 'label'?",
+]
+
+
+def test_everything_that_is_wrong_with_a_file_is_named_at_once(tmp_path):
+    """And nothing that follows from another fault, such as eval_steps above steps that cannot be read."""
+    path = tmp_path / "bad.yaml"
+    path.write_text(BAD)
+    with pytest.raises(ConfigError) as error:
+        load_task(path)
+    first, *lines = str(error.value).splitlines()
+    assert first == f"{path}: {len(PROBLEMS)} problems"
+    for line, problem in zip(lines, PROBLEMS, strict=True):
+        assert line.startswith(f"  - {problem}"), line
+    assert "columns.txt: unknown" in lines[-1]
+
+
+def test_every_task_of_a_suite_that_is_refused_is_named(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(BAD)
+    (tmp_path / "suite.yaml").write_text("tasks: [one.yaml, bc5cdr, two.yaml, bc5cd]\n")
+    with pytest.raises(ConfigError) as error:
+        load_suite(tmp_path / "suite.yaml")
+    said = str(error.value)
+    assert f"{tmp_path / 'one.yaml'}: {len(PROBLEMS)} problems" in said
+    assert f"{tmp_path / 'two.yaml'}: {len(PROBLEMS)} problems" in said
+    assert "did you mean 'bc5cdr'" in said
+
+
 def test_the_task_and_the_suite_of_the_page_can_be_read(tmp_path):
     page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
     described, listed = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)

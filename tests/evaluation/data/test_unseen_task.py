@@ -105,3 +105,55 @@ def test_nested_entities_of_brat_files_take_ten_lines_too(tmp_path, encoder):
     assert record["data"]["labels"] == ["ORGAN", "SIGN"]
     assert record["data"]["counts"] == {"train": 12, "dev": 4, "test": 4}  # documents are not divided
     assert len(record["outcome"]["curve"]) == 2
+
+
+TABLE = """\
+name: urgence
+language: fr
+kind: multilabel
+source: {kind: local, options: {path: appels, files: {train: appels 2024}, columns: {text: Motif d'appel, labels: "Étiquettes"}}}
+metric: macro_f1
+max_length: 48
+license: "internal"
+split: {fractions: [0.6, 0.2, 0.2]}
+training: {learning_rate: 3e-3, batch_size: 8, epochs: 1}
+"""
+COLUMNS = """\
+name: signes
+language: fr
+kind: ner
+source: {kind: conll, options: {path: signes, files: {train: all.bio}, word_column: 1, tag_column: 3, scheme: bioes}}
+metric: span_micro_f1
+max_length: 48
+license: "internal"
+split: {fractions: [0.6, 0.2, 0.2]}
+training: {learning_rate: 3e-3, batch_size: 8, epochs: 1}
+"""
+
+
+def test_a_table_of_a_spreadsheet_and_columns_of_another_order_take_ten_lines_too(tmp_path, encoder):
+    """Columns with spaces and accents, several labels in a cell; a tag scheme and an order of columns of one's own."""
+    assert max(len(TABLE.splitlines()), len(COLUMNS.splitlines())) <= 10
+    (tmp_path / "urgence.yaml").write_text(TABLE)
+    (tmp_path / "signes.yaml").write_text(COLUMNS)
+    rows = [f'{i},"douleur, {i}",{["chute; douleur", "chute", ""][i % 3]}' for i in range(20)]
+    for name, file, text in (
+        ("appels", "appels 2024.csv", "\n".join(["N°,Motif d'appel,Étiquettes", *rows])),
+        ("signes", "all.bio", "1 douleur NC B-SIGNE\n2 aigue ADJ E-SIGNE\n3 hier ADV O\n\n" * 20),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text, encoding="utf-8")
+    tasks = [part for name in ("urgence", "signes") for part in ("--task", str(tmp_path / f"{name}.yaml"))]
+    done = CliRunner().invoke(
+        app,
+        ["eval", "run", f"tiny={encoder}", *tasks, "--data", str(tmp_path), "--seeds", "1", "--out", str(tmp_path / "scores")],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    records = {
+        name: json.loads((tmp_path / "scores" / "cells" / "tiny" / name / "seed42.json").read_text())
+        for name in ("urgence", "signes")
+    }
+    assert records["urgence"]["data"]["labels"] == ["chute", "douleur"]
+    assert records["signes"]["data"]["labels"] == ["O", "B-SIGNE", "I-SIGNE"]
+    assert all(record["data"]["counts"] == {"train": 12, "dev": 4, "test": 4} for record in records.values())

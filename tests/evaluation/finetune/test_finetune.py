@@ -168,11 +168,9 @@ def test_the_head_may_have_a_rate_of_its_own(encoder, made, make_task, data_root
     task = make_task("rates", "classification", made.classification(), training=training)
     model = module.load_model(encoder, task, load_dataset(task, data_root))
     named = {parameter: name for name, parameter in model.named_parameters()}
-    seen = {
-        named[parameter]: (group["lr"], group["weight_decay"])
-        for group in module.optimizer_of(model, task).param_groups
-        for parameter in group["params"]
-    }
+    groups = module.optimizer_of(model, task).param_groups
+    assert all(group["fused"] for group in groups)
+    seen = {named[parameter]: (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]}
     assert seen.keys() == set(named.values())
     assert seen["classifier.weight"] == (1e-2, 0.1)
     assert seen["classifier.bias"] == (1e-2, 0.0)

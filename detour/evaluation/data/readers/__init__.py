@@ -1,6 +1,6 @@
 """Readers of labeled examples, one module per file format. Every reader subclasses `base.Reader`."""
 
-from detour.evaluation.data.readers.base import Reader, build, folder_of, registry
+from detour.evaluation.data.readers.base import Reader, build, folder_of, problems_of_options, registry
 from detour.evaluation.data.readers.bioc import BioC
 from detour.evaluation.data.readers.brat import Brat
 from detour.evaluation.data.readers.conll import Conll
@@ -24,5 +24,6 @@ __all__ = [
     "Reader",
     "build",
     "folder_of",
+    "problems_of_options",
     "registry",
 ]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detour.corpus.text import ReadReport, UnusableRecordError, decoded, parsed, read_chunks
+from detour.corpus.text import MAX_RECORD_BYTES, ReadReport, UnusableRecordError, decoded, parsed, read_chunks
 from detour.errors import ConfigError, DataError
 from detour.evaluation.data.examples import Example, Span, Splits, fault_of
-from detour.options import parse
+from detour.options import check, parse, sound
 from detour.registry import Registry, suggestion
 
 SPLITS = ("train", "dev", "test")
@@ -59,12 +61,29 @@ def build(kind: str, options: Mapping[str, Any]) -> Reader:
     return parse(registry.get(kind), options, source=f"'{kind}'")
 
 
-def check_keys(option: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ConfigError for an unknown key."""
-    known = tuple(known)
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"{option}.{key}: unknown{suggestion(key, known)}; known: {', '.join(known)}")
+def problems_of_options(kind: str, options: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """A line for everything that `build` refuses, naming the full key. Raises ConfigError for an unknown kind."""
+    cls = registry.get(kind)
+    problems = check(cls, options, prefix=prefix)
+    yield from problems
+    try:
+        sound(cls, options)
+    except (ConfigError, TypeError, ValueError) as error:  # raised by a __post_init__
+        if not problems or isinstance(error, ConfigError):
+            yield f"{prefix}.{error}"
+
+
+def check_keys(**options: tuple[Iterable[str], Iterable[str]]) -> None:
+    """Raises ConfigError that names every unknown key; of each option, the given keys and the known ones."""
+    unknown = [
+        f"{option}.{key}: unknown{suggestion(key, known)}; known: {', '.join(known)}"
+        for option, (given, names) in options.items()
+        for known in [tuple(names)]
+        for key in given
+        if key not in known
+    ]
+    if unknown:
+        raise ConfigError(" | ".join(unknown))
 
 
 def folder_of(root: Path, path: str) -> Path:
@@ -92,6 +111,34 @@ def read_bytes(path: Path) -> bytes:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     return b"".join(read_chunks(path, ReadReport())).removeprefix(codecs.BOM_UTF8)
+
+
+def rows_of_table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """(location, row) of a table with a header, ``.csv`` or ``.tsv``; quoted cells may hold line breaks.
+
+    Raises:
+        DataError: The file is missing or no table, two columns have one name, or a row has more or fewer cells than the header.
+    """
+    csv.field_size_limit(MAX_RECORD_BYTES)
+    table = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    number = 0
+    try:
+        header = next(table, [])
+        if len(set(header)) < len(header) or not header:
+            raise DataError(
+                f"{path}: the header is {', '.join(header) or 'empty'}, expected a name for each column, each once"
+            )
+        if len(header) == 1 and (other := next((mark for mark in ";\t|," if mark in header[0]), None)):
+            raise DataError(
+                f"{path}: its cells are separated by {other!r}; set source.options: {{delimiter: {other!r}}}"
+            )
+        for number, row in enumerate(table, start=1):
+            if row and len(row) != len(header):
+                raise DataError(f"{path}: row {number} has {len(row)} cells, the header has {len(header)}")
+            if row:
+                yield f"{path}: row {number}", dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: row {number + 1}: {error}") from error
 
 
 def lines_of(text: str) -> list[str]:
@@ -131,11 +178,13 @@ def examples_of(
 
 def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], where: str) -> Example:
     def value(role: str, expected: type | tuple[type, ...], spelled: str) -> Any:
-        found = record.get(names[role])
+        found = record[names[role]]
         if not isinstance(found, expected) or (isinstance(found, float) and found != found):
-            raise DataError(f"{where}: '{names[role]}' is {str(found)[:60]!r}, expected {spelled}")
+            shown = "null" if found is None else repr(str(found)[:60])
+            raise DataError(f"{where}: '{names[role]}' is {shown}, expected {spelled}")
         return found
 
+    _check_columns(record, kind, names, where)
     given, group = record.get(names["id"]), str(record.get(names["group"]) or "")
     id = Path(where).name if given is None else str(given)  # no folder: the data may be moved
     if kind == "nested_ner" and names["entities"] in record:
@@ -155,7 +204,29 @@ def _example(record: Mapping[str, Any], kind: str, names: Mapping[str, str], whe
         target = tuple(map(str, value("labels", (list, tuple), "a list of labels")))
     else:
         target = str(value("label", (str, int), "a label"))
+        if not target.strip():
+            raise DataError(f"{where}: '{names['label']}' is empty")
     return Example(id=id, parts=parts, target=target, group=group)
+
+
+TARGETS = {"classification": "label", "multilabel": "labels", "similarity": "score"}
+
+
+def _check_columns(record: Mapping[str, Any], kind: str, names: Mapping[str, str], where: str) -> None:
+    """Raises DataError that names every column that the kind requires and the record lacks."""
+    if kind == "nested_ner" and (names["entities"] in record or names["tokens"] not in record):
+        roles = ["text", "entities"]
+    elif kind in ("ner", "nested_ner"):
+        roles = ["tokens", "tags"]
+    else:
+        roles = ["text", *(["pair"] if names["pair"] else []), TARGETS[kind]]
+    if missing := [role for role in roles if names[role] not in record]:
+        lacking = ", ".join(f"no '{names[role]}'{suggestion(names[role], record)}" for role in missing)
+        found = ", ".join(map(str, record)) or "nothing"
+        raise DataError(
+            f"{where}: {lacking}; found {found[:300]}. Name yours in source.options: "
+            f"{{columns: {{{', '.join(f'{role}: ...' for role in missing)}}}}}"
+        )
 
 
 def _entity(value: Any, where: str) -> Span:

@@ -36,7 +36,7 @@ class BioC(StandOffReader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_keys("files", self.files, SPLITS)
+        check_keys(files=(self.files, SPLITS))
 
     @property
     def locations(self) -> dict[str, str]:

@@ -35,7 +35,7 @@ class Brat(StandOffReader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_keys("folders", self.folders, SPLITS)
+        check_keys(folders=(self.folders, SPLITS))
 
     @property
     def locations(self) -> dict[str, str]:

@@ -50,7 +50,7 @@ class Conll(Reader):
     separator: str | None = None
 
     def __post_init__(self) -> None:
-        check_keys("files", self.files, SPLITS)
+        check_keys(files=(self.files, SPLITS))
         if self.scheme not in SCHEMES:
             raise ConfigError(f"scheme '{self.scheme}', expected one of {', '.join(SCHEMES)}")
         if self.separator == "":

@@ -40,8 +40,7 @@ class Hub(Reader):
     skip_unlabeled: bool = False
 
     def __post_init__(self) -> None:
-        check_keys("splits", self.splits, SPLITS)
-        check_keys("columns", self.columns, COLUMNS)
+        check_keys(splits=(self.splits, SPLITS), columns=(self.columns, COLUMNS))
 
     def read(self, root: Path, kind: str) -> Splits:
         import datasets  # a slow import that other readers do not need
