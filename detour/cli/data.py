@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-app = group("data", "Prepare packed rows, inspect and verify them, train or extend a tokenizer.")
+app = group("data", "Plan and prepare packed rows, inspect and verify them, train or extend a tokenizer.")
 app.add_typer(tokenizer_commands)
 app.add_typer(rows_commands)
 SECONDS_BETWEEN_LINES = 20.0  # of progress in a log

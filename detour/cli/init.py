@@ -64,7 +64,10 @@ def init(
     text = text or [str(ask("Where is the text (a file or folder)?", None, None))]
     if out is not None:
         check_empty(out)
-    show(*_seen(seen := look(text, text_column=text_column, encoding=encoding)))
+    seen = look(text, text_column=text_column, encoding=encoding)
+    show(
+        *_seen(seen), *([] if yes else [_sample(seen)])
+    )  # with --yes the output is a log, which is no place for a record
     suggested, reason = default_start(seen.languages)
     question = f"Start model: a folder or hub name ({reason})?"
     start = find_start(name := str(ask(question, model, suggested, check=_plausible)))
@@ -141,8 +144,12 @@ def _seen(seen: Text) -> list[str]:
         f"languages: {languages}; exact duplicates: {seen.duplicated:.1%} of the text"
         + ("" if seen.complete else " read")
     )
-    lines.append(f"sample: {' '.join(seen.sample[len(seen.sample) // 2].text[:300].split())}")
     return [*lines, *faults(seen), *([describe_ignored(seen.ignored)] if seen.ignored else [])]
+
+
+def _sample(seen: Text) -> str:
+    """The beginning of a document, for a look at whether the right text is read."""
+    return f"sample: {' '.join(seen.sample[len(seen.sample) // 2].text[:300].split())}"
 
 
 def _tokens_line(tokens: Tokens) -> str:

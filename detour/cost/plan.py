@@ -164,9 +164,9 @@ def caveats(run: RunConfig, lines: Sequence[PhasePlan]) -> list[str]:
             )
         if index and line.steps < FEW_STEPS:
             notes.append(
-                f"Phase '{line.name}' has only {_steps(line.steps)}, and the last step of phase "
-                f"'{lines[index - 1].name}' may take up to {min(1.0, steps_of[index - 1] / line.tokens):.0%} of its tokens "
-                f"({line.overrun:,} tokens if all rows are full)."
+                f"Phase '{line.name}' has only {_steps(line.steps)}. No step is split between two phases: the last one of phase "
+                f"'{lines[index - 1].name}' may take up to {min(1.0, steps_of[index - 1] / line.tokens):.0%} of the tokens "
+                f"of '{line.name}' ({line.overrun:,} if all rows are full)."
             )
     warmups = [("schedule.warmup_tokens", run.schedule.warmup_tokens, steps_of[0])]
     warmups += [(f"phases[{i}].rewarm_tokens", phase.rewarm_tokens, steps_of[i]) for i, phase in enumerate(run.phases)]

@@ -153,14 +153,16 @@ def whole_rows(limit: float, devices: int) -> int:
     return max([size for size in sizes if size <= limit], default=least) if limit >= least else least
 
 
-def warnings(budget: Budget, *, on_cpu: bool = False) -> list[str]:
+def warnings(budget: Budget, *, on_cpu: bool = False, language: str | None = None) -> list[str]:
     """What speaks against a detour of this size, one plain sentence each.
 
     Args:
         budget: The budget.
         on_cpu: Whether it is that of a large model on a CPU, where a smaller one is the better start.
+        language: Main language of the text.
     """
     ratio = budget.tokens_per_parameter
+    small = f"--model {SMALL_START}" if language == "en" else "--model with a small encoder of the text's language"
     lines = []
     if ratio < WORTH_TOKENS_PER_PARAMETER:
         lines.append(
@@ -168,7 +170,7 @@ def warnings(budget: Budget, *, on_cpu: bool = False) -> list[str]:
             f"rests on {RECIPE_TOKENS_PER_PARAMETER} (arXiv 2605.12438). At 0.6 tokens per parameter this project could not "
             "tell the two apart on labeled tasks, and its held-out MLM loss was 1 nat worse (docs/results/small.md in the "
             "repository of detour). Fine-tune the start model as it is, or train twin.yaml alone; `detour verdict` tries it on "
-            "a small scale." + (f" On a CPU, try a small start, such as --model {SMALL_START}." if on_cpu else "")
+            "a small scale." + (f" On a CPU, try a small start ({small})." if on_cpu else "")
         )
     elif ratio < RECIPE_TOKENS_PER_PARAMETER / 2:
         lines.append(

@@ -37,7 +37,10 @@ LEAST_HELD_OUT = 7  # expected documents of a source: none has a chance below on
 MIN_CHARACTERS = 200  # of the paper's mixtures
 SMALL_PARAMETERS = 50_000_000  # more are many for a CPU
 CHECKPOINT_BYTES = 12  # per parameter: fp32 weights and two moments
-FILES = ("recipe.yaml", "detour.yaml", "twin.yaml", "README.md", "run.sh")
+FILES, README = (
+    ("recipe.yaml", "detour.yaml", "twin.yaml", "run.sh"),
+    "README.md",
+)  # the last has warnings about the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +109,13 @@ def write_project(text: Text, tokens: Tokens, answers: Answers, out: Path) -> li
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             write_text(out / name, _render(name, values))
-    preparation.load(out / "recipe.yaml")
-    for name in ("detour.yaml", "twin.yaml"):
-        check_start(run := load(out / name))
-    return [*values["warnings"], *caveats(run, plan(run, document_tokens=tokens.mean)), *values["faults"]]
+        preparation.load(out / "recipe.yaml")
+        runs = [load(out / name) for name in ("twin.yaml", "detour.yaml")]
+        for run in runs:
+            check_start(run)
+        values["warnings"] += caveats(run, plan(run, document_tokens=tokens.mean))
+        write_text(out / README, _render(README, values))
+    return [*values["warnings"], *values["faults"]]
 
 
 def check_empty(out: Path) -> None:
@@ -142,7 +148,9 @@ def _decide(text: Text, tokens: Tokens, answers: Answers) -> dict[str, Any]:
         "min_characters": MIN_CHARACTERS if short_ones <= 0.05 else None, "recipe_step": rules.RECIPE_STEP_TOKENS,
         "scaled_lr": scientific(2e-4 * math.sqrt(ratio)), "faults": faults(text),
         "warnings": [
-            *rules.warnings(budget, on_cpu=not machine.gpus and arch.parameters > SMALL_PARAMETERS),
+            *rules.warnings(
+                budget, on_cpu=not machine.gpus and arch.parameters > SMALL_PARAMETERS, language=main
+            ),
             *text_warnings(text, tokens, start, seq_len),
         ],
         "speed_basis": speed.basis, "commands": _commands(text, tokens, budget, arch, machine, speed),

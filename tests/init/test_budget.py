@@ -50,7 +50,9 @@ def test_hours_limit_the_tokens_of_a_run():
     assert found.tokens == 1119 * 96 * 1024
     assert "not worth paying for: 0.67 tokens per parameter" in warnings(found)[0]
     assert "--model jhu-clsp/ettin-encoder-17m" not in warnings(found)[0]
-    assert "On a CPU, try a small start, such as --model jhu-clsp/ettin-encoder-17m" in warnings(found, on_cpu=True)[0]
+    english, french = (warnings(found, on_cpu=True, language=code)[0] for code in ("en", "fr"))
+    assert "On a CPU, try a small start (--model jhu-clsp/ettin-encoder-17m)" in english
+    assert "a small encoder of the text's language" in french
 
 
 def test_steps_have_at_least_eight_rows_and_the_warmup_at_most_a_tenth_of_the_phase():

@@ -99,6 +99,7 @@ def test_a_csv_with_odd_columns_and_semicolons_finds_its_text(init, cases, tmp_p
     source = found.recipe.sources[0]
     assert (source.kind, source.columns.text, source.options) == ("csv", "BEFUND", {"delimiter": ";"})
     assert "Others: lfd. Nr., Datum" in (found.out / "recipe.yaml").read_text()
+    assert not any(text[:40] in found.said for text in cases[:80]), "no record in a log"
     assert read(found, tmp_path) == 80
 
 
