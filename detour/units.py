@@ -34,9 +34,9 @@ def disk_size(size: float) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 9.95e7 else f"{size / 1e6:,.2g} MB"
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number of things: 1, 'file' -> '1 file'; 2000, 'file' -> '2,000 files'."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def part_of(done: float, total: float) -> str:

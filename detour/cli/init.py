@@ -79,8 +79,8 @@ def init(
     )  # fmt: skip
     folder = Path(ask("Folder to write?", out, "detour-project"))
     warnings = write_project(seen, tokens, answers, folder)
-    then = f"detour verdict {folder} tries a pilot first; all of it: bash {folder / 'run.sh'}"
-    show(*(f"Warning: {line}" for line in warnings), f"{folder}: read README.md; {then}")
+    then = "detour data prepare recipe.yaml, then detour verdict . tries a pilot; or all of it: bash run.sh"
+    show(*(f"Warning: {line}" for line in warnings), f"{folder}: read README.md there, and run in it: {then}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from rich.table import Column, Table
 
 from detour.corpus.config import PrepareConfig
 from detour.corpus.plan import PreparationPlan
-from detour.units import disk_size, duration, short
+from detour.units import counted, disk_size, duration, short
 
 
 def table_of(found: PreparationPlan, out: str) -> Table:
@@ -52,8 +52,11 @@ def lines_of(found: PreparationPlan, config: PrepareConfig) -> Iterator[str]:
     jobs = config.executor.parallel if config.executor else 1
     cores = config.processes * jobs
     seconds = sum(each.core_seconds for each in found.sources)
-    where = f"{cores} processes (processes {config.processes}" + (f", executor.parallel {jobs})" if jobs > 1 else ")")
-    yield f"Time: {duration(seconds / cores)} with {where}, if the cores are as fast as this one and none waits for another."
+    where = counted(cores, "process", "processes") + (f" (executor.parallel {jobs})" if jobs > 1 else "")
+    yield (
+        f"Time: {duration(seconds / cores)} with {where}, if the cores are as fast as this one and none waits for another; "
+        "beside that, seconds to start each process."
+    )
     work, rows = sum(each.work_bytes for each in found.sources), sum(each.row_bytes for each in found.sources)
     yield f"Disk: {disk_size(rows)} of rows, and up to {disk_size(work)} of intermediate files until the end."
     yield (
@@ -61,6 +64,7 @@ def lines_of(found: PreparationPlan, config: PrepareConfig) -> Iterator[str]:
         "text at a time (shard_megabytes)."
         + (f" Deciding duplicates: {disk_size(found.main_bytes)} more in one process." if found.main_bytes else "")
     )
-    yield "Scaled up from the beginnings of files. Duplicates are rarer in a sample: with a deduplication, less may be kept."
+    if any(each.fraction < 1 for each in found.sources):
+        yield "Scaled up from the beginnings of files. Duplicates are rarer in a sample: with a deduplication, less may be kept."
     if found.unknown:
         yield f"NOT COUNTED, size unknown before it is read: {', '.join(found.unknown)}"
