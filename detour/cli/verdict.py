@@ -26,7 +26,11 @@ def verdict(
     seeds: Annotated[int | None, typer.Option(help="Training seeds. Default: 3.", min=2)] = None,
     share: Annotated[
         float | None,
-        typer.Option(help="Length of a pilot run over that of the planned one. Default: 0.05.", min=1e-6, max=1),
+        typer.Option(
+            help="Length of a pilot run over that of the planned one. Default: 0.05, or what ten steps take.",
+            min=1e-6,
+            max=1,
+        ),
     ] = None,
     margin: Annotated[
         float | None, typer.Option(help="A gain below so many points is not worth it. Default: 1.", min=0.01)

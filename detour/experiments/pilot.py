@@ -44,7 +44,7 @@ class PilotOptions:
         data: Folder that the tasks' local paths are relative to.
         seeds: Number of training seeds.
         finetuning_seeds: Number of fine-tuning seeds per encoder and task.
-        share: Length of a pilot run, as a fraction of the planned run.
+        share: Length of a pilot run, as a fraction of the planned run; None for `SHARE`, or what `LEAST_STEPS` steps take.
         margin: A gain below so many points is not worth it.
         match: What detour and twin have in common: "flops" or "tokens".
         parallel: Jobs at a time.
@@ -54,7 +54,7 @@ class PilotOptions:
     data: str = "data/tasks"
     seeds: int = 3
     finetuning_seeds: int = 3
-    share: float = SHARE
+    share: float | None = None
     margin: float = MARGIN
     match: Literal["flops", "tokens"] = "flops"
     parallel: int = 1
@@ -79,7 +79,9 @@ def write_pilot(folder: Path, options: PilotOptions) -> Path:
     """
     detour, twin = load(folder / "detour.yaml"), load(folder / "twin.yaml")
     length = document_tokens(detour)
-    detour, twin = (_shortened(run, options.share) for run in (detour, twin))
+    share = options.share or max(SHARE, _enough(detour) or 0.0, _enough(twin) or 0.0)
+    options = replace(options, share=share)
+    detour, twin = (_shortened(run, share) for run in (detour, twin))
     if options.match == "flops":
         match = MatchConfig(run="detour.yaml", by="flops", document_tokens=length)
         twin = replace(match_budget(replace(twin, match=match), planned=detour), match=MatchConfig())
@@ -166,7 +168,7 @@ def _shortened(run: RunConfig, share: float) -> RunConfig:
     rows, steps = _steps(run, share)
     step = rows * run.data.seq_len
     if sum(steps) < LEAST_STEPS:
-        enough = next((each / 1000 for each in range(1, 1001) if sum(_steps(run, each / 1000)[1]) >= LEAST_STEPS), None)
+        enough = _enough(run)
         raise ConfigError(
             f"{run.name}: the pilot would have {sum(steps)} steps of {step:,} tokens, expected at least {LEAST_STEPS}; "
             + (f"--share {enough:g} is enough" if enough else "the planned run itself has fewer")
@@ -179,6 +181,11 @@ def _shortened(run: RunConfig, share: float) -> RunConfig:
         data=replace(run.data, global_batch_size=rows, micro_batch_size=min(rows, run.data.micro_batch_size)),
         schedule=replace(run.schedule, warmup_tokens=warmup),
     )
+
+
+def _enough(run: RunConfig) -> float | None:
+    """The least share, in thousandths, with which a pilot has `LEAST_STEPS` steps; None if the run itself has fewer."""
+    return next((each / 1000 for each in range(1, 1001) if sum(_steps(run, each / 1000)[1]) >= LEAST_STEPS), None)
 
 
 def _steps(run: RunConfig, share: float) -> tuple[int, list[int]]:

@@ -232,7 +232,8 @@ def test_a_pilot_that_cannot_be_used_is_not_left_behind_and_one_of_few_steps_say
 def test_a_pilot_needs_rows_and_steps(project, capsys):
     assert call("verdict", project, "--plan", "--share", 0.01) == 1
     assert "expected at least 10; --share 0.355 is enough" in capsys.readouterr().err
-    assert call("verdict", project, "--plan", "--share", 0.355) == 0  # round(8.52) + round(1.07) steps
+    assert call("verdict", project, "--plan") == 0  # round(8.52) + round(1.07) steps of 0.355, since 0.05 would be two
+    assert "on 0.355 of its tokens" in (project / "pilot.yaml").read_text()
     said = " ".join(capsys.readouterr().out.split())
     assert "Detour and twin are matched by planned FLOPs; nothing, the start model, trains" in said
     assert "Arms are matched" not in said
