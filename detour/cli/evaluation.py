@@ -83,7 +83,7 @@ def run(
     models_and_overrides, executor = _split_executor(models_and_overrides)
     model, changes = split_overrides(models_and_overrides)
     tasks = chosen_tasks(suite, task, changes)
-    log.info("reading %d models and %d tasks", len(model), len(tasks))
+    log.info("reading %s and %s", counted(len(model), "model"), counted(len(tasks), "task"))
     resolved = models.resolve(model)
     check_comparison([m.name for m in resolved], baseline, margin)
     cells = suites.plan(resolved, tasks, range(first_seed, first_seed + seeds), data_root=data)

@@ -110,10 +110,10 @@ def write_project(text: Text, tokens: Tokens, answers: Answers, out: Path) -> li
         for name in FILES:
             write_text(out / name, _render(name, values))
         preparation.load(out / "recipe.yaml")
-        runs = [load(out / name) for name in ("twin.yaml", "detour.yaml")]
-        for run in runs:
-            check_start(run)
-        values["warnings"] += caveats(run, plan(run, document_tokens=tokens.mean))
+        detour, twin = (load(out / name) for name in ("detour.yaml", "twin.yaml"))
+        check_start(detour)
+        check_start(twin)
+        values["warnings"] += caveats(detour, plan(detour, document_tokens=tokens.mean))
         write_text(out / README, _render(README, values))
     return [*values["warnings"], *values["faults"]]
 
