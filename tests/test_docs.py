@@ -135,12 +135,12 @@ def test_commands_that_are_named_exist(page):
             command.name or command.callback.__name__.replace("_", "-") for command in commands.registered_commands
         }
         for group in commands.registered_groups:
-            inner = group.typer_instance.info.name
-            found |= {inner} | {f"{inner} {name}" for name in names(group.typer_instance)}
+            inner, below = group.typer_instance.info.name, names(group.typer_instance)
+            found |= {inner, *(f"{inner} {name}" for name in below)} if isinstance(inner, str) else below
         return found
 
     known = names(app)
-    groups = "|".join(group.typer_instance.info.name for group in app.registered_groups)
+    groups = "|".join(filter(None, (group.typer_instance.info.name for group in app.registered_groups)))
     named = (
         re.findall(rf"(?:`|^)detour ((?:(?:{groups}) )?\w[\w-]*)", page.read_text(), re.MULTILINE)
         if page.name != "CHANGELOG.md"

@@ -8,8 +8,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+from streaming.base.shared import prefix
 
 from detour.data.shared_memory import mark, sweep
 from detour.data.stream import RowDataset
@@ -44,7 +46,8 @@ def claim_memory(
                     check()
                 for cache in caches if os.environ.get("LOCAL_RANK", "0") == "0" else []:
                     _lock_cache(cache, locks)
-                dataset = make()
+                with _one_number():
+                    dataset = make()
                 mark(dataset)
                 weakref.finalize(dataset, locks.pop_all().close)
                 return dataset
@@ -78,6 +81,29 @@ def _lock_cache(cache: str, locks: ExitStack) -> None:
             if cache in claimed:  # by a dead process: a live one would hold the lock
                 for left in claim.parent.glob(claim.name.replace("locals", "*")):
                     left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_number() -> Iterator[None]:
+    """The processes of a machine take the number that the first of them finds. Collective.
+
+    In streaming each searches by itself. If another run ends between two searches, it frees a number, and they differ.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        yield
+        return
+    search, first = prefix._check_and_find_retrying, torch.distributed.get_rank() - int(os.environ["LOCAL_RANK"])
+
+    def search_once(*arguments: Any, **options: Any) -> int:
+        found = [0] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(found, search(*arguments, **options))
+        return found[first]
+
+    prefix._check_and_find_retrying = search_once
+    try:
+        yield
+    finally:
+        prefix._check_and_find_retrying = search
 
 
 @contextmanager

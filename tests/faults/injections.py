@@ -14,6 +14,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
+from streaming.base.shared import prefix
 
 from detour.data.stream import RowDataset
 from detour.training.callbacks.step_guard import StepGuard
@@ -78,6 +79,12 @@ def signal_workers(batch: int, number: int, itself: bool = False) -> None:
                 os.kill(os.getpid(), number)
 
     _wrap(StepGuard, "after_loss", after_loss)
+
+
+def another_number(rank: int) -> None:
+    """This process finds another free number in shared memory, as if a run had ended since the first process searched."""
+    if _here(rank):
+        _wrap(prefix, "_check_and_find_retrying", lambda original, *arguments, **options: 987_650)
 
 
 def kill_all(batch: int) -> None:

@@ -133,6 +133,14 @@ def test_shared_memory_without_its_first_file_is_removed_and_the_number_is_free_
             path.unlink(missing_ok=True)
 
 
+@pytest.mark.faults(
+    26, "a run ends while two processes of another look for a free number of shared memory: they take one"
+)
+def test_processes_that_find_different_numbers_take_that_of_the_first(tiny_run, start):
+    children = start(tiny_run(**SHORT), fault=("another_number", 1), processes=2)
+    assert [child.code() for child in children] == [0, 0], children[1].text()[-3000:]
+
+
 def wait_until(condition, seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
