@@ -64,10 +64,7 @@ def init(
     text = text or [str(ask("Where is the text (a file or folder)?", None, None))]
     if out is not None:
         check_empty(out)
-    seen = look(text, text_column=text_column, encoding=encoding)
-    show(
-        *_seen(seen), *([] if yes else [_sample(seen)])
-    )  # with --yes the output is a log, which is no place for a record
+    show(*_seen(seen := look(text, text_column=text_column, encoding=encoding), sample=not yes))
     suggested, reason = default_start(seen.languages)
     question = f"Start model: a folder or hub name ({reason})?"
     start = find_start(name := str(ask(question, model, suggested, check=_plausible)))
@@ -127,7 +124,8 @@ def _tokens(seen: Text, start: Start) -> Tokens:
     return seen.tokens(encoder_of(load_tokenizer(start.name), dtype="int32"))
 
 
-def _seen(seen: Text) -> list[str]:
+def _seen(seen: Text, *, sample: bool) -> list[str]:
+    """What was found; the beginning of a document only where somebody looks, since a log is no place for a record."""
     from detour.corpus.input_files import describe_ignored
     from detour.init.text import faults
     from detour.units import counted
@@ -144,12 +142,9 @@ def _seen(seen: Text) -> list[str]:
         f"languages: {languages}; exact duplicates: {seen.duplicated:.1%} of the text"
         + ("" if seen.complete else " read")
     )
+    if sample:
+        lines.append(f"sample: {' '.join(seen.sample[len(seen.sample) // 2].text[:300].split())}")
     return [*lines, *faults(seen), *([describe_ignored(seen.ignored)] if seen.ignored else [])]
-
-
-def _sample(seen: Text) -> str:
-    """The beginning of a document, for a look at whether the right text is read."""
-    return f"sample: {' '.join(seen.sample[len(seen.sample) // 2].text[:300].split())}"
 
 
 def _tokens_line(tokens: Tokens) -> str:
