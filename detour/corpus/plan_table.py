@@ -64,7 +64,6 @@ def lines_of(found: PreparationPlan, config: PrepareConfig) -> Iterator[str]:
         "text at a time (shard_megabytes)."
         + (f" Deciding duplicates: {disk_size(found.main_bytes)} more in one process." if found.main_bytes else "")
     )
-    if any(each.fraction < 1 for each in found.sources):
-        yield "Scaled up from the beginnings of files. Duplicates are rarer in a sample: with a deduplication, less may be kept."
+    yield "Sources beyond the sample are scaled up from it. Duplicates are rarer in it: with a deduplication, less may be kept."
     if found.unknown:
         yield f"NOT COUNTED, size unknown before it is read: {', '.join(found.unknown)}"
